@@ -1,0 +1,1 @@
+"""Adapters of the ports, and the only place that wires them together."""

@@ -1,0 +1,1 @@
+"""The adapters for PostgreSQL. psycopg is imported nowhere else."""

@@ -1,0 +1,1 @@
+"""The adapters for SQLite. sqlite3 is imported nowhere else."""

@@ -1,0 +1,1 @@
+"""What one can see: one file a read model, each a pure fold from events to rows."""
