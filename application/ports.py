@@ -1,0 +1,398 @@
+"""The ports: what the application needs from the outside. Adapters are folders in `infrastructure/`.
+
+Positions are plain integers here; outside the process they are strings `incarnation.position` (`Positions`).
+Everything that takes a tenant returns that tenant's data only, on every adapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from datetime import datetime
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+from jobledger.domain.event import RecordedEvent
+from jobledger.domain.job import JobKind, JobState, JobStatus
+
+from .writes import ChangeJob, JobTypeRow, NewJob, Outcome, TenantRow, Write
+
+
+class Clock(Protocol):
+    """Where time comes in. `domain` and `application` never read a clock (rule 16)."""
+
+    def now(self) -> datetime:
+        """This moment, timezone-aware, in UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never jump, for measuring durations and waiting."""
+        ...
+
+
+class Identifiers(Protocol):
+    """Where randomness comes in."""
+
+    def job_id(self) -> UUID:
+        """A new UUIDv7."""
+        ...
+
+    def correlation_id(self) -> str:
+        """A new correlation id."""
+        ...
+
+    def trace_parent(self) -> str:
+        """A new W3C traceparent, `00-<32 hex>-<16 hex>-01`."""
+        ...
+
+    def jitter(self) -> float:
+        """A draw from [0, 1)."""
+        ...
+
+
+class LedgerWriter(Protocol):
+    """Writes to the ledger through the group commit of this process.
+
+    Raises `LedgerUnavailable`, `LedgerBusy` or `LedgerRestored` (through the future for `submit`); then nothing of
+    the writes handed in was stored. Conflicts are outcomes, told to their own caller only.
+    """
+
+    def submit(self, writes: Sequence[Write]) -> Future[list[Outcome]]:
+        """Hand writes in; the future is done once all of them are durable or refused. Blocks while the buffer is
+        full, then raises `LedgerBusy`."""
+        ...
+
+    def write(self, writes: Sequence[Write]) -> list[Outcome]:
+        """`submit(...).result()`."""
+        ...
+
+    def add_listener(self, listener: Callable[[Sequence[Write], Sequence[Outcome]], None]) -> None:
+        """Call `listener` after each durable commit, on the flushing thread: it must be quick and never raise."""
+        ...
+
+
+class TransactionWriter(Protocol):
+    """Dispatches inside a caller's own open psycopg or sqlite3 transaction; bypasses the group commit."""
+
+    def dispatch(self, connection: object, new_jobs: Sequence[NewJob]) -> list[Outcome]:
+        """Write on `connection`; commits or vanishes with it. `InvalidInput` for a connection of another kind."""
+        ...
+
+
+class EventBatch(NamedTuple):
+    """Events in order of position, and the last position *read* (which may lie beyond the last event returned)."""
+
+    events: tuple[RecordedEvent, ...]
+    position: int
+
+
+class EventReader(Protocol):
+    """Reads streams (of one tenant) and the whole ledger in order (for projections and auditors)."""
+
+    def stream(
+        self,
+        tenant: str,
+        originator_id: UUID,
+        *,
+        after_version: int = 0,
+        limit: int | None = None,
+        bodies: bool = False,
+    ) -> list[RecordedEvent]:
+        """The events of a stream in order of version; empty where the tenant has no such stream."""
+        ...
+
+    def streams(self, tenant: str, originator_ids: Sequence[UUID]) -> dict[UUID, list[RecordedEvent]]:
+        """Several streams at once; ids the tenant does not have are absent."""
+        ...
+
+    def read_after(self, position: int, *, limit: int, topics: frozenset[str] | None = None) -> EventBatch:
+        """The next events of all tenants, only below the horizon: nothing will ever appear before what was returned.
+        With `topics`, events of others are left out but count as read."""
+        ...
+
+    def head(self) -> int:
+        """The position up to which the ledger can be read now (at the horizon)."""
+        ...
+
+    def incarnation(self) -> str:
+        """Changes when the ledger was restored to an earlier moment."""
+        ...
+
+
+class Catalogue(Protocol):
+    """What the installation knows: tenants and job types (inline projections of their streams)."""
+
+    def tenant(self, name: str) -> TenantRow | None:
+        """A tenant, or None."""
+        ...
+
+    def tenants(self) -> list[TenantRow]:
+        """All tenants by name."""
+        ...
+
+    def job_type(self, name: str) -> JobTypeRow | None:
+        """A job type, or None."""
+        ...
+
+    def job_types(self) -> list[JobTypeRow]:
+        """All job types by name."""
+        ...
+
+
+# --- the queue -------------------------------------------------------------------------------------------------------
+
+
+class OpenJob(NamedTuple):
+    """A row of the queue: an unfinished job with all that decisions need. `version` is its stream's version."""
+
+    job_id: UUID
+    tenant: str
+    version: int
+    state: JobState
+    started_at: datetime | None
+    correlation_id: str
+    trace_parent: str
+    payload: bytes
+
+
+class ClaimRequest(NamedTuple):
+    """What a worker would take. Job types it does not know are left for a worker that does."""
+
+    worker: str
+    queues: tuple[str, ...]
+    job_types: tuple[str, ...]
+    limit: int
+    code_version: str
+    lease_seconds: float
+    now: datetime
+    tenants: tuple[str, ...] | None = None
+    personas: tuple[str, ...] | None = None
+
+
+class Claim(NamedTuple):
+    """What a claim brought: jobs with `job.started` durably recorded, and tenants that have ready jobs but are
+    unknown or suspended (their jobs are not started; maintenance sends them to the DLQ)."""
+
+    jobs: tuple[OpenJob, ...]
+    inactive_tenants: tuple[str, ...] = ()
+
+
+class WorkerHeartbeat(NamedTuple):
+    """What a worker says of itself with each renewal."""
+
+    worker: str
+    code_version: str
+    queues: tuple[str, ...]
+    concurrency: int
+    running: int
+    lease_seconds: float
+
+
+class HeldLease(NamedTuple):
+    """A lease the database believes a worker holds."""
+
+    job_id: UUID
+    attempt: int
+    cancel_requested: bool
+
+
+class ExpiredLease(NamedTuple):
+    """A running job whose worker was not heard of in time."""
+
+    job: OpenJob
+    last_seen_at: datetime | None
+
+
+class Queue(Protocol):
+    """The work queue: claims, leases, liveness. Other changes of it travel with `LedgerWriter`."""
+
+    def claim(self, request: ClaimRequest) -> Claim:
+        """Take up to `limit` due jobs: priority counts within a tenant, tenants take turns. Durable on return.
+        A job that stalled before is claimed alone."""
+        ...
+
+    def heartbeat(self, heartbeat: WorkerHeartbeat) -> list[HeldLease]:
+        """Renew all leases of a worker and return them as the database sees them."""
+        ...
+
+    def goodbye(self, worker: str) -> None:
+        """The worker ended and holds nothing any more."""
+        ...
+
+    def expired(self, *, limit: int) -> list[ExpiredLease]:
+        """Running jobs whose worker's lease ran out by the database's clock."""
+        ...
+
+    def waiting_of_inactive_tenants(self, *, limit: int) -> list[OpenJob]:
+        """Waiting jobs of tenants that are suspended or unknown."""
+        ...
+
+    def open_jobs(self, tenant: str, job_ids: Sequence[UUID]) -> dict[UUID, OpenJob]:
+        """The rows of these jobs, as they are now."""
+        ...
+
+    def next_due_seconds(self, queues: Sequence[str]) -> float | None:
+        """Seconds until the next delayed job of these queues is due (0 when something is ready), None: nothing."""
+        ...
+
+
+class WakeUp(Protocol):
+    """Tells workers that there may be work. Only ever a hint: polling alone is enough."""
+
+    def notify(self, queues: frozenset[str]) -> None:
+        """Say that jobs became ready. Never blocks; the first goes out at once, later ones are coalesced."""
+        ...
+
+    def wait(self, timeout_seconds: float) -> bool:
+        """Wait for a hint, from this process or another; True if one came."""
+        ...
+
+    def close(self) -> None:
+        """Release what it holds."""
+        ...
+
+
+# --- read models -----------------------------------------------------------------------------------------------------
+
+
+class JobFilter(NamedTuple):
+    """Filters of a job list; None is no filter. `failed` = the last attempt failed and it has not completed since.
+    Times are aware and bound `created_at` (from inclusive, to exclusive)."""
+
+    status: JobStatus | None = None
+    failed: bool | None = None
+    job_type: str | None = None
+    kind: JobKind | None = None
+    queue: str | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+
+
+class PageKey(NamedTuple):
+    """Where a page begins: after this row, newest first."""
+
+    created_at: datetime
+    job_id: UUID
+
+
+class JobListRow(NamedTuple):
+    """One line of a job list (R0.1, R1.7)."""
+
+    job_id: UUID
+    tenant: str
+    persona: str | None
+    status: JobStatus
+    failed: bool
+    job_type: str
+    kind: JobKind
+    queue: str
+    priority: int
+    attempt: int
+    attempts_counted: int
+    attempts_allowed: int
+    created_at: datetime
+    updated_at: datetime
+    due_at: datetime | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    error_type: str | None
+    error_message: str | None
+    progress: float | None
+
+
+class DlqRow(NamedTuple):
+    """One line of the dead-letter queue."""
+
+    job_id: UUID
+    tenant: str
+    persona: str | None
+    job_type: str
+    kind: JobKind
+    queue: str
+    reason: str
+    error_type: str
+    error_message: str
+    fingerprint: str
+    attempt: int
+    created_at: datetime
+    dead_at: datetime
+
+
+class Freshness(NamedTuple):
+    """How current a list is: the position its projection reached, and the ledger's head at that moment."""
+
+    position: int
+    head: int
+    recorded_at: datetime | None
+
+
+class JobPage(NamedTuple):
+    """A page of a job list. `next` is None on the last page."""
+
+    rows: tuple[JobListRow, ...]
+    next: PageKey | None
+    freshness: Freshness
+
+
+class DlqPage(NamedTuple):
+    """A page of the DLQ, most recently dead first (`PageKey.created_at` is then `dead_at`)."""
+
+    rows: tuple[DlqRow, ...]
+    next: PageKey | None
+    freshness: Freshness
+
+
+class JobViews(Protocol):
+    """The read models. A tenant is a required argument of each query."""
+
+    def tenant_jobs(self, tenant: str, where: JobFilter, *, after: PageKey | None, limit: int) -> JobPage:
+        """The jobs of a tenant, newest first."""
+        ...
+
+    def persona_jobs(
+        self, tenant: str, persona: str, where: JobFilter, *, after: PageKey | None, limit: int
+    ) -> JobPage:
+        """The jobs of one persona of a tenant, newest first."""
+        ...
+
+    def dlq(self, tenant: str, where: JobFilter, *, after: PageKey | None, limit: int) -> DlqPage:
+        """The jobs of a tenant in the dead-letter queue."""
+        ...
+
+    def find_by_short_id(self, tenant: str, short_id: str) -> list[UUID]:
+        """Ids of the tenant's jobs that end in these (8 or more) characters: from the list, else from the queue."""
+        ...
+
+    def wait_for(self, position: int, timeout_seconds: float) -> bool:
+        """Wait until every list has reached `position` (read your own writes); False when time ran out."""
+        ...
+
+
+# --- jobs ------------------------------------------------------------------------------------------------------------
+
+
+class Job(NamedTuple):
+    """A job as its stream tells it: always current."""
+
+    job_id: UUID
+    tenant: str
+    version: int
+    state: JobState
+    correlation_id: str
+    trace_parent: str
+
+
+class JobRepository(Protocol):
+    """Jobs by id, from their streams (R0.2)."""
+
+    def get(self, tenant: str, job_id: UUID) -> Job:
+        """The job; `NotFound` where the tenant has none of that id."""
+        ...
+
+    def get_many(self, tenant: str, job_ids: Sequence[UUID]) -> dict[UUID, Job]:
+        """Those jobs of the tenant that exist."""
+        ...
+
+    def save(self, change: ChangeJob) -> Outcome:
+        """Append what was decided, under its guard (`expected_version` or `lease`)."""
+        ...

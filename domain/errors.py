@@ -1,0 +1,258 @@
+"""Every error jobledger raises on purpose.
+
+One root, typed attributes, and three things in each message: what happened, which field and rule, what to run next.
+Errors of drivers and libraries are wrapped where they arise; the cause is kept (`raise ... from`).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class JobledgerError(Exception):
+    """Root of all errors. `code` is stable and may be matched on by callers and stored in the ledger."""
+
+    code: ClassVar[str] = "jobledger_error"
+
+    def __init__(
+        self, message: str, *, field: str | None = None, rule: str | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.rule = rule
+        self.hint = hint
+
+    def __str__(self) -> str:
+        """The message, with the field in front and the next step behind where they are known."""
+        text = f"{self.field}: {self.message}" if self.field else self.message
+        return f"{text} ({self.hint})" if self.hint else text
+
+
+# --- refusals: expected answers to a command -----------------------------------------------------------------------
+
+
+class Refusal(JobledgerError):
+    """An expected "no" to a command; use cases return it as `Refused` instead of raising it."""
+
+    code = "refused"
+
+
+class InvalidInput(Refusal):
+    """A value breaks a rule; `field` is its path, `rule` the rule it breaks."""
+
+    code = "invalid_input"
+
+
+class PayloadTooLarge(InvalidInput):
+    """A payload or result is above its limit in bytes."""
+
+    code = "payload_too_large"
+
+
+class UnknownTenant(Refusal):
+    """No tenant of that name: a job without a resolvable tenant fails at once (R4.4)."""
+
+    code = "unknown_tenant"
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__(
+            f"there is no tenant {tenant!r}", field="tenant", rule="must exist",
+            hint=f"create it with: jobledger tenants create {tenant}",
+        )  # fmt: skip
+        self.tenant = tenant
+
+
+class TenantSuspended(Refusal):
+    """The tenant exists but is suspended: nothing is dispatched or run for it."""
+
+    code = "tenant_suspended"
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__(f"tenant {tenant!r} is suspended", field="tenant", rule="must be active")
+        self.tenant = tenant
+
+
+class UnknownJobType(Refusal):
+    """Neither this program nor the installation's registry knows the job type."""
+
+    code = "unknown_job_type"
+
+    def __init__(self, job_type: str, known: tuple[str, ...] = ()) -> None:
+        hint = f"known types: {', '.join(known[:8])}" if known else "a worker registers its types when it starts"
+        super().__init__(f"no job type {job_type!r} is registered", field="type", rule="must be registered", hint=hint)
+        self.job_type = job_type
+
+
+class NotFound(Refusal):
+    """Nothing of that id is visible to this tenant (the same answer for ids of other tenants)."""
+
+    code = "not_found"
+
+
+class IllegalTransition(Refusal):
+    """A job's status does not allow the decision; names both statuses."""
+
+    code = "illegal_transition"
+
+    def __init__(self, status: str, target: str, why: str = "") -> None:
+        reason = f": {why}" if why else ""
+        super().__init__(
+            f"a job that is {status} cannot become {target}{reason}", field="status", rule=f"{status} -> {target}"
+        )
+        self.status = status
+        self.target = target
+
+
+class LeaseLost(Refusal):
+    """The attempt has ended or belongs to another worker: this ending is not accepted (fencing)."""
+
+    code = "lease_lost"
+
+
+class ReasonRequired(InvalidInput):
+    """A manual act without a reason is refused (R4.13)."""
+
+    code = "reason_required"
+
+    def __init__(self, act: str) -> None:
+        super().__init__(
+            f"{act} needs a reason", field="reason", rule="manual acts carry actor and reason",
+            hint='add: --reason "..."',
+        )  # fmt: skip
+
+
+class IdempotencyConflict(Refusal):
+    """The key was used before with a different payload."""
+
+    code = "idempotency_conflict"
+
+    def __init__(self, key: str, job_id: object) -> None:
+        super().__init__(
+            f"key {key!r} was already used by job {job_id} with a different payload",
+            field="idempotency_key", rule="same key, same payload",
+        )  # fmt: skip
+        self.key = key
+        self.job_id = job_id
+
+
+class VersionConflict(Refusal):
+    """The stream moved on since it was read."""
+
+    code = "version_conflict"
+
+
+class NonConformingType(Refusal):
+    """A job type breaks the conformance checklist (R4.14)."""
+
+    code = "non_conforming_type"
+
+
+class ProtectedTenant(Refusal):
+    """The tenant `system` belongs to the installation itself."""
+
+    code = "protected_tenant"
+
+
+# --- the ledger ----------------------------------------------------------------------------------------------------
+
+
+class LedgerError(JobledgerError):
+    """The ledger could not do its part."""
+
+    code = "ledger_error"
+
+
+class LedgerUnavailable(LedgerError):
+    """The database does not answer, is full, or went away; nothing of the command was written."""
+
+    code = "ledger_unavailable"
+
+
+class LedgerBusy(LedgerError):
+    """The ledger is there but could not take this write in time; nothing was written, trying again is safe."""
+
+    code = "ledger_busy"
+
+
+class LedgerNotFound(LedgerError):
+    """There is no ledger where the settings point."""
+
+    code = "ledger_not_found"
+
+
+class LedgerRestored(LedgerError):
+    """The ledger's positions lie below a checkpoint: the database was restored to an earlier moment."""
+
+    code = "ledger_restored"
+
+
+class SchemaTooNew(LedgerError):
+    """The ledger was migrated by a newer jobledger."""
+
+    code = "schema_too_new"
+
+
+class SchemaOutdated(LedgerError):
+    """The ledger needs `jobledger migrate`."""
+
+    code = "schema_outdated"
+
+
+class MigrationFailed(LedgerError):
+    """A migration failed and left the schema unchanged."""
+
+    code = "migration_failed"
+
+
+class UnknownTopic(LedgerError):
+    """A stored event has a topic, or a version of it, that this program does not know (it is older than the ledger)."""
+
+    code = "unknown_topic"
+
+
+class CorruptEvent(LedgerError):
+    """A stored event cannot be read as what its topic says."""
+
+    code = "corrupt_event"
+
+
+# --- what a handler may raise ---------------------------------------------------------------------------------------
+
+
+class HandlerSignal(JobledgerError):
+    """Raised by a handler to say how its attempt ends."""
+
+    code = "handler_signal"
+
+
+class NeverRetry(HandlerSignal):
+    """This job can never succeed: it goes to the DLQ as unrecoverable, whatever attempts remain."""
+
+    code = "never_retry"
+
+
+class RetryAfter(HandlerSignal):
+    """Try again no sooner than `delay_seconds` from now (for instance a provider's Retry-After)."""
+
+    code = "retry_after"
+
+    def __init__(self, delay_seconds: float, message: str = "asked to retry later") -> None:
+        super().__init__(message)
+        self.delay_seconds = delay_seconds
+
+
+class Snooze(HandlerSignal):
+    """Not now: put the job back for `delay_seconds` without counting the attempt."""
+
+    code = "snooze"
+
+    def __init__(self, delay_seconds: float, reason: str) -> None:
+        super().__init__(reason)
+        self.delay_seconds = delay_seconds
+
+
+class JobCancelledError(HandlerSignal):
+    """Raised inside a handler by `context.check_cancelled()` once a person asked to cancel the job."""
+
+    code = "job_cancelled"

@@ -1,0 +1,33 @@
+"""A refused dispatch is recorded too: on the installation's side, with what was claimed and why not, and no payload."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from .errors import Refusal
+from .event import Facts
+
+_CLAIM_LENGTH = 120
+
+
+class DispatchRefused(Facts):
+    """Somebody asked for a job and was refused. `tenant_claimed` and `type_claimed` are what was asked for, cut to
+    120 characters; they may name what does not exist."""
+
+    topic: ClassVar[str] = "dispatch.refused"
+
+    tenant_claimed: str
+    type_claimed: str
+    code: str
+    field: str | None
+    rule: str | None
+    message: str
+    line: int | None = None
+
+
+def refuse(error: Refusal, *, tenant: str, job_type: str, line: int | None = None) -> DispatchRefused:
+    """What is recorded of a refusal. The message names fields and rules, never values of a payload."""
+    return DispatchRefused(
+        tenant_claimed=tenant[:_CLAIM_LENGTH], type_claimed=job_type[:_CLAIM_LENGTH], code=error.code,
+        field=error.field, rule=error.rule, message=error.message[:500], line=line,
+    )  # fmt: skip

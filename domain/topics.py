@@ -1,0 +1,28 @@
+"""The closed registry of topics: which class reads which stored event, and how older versions are brought up.
+
+Topics are stored data. A topic that is not here is not imported from anywhere: it is `UnknownTopic`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .event import Facts
+from .job import JOB_FACTS
+from .job_type import JobTypeRegistered, add_soft_timeout
+from .refusal import DispatchRefused
+from .tenant import TenantCreated, TenantResumed, TenantSuspended
+
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+
+ALL_FACTS: tuple[type[Facts], ...] = (
+    *JOB_FACTS, TenantCreated, TenantSuspended, TenantResumed, JobTypeRegistered, DispatchRefused,
+)  # fmt: skip
+
+TOPICS: Mapping[str, type[Facts]] = {facts.topic: facts for facts in ALL_FACTS}
+
+UPCASTERS: Mapping[tuple[str, int], Upcaster] = {
+    ("job_type.registered", 1): add_soft_timeout,
+}
+"""From (topic, stored version) to the next version; applied until the class's own version is reached."""
