@@ -104,11 +104,10 @@ class EmbeddedPostgres:
         """
         self._make_directory()
         with self._start_lock():
+            self._make_home()
             self._join()
             try:
-                if self.postmaster() is None:
-                    self._start_server()
-                self._wait_until_accepting()
+                self._serve()
                 self._ensure_database()
             except BaseException:
                 self._leave()
@@ -165,16 +164,21 @@ class EmbeddedPostgres:
         return self._home / "data"
 
     def _make_directory(self) -> None:
-        if not self.directory.is_dir():
+        try:
             self.directory.mkdir(parents=True)
-            self.directory.chmod(0o755 if self._account else 0o700)
+        except FileExistsError:
+            return  # the start lock's file tells if it is not a directory
+        self.directory.chmod(0o755 if self._account else 0o700)
+
+    def _make_home(self) -> None:
         link = self.directory / "cluster"
         if link.is_symlink() and not link.exists():
             link.unlink()  # a relocated cluster whose temporary folder was cleaned
         if link.exists():
             return
         if self._account is None or is_reachable(self.directory):
-            link.mkdir(mode=0o711 if self._account else 0o700, exist_ok=True)
+            link.mkdir(mode=0o711 if self._account else 0o700)
+            link.chmod(0o711 if self._account else 0o700)  # whatever the umask is
         elif self._relocatable:
             link.symlink_to(self._temporary_folder())
         else:
@@ -202,6 +206,8 @@ class EmbeddedPostgres:
     def _socket_directory(self) -> Path:
         folder = self._home / "socket"
         if len(os.fsencode(folder / _SOCKET_NAME)) <= _SOCKET_PATH_LIMIT_BYTES:
+            # A killed server leaves a lock here, and takes a zombie with the same process id for its owner.
+            shutil.rmtree(folder, ignore_errors=True)
             return self._private(folder)
         # Others read its place from postmaster.pid.
         return self._private(self._temporary_folder())
@@ -241,6 +247,26 @@ class EmbeddedPostgres:
             return True
 
     # --- the server ------------------------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        """Have a server that takes connections: ours, or one that still recovers, or dies while we look."""
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._accepts():
+            if time.monotonic() > deadline:
+                raise LedgerUnavailable(f"PostgreSQL in {self.directory} does not answer: {self._log_tail()}")
+            if self.postmaster() is None:
+                self._start_server()
+            else:
+                time.sleep(_POLL_SECONDS)
+
+    def _accepts(self) -> bool:
+        if self.postmaster() is None:
+            return False
+        try:
+            psycopg.connect(self.dsn("postgres"), connect_timeout=10).close()
+        except (psycopg.OperationalError, LedgerUnavailable):
+            return False
+        return True
 
     def _start_server(self) -> None:
         folder = find_binaries(self._chosen_binaries)
@@ -282,18 +308,8 @@ class EmbeddedPostgres:
         self.log.unlink(missing_ok=True)
         settings = {**self._settings, "unix_socket_directories": str(self._socket_directory())}
         options = shlex.join(part for name, value in settings.items() for part in ("-c", f"{name}={value}"))
-        arguments = [
-            "start",
-            "-w",
-            "-t",
-            str(_START_SECONDS),
-            "-D",
-            str(self._data),
-            "-l",
-            str(self.log),
-            "-o",
-            options,
-        ]
+        wait = ("-w", "-t", str(_START_SECONDS))
+        arguments = ("start", *wait, "-D", str(self._data), "-l", str(self.log), "-o", options)
         deadline = time.monotonic() + _STOP_SECONDS
         while (started := programs.run("pg_ctl", *arguments)).returncode != 0:
             tail = self._log_tail() or started.stdout[-2000:]
@@ -306,20 +322,6 @@ class EmbeddedPostgres:
         server.shut_down(_STOP_SECONDS)
         if server.socket_directory.parent != self._home:
             shutil.rmtree(server.socket_directory, ignore_errors=True)
-
-    def _wait_until_accepting(self) -> None:
-        """Wait for a server that somebody else is bringing up (or that recovers) until it takes connections."""
-        deadline = time.monotonic() + _START_SECONDS
-        while True:
-            try:
-                psycopg.connect(self.dsn("postgres"), connect_timeout=10).close()
-                return
-            except psycopg.OperationalError as error:
-                if time.monotonic() > deadline:
-                    raise LedgerUnavailable(
-                        f"PostgreSQL in {self.directory} does not answer: {error}"
-                    ) from error
-                time.sleep(_POLL_SECONDS)
 
     def _ensure_database(self) -> None:
         with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:

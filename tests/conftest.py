@@ -1,0 +1,65 @@
+"""Fixtures for all tests. Nothing is skipped: the PostgreSQL that tests need comes with the development install."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from jobledger.infrastructure.postgres.embedded import EmbeddedPostgres
+
+from .support.postgres import DurableCluster, TestCluster, embedded_server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _bare_environment() -> Iterator[None]:
+    """Keep a developer's own JOBLEDGER_* settings out of the tests (all but which PostgreSQL to run them on)."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("JOBLEDGER_")]:
+            if name != "JOBLEDGER_PG_BIN":
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[EmbeddedPostgres]:
+    """The session's server. fsync is off: only fault tests and benchmarks need what it promises."""
+    with embedded_server(fsync=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster(postgres_server: EmbeddedPostgres) -> TestCluster:
+    """The session's cluster; its databases are empty."""
+    return TestCluster(postgres_server)
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres_cluster(postgres_cluster: TestCluster) -> TestCluster:
+    """The session's cluster, with the template of a migrated database."""
+    from jobledger.infrastructure.postgres.migrations import migrate
+
+    postgres_cluster.make_template(migrate)
+    return postgres_cluster
+
+
+@pytest.fixture
+def empty_postgres_database(postgres_cluster: TestCluster) -> Iterator[str]:
+    """The URL of a database without any schema, for this test alone."""
+    with postgres_cluster.database() as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def postgres_dsn(migrated_postgres_cluster: TestCluster) -> Iterator[str]:
+    """The URL of a migrated database, for this test alone."""
+    with migrated_postgres_cluster.database(migrated=True) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def durable_postgres() -> Iterator[DurableCluster]:
+    """A cluster with fsync on, for this test alone, which may kill and recover it. Its databases are empty."""
+    with embedded_server(fsync=True) as server:
+        yield DurableCluster(server)
