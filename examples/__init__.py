@@ -1,0 +1,1 @@
+"""Runnable examples of jobledger; none of them is part of the wheel."""

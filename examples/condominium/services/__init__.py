@@ -1,0 +1,1 @@
+"""Application services of the condominium company: plain Python, idempotent, with typed errors."""
