@@ -154,6 +154,15 @@ class ProtectedTenant(Refusal):
     code = "protected_tenant"
 
 
+# --- settings ------------------------------------------------------------------------------------------------------
+
+
+class InvalidSettings(JobledgerError):
+    """A setting breaks its rule, or there is none of that name; `field` is the environment variable."""
+
+    code = "invalid_settings"
+
+
 # --- the ledger ----------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,283 @@
+"""Every setting, and the only reader of the environment.
+
+Each field is one variable `JOBLEDGER_<FIELD>`; its description gives unit and default. `docs/reference/settings.md`
+is generated from here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import getpass
+import os
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from jobledger.domain.errors import InvalidSettings
+from jobledger.domain.job_type import PAYLOAD_BYTES_DEFAULT, PAYLOAD_BYTES_MAX
+from jobledger.domain.options import (
+    TIMEOUT_SECONDS_MAX,
+    TIMEOUT_SECONDS_MIN,
+    JobOptions,
+    QueueName,
+)
+from jobledger.domain.retry import DAY_SECONDS, MAX_ATTEMPTS_LIMIT, Retry
+from jobledger.domain.tenant import TenantName
+
+from . import database_url
+from .database_url import DatabaseUrl
+
+PREFIX = "JOBLEDGER_"
+_KUBERNETES_LINKS = ("JOBLEDGER_PORT", "JOBLEDGER_SERVICE_")
+"""A Kubernetes service named `jobledger` puts variables that begin so into every pod of its namespace."""
+
+
+class Actor(NamedTuple):
+    """Who acts. Neither a variable nor a login name proves anything: both are unauthenticated."""
+
+    name: str
+    authenticated: bool
+
+
+def _database(value: object) -> object:
+    return database_url.parse(value) if isinstance(value, str) else value
+
+
+def _names(value: object) -> object:
+    return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """What an installation decides, read once from `JOBLEDGER_*` variables. An empty value counts as not set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, arbitrary_types_allowed=True,
+        hide_input_in_errors=True,
+    )  # fmt: skip
+
+    # --- where the ledger is, and who speaks -----------------------------------------------------------------------
+
+    database: Annotated[DatabaseUrl, NoDecode, BeforeValidator(_database)] = Field(
+        default_factory=lambda: database_url.parse("sqlite:///jobledger.db"),
+        description="The ledger, as one URL: `sqlite:///path` (relative to the working directory), "
+        "`sqlite:////absolute/path`, `postgresql://user:password@host/database`, or `embedded-postgres:///directory` "
+        "(a server of our own, for development). Default `sqlite:///jobledger.db`.",
+        json_schema_extra={"default": "sqlite:///jobledger.db"},
+    )
+    env: Literal["production", "development"] = Field(
+        default="production",
+        description="`development` lets workers run job types that break the conformance checklist. "
+        "Default `production`.",
+    )
+    tenant: TenantName | None = Field(
+        default=None, description="The tenant of commands that name none. Default: none, `--tenant` is then required."
+    )
+    actor: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        default=None, description="Who acts, as recorded with each event. Default `os:<user>@<host>`."
+    )
+    app: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z_][\w.]*(:[A-Za-z_][\w.]*)?$",
+        description="The application whose job types run, as `module` or `module:attribute` (the attribute defaults "
+        "to `app`). Default: none, `--app` is then required by `up` and `work`.",
+    )
+    pg_bin: Path | None = Field(
+        default=None,
+        description="The folder of `initdb`, `pg_ctl` and `postgres` for `embedded-postgres:` databases. "
+        "Default: the `embedded-postgres` package, then `/usr/lib/postgresql/*/bin`, then PATH.",
+    )
+
+    # --- logs ------------------------------------------------------------------------------------------------------
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least severe log events that are written. Default `info`."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        default="auto",
+        description="`json` writes one JSON object a line, `console` is for people, `auto` takes `console` on a "
+        "terminal and `json` elsewhere. Default `auto`.",
+    )
+
+    # --- workers ---------------------------------------------------------------------------------------------------
+
+    concurrency: int = Field(
+        default=8, ge=1, le=1_000, description="Jobs that one worker runs at the same time. Default 8."
+    )
+    queues: Annotated[tuple[QueueName, ...], NoDecode, BeforeValidator(_names)] = Field(
+        default=(),
+        description="Queues that a worker takes jobs from, with commas between. Default: those of its job types.",
+    )
+    lease_seconds: float = Field(
+        default=30.0, ge=1, le=3_600,
+        description="Seconds after which a worker that was not heard of loses its jobs. Default 30.",
+    )  # fmt: skip
+    lease_renew_buffer_seconds: float = Field(
+        default=10.0, ge=0.1, le=1_800,
+        description="Seconds before its lease ends that a worker renews it; less than the lease. Default 10.",
+    )  # fmt: skip
+    maintenance_interval_seconds: float = Field(
+        default=10.0, ge=1, le=60,
+        description="Seconds between two rounds of maintenance (stalled jobs, suspended tenants). Default 10.",
+    )  # fmt: skip
+    shutdown_grace_seconds: float = Field(
+        default=20.0, ge=0, le=3_600,
+        description="Seconds that running jobs get to finish at shutdown before they are given back. Default 20.",
+    )  # fmt: skip
+    poll_interval_seconds: float = Field(
+        default=1.0, ge=0.01, le=60,
+        description="Seconds after which an idle worker looks for jobs though nothing woke it. Default 1.",
+    )  # fmt: skip
+
+    # --- defaults of job options (precedence: job, job type, queue, these) -----------------------------------------
+
+    job_priority: int = Field(default=0, ge=-100, le=100, description="Priority, higher first, -100 to 100. Default 0.")
+    job_max_attempts: int = Field(
+        default=5, ge=1, le=MAX_ATTEMPTS_LIMIT, description="Attempts of a job, never unlimited. Default 5."
+    )
+    job_retry_base_seconds: float = Field(
+        default=2.0, ge=0, le=DAY_SECONDS,
+        description="Seconds before the first retry; doubles with each, with full jitter. Default 2.",
+    )  # fmt: skip
+    job_retry_cap_seconds: float = Field(
+        default=3_600.0, ge=0, le=30 * DAY_SECONDS,
+        description="Seconds that a retry waits at most. Default 3600.",
+    )  # fmt: skip
+    job_timeout_seconds: float = Field(
+        default=300.0, ge=TIMEOUT_SECONDS_MIN, le=TIMEOUT_SECONDS_MAX,
+        description="Seconds after which an attempt is ended. Default 300.",
+    )  # fmt: skip
+    job_max_stalled: int = Field(
+        default=3,
+        ge=0,
+        le=100,
+        description="Times that a job may lose its worker before it goes to the DLQ. Default 3.",
+    )
+
+    # --- limits ----------------------------------------------------------------------------------------------------
+
+    payload_limit_bytes: int = Field(
+        default=PAYLOAD_BYTES_DEFAULT, ge=1, le=PAYLOAD_BYTES_MAX,
+        description="Bytes of a payload as JSON at most; a job type may set less. Default 256000.",
+    )  # fmt: skip
+    result_limit_bytes: int = Field(
+        default=PAYLOAD_BYTES_DEFAULT, ge=1, le=PAYLOAD_BYTES_MAX,
+        description="Bytes of a result as JSON at most; a job type may set less. Default 256000.",
+    )  # fmt: skip
+    log_limit_bytes: int = Field(
+        default=1_000_000, ge=0, le=16_000_000,
+        description="Bytes of log lines kept of one job at most. Default 1000000.",
+    )  # fmt: skip
+
+    # --- writing and reading ---------------------------------------------------------------------------------------
+
+    group_commit_max_writes: int = Field(
+        default=500, ge=1, le=4_096, description="Writes that share one durable commit at most. Default 500."
+    )
+    group_commit_buffer_writes: int = Field(
+        default=10_000, ge=1, le=1_000_000,
+        description="Writes that wait for a commit at most; beyond that, callers wait. Default 10000.",
+    )  # fmt: skip
+    group_commit_wait_seconds: float = Field(
+        default=5.0, ge=0, le=300,
+        description="Seconds that a caller waits for room in a full buffer before `LedgerBusy`. Default 5.",
+    )  # fmt: skip
+    pool_min_size: int = Field(
+        default=1, ge=0, le=100, description="PostgreSQL connections kept open by a process. Default 1."
+    )
+    pool_max_size: int = Field(
+        default=8, ge=2, le=200, description="PostgreSQL connections of a process at most. Default 8."
+    )
+    connect_timeout_seconds: float = Field(
+        default=5.0, ge=1, le=300, description="Seconds to wait for a PostgreSQL connection. Default 5."
+    )
+    sqlite_busy_timeout_seconds: float = Field(
+        default=10.0, ge=0.1, le=300,
+        description="Seconds that a writer waits for SQLite's only writer before `LedgerBusy`. Default 10.",
+    )  # fmt: skip
+    projection_batch_events: int = Field(
+        default=5_000, ge=1, le=100_000, description="Events that a projection folds in one transaction. Default 5000."
+    )
+    projection_poll_seconds: float = Field(
+        default=0.05, ge=0.005, le=60,
+        description="Seconds after which an idle projection looks for events though nothing woke it. Default 0.05.",
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        _require_less(
+            self.lease_renew_buffer_seconds, self.lease_seconds, "lease_renew_buffer_seconds", "lease_seconds"
+        )
+        if self.job_retry_base_seconds > self.job_retry_cap_seconds:
+            raise ValueError(
+                f"{variable('job_retry_base_seconds')} must not be above {variable('job_retry_cap_seconds')}"
+            )
+        if self.pool_min_size > self.pool_max_size:
+            raise ValueError(f"{variable('pool_min_size')} must not be above {variable('pool_max_size')}")
+        return self
+
+    @property
+    def acting(self) -> Actor:
+        """Who acts: JOBLEDGER_ACTOR, else the operating system's user and host."""
+        return Actor(self.actor or f"os:{getpass.getuser()}@{socket.gethostname()}", authenticated=False)
+
+    @property
+    def job_defaults(self) -> JobOptions:
+        """The installation's level of the precedence of job options."""
+        retry = Retry(
+            max_attempts=self.job_max_attempts, base_seconds=self.job_retry_base_seconds,
+            cap_seconds=self.job_retry_cap_seconds,
+        )  # fmt: skip
+        return JobOptions(
+            priority=self.job_priority, retry=retry, timeout_seconds=self.job_timeout_seconds,
+            max_stalled=self.job_max_stalled,
+        )  # fmt: skip
+
+
+def load(**overrides: object) -> Settings:
+    """The settings of this process: what `overrides` say (None: nothing), then the environment, then the defaults.
+
+    Raises InvalidSettings: one line with the variable and the rule; for an unknown variable, which was meant.
+    """
+    _refuse_unknown(os.environ)
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise _invalid(error.errors(include_url=False, include_input=False)) from None
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field: `lease_seconds` is JOBLEDGER_LEASE_SECONDS."""
+    return f"{PREFIX}{field.upper()}"
+
+
+def _require_less(low: float, high: float, low_field: str, high_field: str) -> None:
+    if low >= high:
+        raise ValueError(f"{variable(low_field)} ({low:g}) must be less than {variable(high_field)} ({high:g})")
+
+
+def _refuse_unknown(names: Iterable[str]) -> None:
+    known = [variable(field) for field in Settings.model_fields]
+    for name in names:
+        if name.startswith(PREFIX) and name not in known and not name.startswith(_KUBERNETES_LINKS):
+            close = difflib.get_close_matches(name, known, n=1)
+            raise InvalidSettings(
+                "there is no such setting", field=name, rule="must be a known setting",
+                hint=f"did you mean {close[0]}?" if close else "docs/reference/settings.md lists them all",
+            )  # fmt: skip
+
+
+def _invalid(details: list[ErrorDetails]) -> InvalidSettings:
+    first, *others = details
+    field = variable(str(first["loc"][0])) if first["loc"] else None
+    rule = first["msg"].removeprefix("Value error, ")
+    more = f"{len(others)} more: {', '.join(_named(other) for other in others)}" if others else None
+    return InvalidSettings(rule[0].lower() + rule[1:] if field else rule, field=field, rule=rule, hint=more)
+
+
+def _named(detail: ErrorDetails) -> str:
+    return variable(str(detail["loc"][0])) if detail["loc"] else detail["msg"]
