@@ -235,6 +235,7 @@ class JobSentToDlq(JobFacts):
 
     topic: ClassVar[str] = "job.sent_to_dlq"
 
+    kind: JobKind = "work"
     reason: DlqReason
     attempt: int
     error_type: str
@@ -624,6 +625,6 @@ def _retry(state: JobState, error: AttemptError, now: datetime, jitter: float) -
 
 def _to_dlq(state: JobState, reason: DlqReason, error_type: str, message: str, fingerprint: str) -> JobSentToDlq:
     return JobSentToDlq(
-        **_about(state), reason=reason, attempt=state.attempt, error_type=error_type, message=message,
-        fingerprint=fingerprint,
+        **_about(state), kind=state.kind, reason=reason, attempt=state.attempt, error_type=error_type,
+        message=message, fingerprint=fingerprint,
     )  # fmt: skip

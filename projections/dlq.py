@@ -1,0 +1,61 @@
+"""The dead-letter queue: jobs that failed for good and wait for a human, from death to requeue or discard."""
+
+from __future__ import annotations
+
+from jobledger.domain.identifiers import born_at
+from jobledger.domain.job import JobDiscarded, JobRequeued, JobSentToDlq
+
+from .job_row import shown
+from .projection import Column, Projection, Row, SeenEvent, Value
+
+
+def key(event: SeenEvent) -> tuple[Value, ...]:
+    """A row a dead job."""
+    return (event.originator_id,)
+
+
+def fold(row: Row | None, event: SeenEvent) -> Row | None:
+    """A row at `job.sent_to_dlq`, none after `job.requeued` or `job.discarded`. `created_at` is the birth in the id."""
+    if event.topic != JobSentToDlq.topic:
+        return None
+    facts = event.facts
+    assert isinstance(facts, JobSentToDlq)
+    return {
+        "job_id": event.originator_id,
+        "tenant_id": event.tenant,
+        "persona": facts.persona,
+        "job_type": facts.job_type,
+        "kind": facts.kind,
+        "queue": facts.queue,
+        "reason": facts.reason,
+        "error_type": shown(facts.error_type),
+        "error_message": shown(facts.message),
+        "fingerprint": shown(facts.fingerprint),
+        "attempt": facts.attempt,
+        "created_at": born_at(event.originator_id),
+        "dead_at": event.recorded_at,
+    }
+
+
+DLQ = Projection(
+    name="dlq_jobs",
+    topics=frozenset({JobSentToDlq.topic, JobRequeued.topic, JobDiscarded.topic}),
+    columns=(
+        Column("job_id", "uuid", key=True),
+        Column("tenant_id", "text"),
+        Column("persona", "text", nullable=True),
+        Column("job_type", "text"),
+        Column("kind", "text"),
+        Column("queue", "text"),
+        Column("reason", "text"),
+        Column("error_type", "text"),
+        Column("error_message", "text"),
+        Column("fingerprint", "text"),
+        Column("attempt", "integer"),
+        Column("created_at", "timestamp"),
+        Column("dead_at", "timestamp"),
+    ),
+    key=key,
+    fold=fold,
+    births=frozenset({JobSentToDlq.topic}),
+)

@@ -1,0 +1,226 @@
+"""One row a job: the columns and the fold that the tenant's list and the persona's list share.
+
+Times are `recorded_at`, the database's clock. `failed` follows the filter of the same name: the last attempt failed
+and the job has not completed since. `progress` is what the latest attempt reported last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from jobledger.domain.errors import CorruptEvent
+from jobledger.domain.job import (
+    JobCancelled,
+    JobCompleted,
+    JobDiscarded,
+    JobDispatched,
+    JobFailed,
+    JobInterrupted,
+    JobProgressed,
+    JobReleased,
+    JobRequeued,
+    JobRescheduled,
+    JobRetried,
+    JobSentToDlq,
+    JobSnoozed,
+    JobStalled,
+    JobStarted,
+    JobStatus,
+)
+
+from .projection import Column, Row, SeenEvent
+
+SHOWN_TEXT_LENGTH = 500
+"""Longer messages are cut in lists; `jobs history` shows them whole."""
+
+JOB_COLUMNS: tuple[Column, ...] = (
+    Column("job_id", "uuid", key=True),
+    Column("tenant_id", "text"),
+    Column("persona", "text", nullable=True),
+    Column("status", "text"),
+    Column("failed", "boolean"),
+    Column("job_type", "text"),
+    Column("kind", "text"),
+    Column("queue", "text"),
+    Column("priority", "integer"),
+    Column("attempt", "integer"),
+    Column("attempts_counted", "integer"),
+    Column("attempts_allowed", "integer"),
+    Column("created_at", "timestamp"),
+    Column("updated_at", "timestamp"),
+    Column("due_at", "timestamp", nullable=True),
+    Column("started_at", "timestamp", nullable=True),
+    Column("completed_at", "timestamp", nullable=True),
+    Column("error_type", "text", nullable=True),
+    Column("error_message", "text", nullable=True),
+    Column("progress", "real", nullable=True),
+)
+
+JOB_BIRTHS = frozenset({JobDispatched.topic})
+
+
+def shown(text: str) -> str:
+    """Text as a list shows it: bounded, and without the NUL that PostgreSQL's text cannot hold."""
+    return text[:SHOWN_TEXT_LENGTH].replace("\x00", "\ufffd")
+
+
+def fold_job(row: Row | None, event: SeenEvent) -> Row:
+    """The row after the event; every job's first event is `job.dispatched`."""
+    if event.topic == JobDispatched.topic:
+        return _dispatched(event)
+    if row is None:
+        raise CorruptEvent(
+            f"{event.topic} {event.originator_id}.{event.originator_version} comes before job.dispatched", field="topic"
+        )
+    after = _FOLDS[event.topic](row, event)
+    after["updated_at"] = event.recorded_at
+    return after
+
+
+def _dispatched(event: SeenEvent) -> Row:
+    facts = event.facts
+    assert isinstance(facts, JobDispatched)
+    return {
+        "job_id": event.originator_id,
+        "tenant_id": event.tenant,
+        "persona": facts.persona,
+        "status": facts.status,
+        "failed": False,
+        "job_type": facts.job_type,
+        "kind": facts.kind,
+        "queue": facts.queue,
+        "priority": facts.priority,
+        "attempt": 0,
+        "attempts_counted": 0,
+        "attempts_allowed": facts.retry.max_attempts,
+        "created_at": event.recorded_at,
+        "updated_at": event.recorded_at,
+        "due_at": facts.due_at,
+        "started_at": None,
+        "completed_at": None,
+        "error_type": None,
+        "error_message": None,
+        "progress": None,
+    }
+
+
+def _started(row: Row, event: SeenEvent) -> Row:
+    facts = event.facts
+    assert isinstance(facts, JobStarted)
+    return {
+        **row,
+        "status": JobStatus.IN_PROGRESS.value,
+        "attempt": facts.attempt,
+        "attempts_counted": _counted(row) + 1,
+        "started_at": event.recorded_at,
+        "progress": None,
+    }
+
+
+def _completed(row: Row, event: SeenEvent) -> Row:
+    return {
+        **row,
+        "status": JobStatus.COMPLETED.value,
+        "failed": False,
+        "due_at": None,
+        "completed_at": event.recorded_at,
+        "error_type": None,
+        "error_message": None,
+    }
+
+
+def _failed(row: Row, event: SeenEvent) -> Row:
+    facts = event.facts
+    assert isinstance(facts, JobFailed)
+    return {**row, "failed": True, "error_type": shown(facts.error_type), "error_message": shown(facts.message)}
+
+
+def _retried(row: Row, event: SeenEvent) -> Row:
+    facts = event.facts
+    assert isinstance(facts, JobRetried)
+    return {**row, "status": JobStatus.DELAYED.value, "due_at": facts.due_at}
+
+
+def _snoozed(row: Row, event: SeenEvent) -> Row:
+    facts = event.facts
+    assert isinstance(facts, JobSnoozed)
+    return {**_given_back(row), "status": JobStatus.DELAYED.value, "due_at": facts.due_at}
+
+
+def _pending_again(row: Row, event: SeenEvent) -> Row:
+    return {**_given_back(row), "status": JobStatus.PENDING.value}
+
+
+def _released(row: Row, event: SeenEvent) -> Row:
+    return {**row, "status": JobStatus.PENDING.value}
+
+
+def _rescheduled(row: Row, event: SeenEvent) -> Row:
+    facts = event.facts
+    assert isinstance(facts, JobRescheduled)
+    return {**row, "status": facts.status, "priority": facts.priority, "due_at": facts.due_at}
+
+
+def _progressed(row: Row, event: SeenEvent) -> Row:
+    facts = event.facts
+    assert isinstance(facts, JobProgressed)
+    return {**row, "progress": facts.fraction}
+
+
+def _sent_to_dlq(row: Row, event: SeenEvent) -> Row:
+    facts = event.facts
+    assert isinstance(facts, JobSentToDlq)
+    return {
+        **row,
+        "status": JobStatus.DLQ.value,
+        "failed": True,
+        "due_at": None,
+        "error_type": shown(facts.error_type),
+        "error_message": shown(facts.message),
+    }
+
+
+def _requeued(row: Row, event: SeenEvent) -> Row:
+    facts = event.facts
+    assert isinstance(facts, JobRequeued)
+    allowed = _counted(row) + facts.attempts_granted
+    return {**row, "status": JobStatus.PENDING.value, "due_at": facts.due_at, "attempts_allowed": allowed}
+
+
+def _cancelled(row: Row, event: SeenEvent) -> Row:
+    return {**row, "status": JobStatus.CANCELLED.value, "due_at": None}
+
+
+def _discarded(row: Row, event: SeenEvent) -> Row:
+    return {**row, "status": JobStatus.DISCARDED.value, "due_at": None}
+
+
+def _counted(row: Row) -> int:
+    counted = row["attempts_counted"]
+    assert isinstance(counted, int)
+    return counted
+
+
+def _given_back(row: Row) -> Row:
+    return {**row, "attempts_counted": max(0, _counted(row) - 1)}
+
+
+_FOLDS: Mapping[str, Callable[[Row, SeenEvent], Row]] = {
+    JobReleased.topic: _released,
+    JobStarted.topic: _started,
+    JobProgressed.topic: _progressed,
+    JobCompleted.topic: _completed,
+    JobFailed.topic: _failed,
+    JobRetried.topic: _retried,
+    JobStalled.topic: _pending_again,
+    JobInterrupted.topic: _pending_again,
+    JobSnoozed.topic: _snoozed,
+    JobRescheduled.topic: _rescheduled,
+    JobCancelled.topic: _cancelled,
+    JobSentToDlq.topic: _sent_to_dlq,
+    JobRequeued.topic: _requeued,
+    JobDiscarded.topic: _discarded,
+}
+
+JOB_TOPICS = JOB_BIRTHS | _FOLDS.keys()
+"""Events that change what a list shows. Logs, recorded steps and requests to cancel do not."""
