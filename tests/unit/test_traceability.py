@@ -27,7 +27,7 @@ def rows() -> dict[str, tuple[str, ...]]:
 
 
 @cache
-def tests_of(path: str) -> frozenset[str]:
+def defined_tests(path: str) -> frozenset[str]:
     """The tests that a file defines, methods as `Class::name`; none when there is no such file."""
     file = ROOT / path
     if not file.is_file():
@@ -61,12 +61,12 @@ def test_every_named_test_exists() -> None:
     """A test that the table names is defined in the file it names."""
     named = {test for cells in rows().values() for test in TEST.findall(cells[2])}
     assert named
-    assert {f"{path}::{name}" for path, name in named if name not in tests_of(path)} == set()
+    assert {f"{path}::{name}" for path, name in named if name not in defined_tests(path)} == set()
 
 
 def test_a_missing_test_would_be_noticed() -> None:
     """The check knows this file's tests, and neither tests nor files that do not exist."""
     here = "tests/unit/test_traceability.py"
-    assert "test_a_missing_test_would_be_noticed" in tests_of(here)
-    assert "test_no_such_thing" not in tests_of(here)
-    assert tests_of("tests/unit/test_no_such_file.py") == frozenset()
+    assert "test_a_missing_test_would_be_noticed" in defined_tests(here)
+    assert "test_no_such_thing" not in defined_tests(here)
+    assert defined_tests("tests/unit/test_no_such_file.py") == frozenset()
