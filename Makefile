@@ -7,8 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.synced
 # What the checks read; `make lint FILES="domain/job.py"` narrows it.
-FILES ?= domain application projections infrastructure src/jobledger/__init__.py tests \
-	$(wildcard examples benchmarks)
+FILES ?= domain application projections infrastructure tests $(wildcard src/jobledger/*.py examples benchmarks)
 
 # Behind a company's certificate authority uv otherwise refuses the index that pip accepts.
 export UV_SYSTEM_CERTS := 1

@@ -87,7 +87,8 @@ def test_the_wheel_holds_every_source(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as opened:
         names = set(opened.namelist())
     assert {f"jobledger/{path}" for path in tracked_sources()} <= names
-    assert {"jobledger/__init__.py", "jobledger/py.typed"} <= names
+    own = {f"jobledger/{path.name}" for path in (ROOT / "src" / "jobledger").glob("*.py")}
+    assert {*own, "jobledger/__init__.py", "jobledger/py.typed"} <= names
     assert any(name.endswith("/licenses/LICENSE") for name in names)
 
 
