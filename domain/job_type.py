@@ -29,7 +29,8 @@ class JobTypeDefinition(BaseModel):
     """A job type as the installation knows it. `payload_schema` and `result_schema` are JSON Schemas.
 
     `idempotency_key_fields` names the payload fields that make the key; `effects` says how effects are protected
-    where the key alone is not enough. At least one of them must be declared.
+    where the key alone is not enough. At least one of them must be declared. Where the program computes a key with
+    code of its own (`..._computed`), a client without that code has to give the key.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,6 +40,8 @@ class JobTypeDefinition(BaseModel):
     options: JobOptions = JobOptions()
     isolation: Isolation = "thread"
     idempotency_key_fields: tuple[str, ...] = ()
+    idempotency_key_computed: bool = False
+    lock_key_computed: bool = False
     effects: Effects | None = None
     payload_schema: dict[str, JsonValue]
     result_schema: dict[str, JsonValue]
@@ -105,7 +108,8 @@ def register(
 
 def require_idempotency(definition: JobTypeDefinition) -> None:
     """Refuse a type that says neither what its key is nor how its effects are protected (R4.5)."""
-    if not definition.idempotency_key_fields and definition.effects is None:
+    computes_key = definition.idempotency_key_fields or definition.idempotency_key_computed
+    if not computes_key and definition.effects is None:
         raise InvalidInput(
             f"job type {definition.name!r} does not say how it may run twice safely", field="idempotency",
             rule='declare idempotency_key=... and/or effects="steps" | "transaction" | "none"',

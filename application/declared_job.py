@@ -1,0 +1,183 @@
+"""A job type as a program declares it: its definition, its handler, and how payloads and results are read."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from jobledger.domain.errors import InvalidInput, PayloadTooLarge
+from jobledger.domain.job_type import JobTypeDefinition
+
+from .validation import invalid_input
+
+KEY_LENGTH_MAX = 255
+_FIELD = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+Handler = Callable[..., object]
+KeyOf = Callable[[Any], str | None]
+"""Computes a key from a validated payload."""
+
+
+class AcceptedPayload(NamedTuple):
+    """A payload that fits its type: canonical JSON, and the keys that the type computes from it."""
+
+    body: bytes
+    idempotency_key: str | None
+    lock_key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredJob:
+    """A job type with its code. `sorts` is set where the payload may hold free-form objects, whose keys then have to
+    be sorted to make equal payloads equal bytes."""
+
+    definition: JobTypeDefinition
+    handler: Handler
+    is_async: bool
+    payload: TypeAdapter[Any]
+    result: TypeAdapter[Any]
+    key_of: KeyOf | None = None
+    lock_key_of: KeyOf | None = None
+    sorts: bool = False
+
+    def accept(self, payload: object) -> AcceptedPayload:
+        """Validate a payload to dispatch. `InvalidInput` names field and rule, `PayloadTooLarge` the limit."""
+        value = self.read(payload)
+        body = self._canonical(value)
+        check_size(body, self.definition.payload_limit_bytes, "payload")
+        return AcceptedPayload(body, self._key(value), self._lock_key(value))
+
+    def read(self, payload: object) -> object:
+        """The payload as the handler takes it. Raises `InvalidInput` where it does not fit."""
+        try:
+            if isinstance(payload, bytes | str):
+                return self.payload.validator.validate_json(payload)
+            # models take dicts and instances, no other mappings
+            plain = dict(payload) if isinstance(payload, Mapping) and type(payload) is not dict else payload
+            return self.payload.validator.validate_python(plain)
+        except ValidationError as error:
+            raise invalid_input(error, within="payload") from error
+
+    def encode_result(self, value: object) -> bytes:
+        """What the handler returned, as canonical JSON. Raises `InvalidInput` where it does not fit its annotation."""
+        try:
+            valid = self.result.validator.validate_python(value)
+            body = self.result.serializer.to_json(valid, by_alias=True)
+        except ValidationError as error:
+            raise invalid_input(error, within="result") from error
+        except PydanticSerializationError as error:
+            raise InvalidInput(str(error), field="result", rule="can be written as JSON") from error
+        check_size(body, self.definition.result_limit_bytes, "result")
+        return body
+
+    def _canonical(self, value: object) -> bytes:
+        try:
+            if not self.sorts:
+                return self.payload.serializer.to_json(value, by_alias=True)
+            return canonical_json(self.payload.serializer.to_python(value, mode="json", by_alias=True))
+        except PydanticSerializationError as error:
+            raise InvalidInput(str(error), field="payload", rule="can be written as JSON") from error
+
+    def _key(self, value: object) -> str | None:
+        if self.key_of is not None:
+            return short_enough(self.key_of(value))
+        fields = self.definition.idempotency_key_fields
+        return key_from([_field(value, field) for field in fields]) if fields else None
+
+    def _lock_key(self, value: object) -> str | None:
+        if self.lock_key_of is not None:
+            return short_enough(self.lock_key_of(value))
+        template = self.definition.options.lock_key
+        return None if template is None else fill_lock_key(template, lambda field: _field(value, field))
+
+
+def canonical_json(value: object) -> bytes:
+    """JSON with sorted keys and no spaces, UTF-8: equal values are equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def key_from(values: list[object]) -> str:
+    """An idempotency key from the values of its fields: a single text as it is, everything else as JSON."""
+    if len(values) == 1:
+        value = values[0]
+        text = value if isinstance(value, str) else canonical_json(to_jsonable_python(value)).decode()
+    else:
+        text = canonical_json(to_jsonable_python(values)).decode()
+    return text if 0 < len(text) <= KEY_LENGTH_MAX else _hashed(text)
+
+
+def short_enough(key: str | None) -> str | None:
+    """A computed key, hashed where it is longer than a key may be; an empty one is none."""
+    if not key:
+        return None
+    return key if len(key) <= KEY_LENGTH_MAX else _hashed(key)
+
+
+def fill_lock_key(template: str, field: Callable[[str], object]) -> str:
+    """A lock key with each `{field}` replaced by that field of the payload."""
+    if "{" not in template:
+        return template
+    filled = _FIELD.sub(lambda match: str(to_jsonable_python(field(match[1]))), template)
+    return filled if len(filled) <= KEY_LENGTH_MAX else _hashed(filled)
+
+
+def fields_in(template: str) -> tuple[str, ...]:
+    """The payload fields that a lock key names."""
+    return tuple(_FIELD.findall(template))
+
+
+def check_size(body: bytes, limit_bytes: int, what: str) -> None:
+    """Raise `PayloadTooLarge` above the limit."""
+    if len(body) > limit_bytes:
+        raise PayloadTooLarge(
+            f"{len(body):,} bytes are more than the {limit_bytes:,} allowed", field=what,
+            rule=f"at most {limit_bytes} bytes", hint="store the data elsewhere and pass a reference",
+        )  # fmt: skip
+
+
+def has_free_form_objects(schema: object) -> bool:
+    """Whether values of a JSON Schema may hold objects whose keys come in any order."""
+    if isinstance(schema, list):
+        return any(has_free_form_objects(part) for part in schema)
+    if not isinstance(schema, dict):
+        return False
+    if schema.get("type") == "object" and "properties" not in schema:
+        return True
+    if schema.get("additionalProperties") not in (None, False) or "patternProperties" in schema:
+        return True
+    subschemas = [*_values(schema.get("properties")), *_values(schema.get("$defs"))]
+    if any(_says_nothing(part) for part in subschemas):
+        return True
+    nested = [schema[name] for name in ("items", "prefixItems", "anyOf", "oneOf", "allOf") if name in schema]
+    return any(_says_nothing(part) for part in nested) or has_free_form_objects([*subschemas, *nested])
+
+
+def is_coroutine_handler(handler: Handler) -> bool:
+    """Whether calling the handler gives an awaitable."""
+    return inspect.iscoroutinefunction(handler)
+
+
+def _values(mapping: object) -> list[object]:
+    return list(mapping.values()) if isinstance(mapping, dict) else []
+
+
+def _says_nothing(schema: object) -> bool:
+    """A schema without any keyword that constrains: anything goes, objects included."""
+    constraints = {"type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"}
+    return isinstance(schema, dict) and not constraints & schema.keys()
+
+
+def _field(value: object, field: str) -> object:
+    return value[field] if isinstance(value, Mapping) else getattr(value, field)
+
+
+def _hashed(key: str) -> str:
+    return f"sha256:{sha256(key.encode()).hexdigest()}"

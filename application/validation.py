@@ -1,0 +1,25 @@
+"""Turns pydantic's errors into refusals that name the field and the rule, and never a value."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from jobledger.domain.errors import InvalidInput
+
+
+def invalid_input(error: ValidationError, *, within: str = "", drop: tuple[str, ...] = ()) -> InvalidInput:
+    """The refusal that says what pydantic found: path of the first field, its rule, and the paths of the others.
+
+    `within` goes in front of the path (`payload`), path elements in `drop` are left out (wrappers of ours).
+    """
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    paths = [_path(within, item["loc"], drop) for item in found]
+    message = found[0]["msg"]
+    if len(paths) > 1:
+        message = f"{message}; also wrong: {', '.join(dict.fromkeys(paths[1:9]))}"
+    return InvalidInput(message, field=paths[0], rule=found[0]["type"])
+
+
+def _path(within: str, location: tuple[int | str, ...], drop: tuple[str, ...]) -> str:
+    parts = [str(part) for part in location if part not in drop]
+    return ".".join([within, *parts] if within else parts) or "input"
