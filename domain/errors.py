@@ -265,3 +265,13 @@ class JobCancelledError(HandlerSignal):
     """Raised inside a handler by `context.check_cancelled()` once a person asked to cancel the job."""
 
     code = "job_cancelled"
+
+
+class SoftTimeout(HandlerSignal):
+    """Raised inside a handler by `context.check_cancelled()` once its soft timeout passed: the attempt fails."""
+
+    code = "soft_timeout"
+
+    def __init__(self, soft_timeout_seconds: float) -> None:
+        super().__init__(f"the handler ran longer than its soft timeout of {soft_timeout_seconds:g} seconds")
+        self.soft_timeout_seconds = soft_timeout_seconds
