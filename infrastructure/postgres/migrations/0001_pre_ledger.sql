@@ -34,6 +34,14 @@ ALTER DEFAULT PRIVILEGES FOR ROLE jobledger_owner, jobledger_writer REVOKE EXECU
 SET LOCAL ROLE jobledger_owner;
 SET LOCAL search_path = jobledger, pg_temp;
 
+CREATE TABLE schema_migrations (
+  name       text        NOT NULL PRIMARY KEY,
+  checksum   text        NOT NULL,
+  applied_at timestamptz NOT NULL
+);
+GRANT SELECT ON schema_migrations
+  TO jobledger_writer, jobledger_worker, jobledger_api, jobledger_projector, jobledger_auditor;
+
 -- --- the ledger -----------------------------------------------------------------------------------------------------
 
 CREATE TABLE ledger (

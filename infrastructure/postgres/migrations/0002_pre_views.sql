@@ -4,18 +4,6 @@
 -- the order of its pages: ascending, and read backward, because rows arrive in ascending order and PostgreSQL packs
 -- such an index well. The key is the job's id alone, which is unique across tenants.
 
--- How far each projection has come. `position` is the last one read, `recorded_at` that of the last event applied,
--- `version` that of the fold that wrote the rows.
-CREATE TABLE checkpoints (
-    projection text NOT NULL CONSTRAINT checkpoints_pkey PRIMARY KEY,
-    version integer NOT NULL,
-    position bigint NOT NULL,
-    recorded_at timestamptz,
-    updated_at timestamptz NOT NULL DEFAULT clock_timestamp()
-) WITH (fillfactor = 50);
-GRANT SELECT ON checkpoints TO jobledger_api, jobledger_worker, jobledger_auditor;
-GRANT SELECT, INSERT, UPDATE, DELETE ON checkpoints TO jobledger_projector;
-
 CREATE TABLE tenant_jobs (
     job_id uuid NOT NULL,
     tenant_id text NOT NULL,

@@ -1,0 +1,177 @@
+"""The connections of one process: a pool for each role it acts in, opened when it is first needed."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from enum import StrEnum
+from threading import Lock
+from typing import Any
+
+import psycopg
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from jobledger.domain.errors import JobledgerError, LedgerBusy, LedgerUnavailable
+
+from .driver_errors import one_line, parse_dsn, translate, where
+
+PgConnection = psycopg.Connection[tuple[Any, ...]]
+"""A connection of ours: autocommit, rows are tuples."""
+
+LOCK_TIMEOUT_MS = 100
+"""One caller's foreign lock never blocks the others of a flush."""
+
+
+class Role(StrEnum):
+    """What a connection may do; the roles are made by the first migration."""
+
+    WORKER = "jobledger_worker"
+    API = "jobledger_api"
+    PROJECTOR = "jobledger_projector"
+    AUDITOR = "jobledger_auditor"
+
+
+_SESSION = {
+    "search_path": "jobledger,pg_temp", "timezone": "UTC", "client_encoding": "UTF8", "jit": "off",
+    "idle_in_transaction_session_timeout": "60s", "lock_timeout": f"{LOCK_TIMEOUT_MS}ms",
+}  # fmt: skip
+_SHARES = {Role.WORKER: 0.5, Role.API: 0.25, Role.PROJECTOR: 0.25, Role.AUDITOR: 0.25}
+"""How the connections of a process are divided; auditors have a process of their own."""
+
+
+class Connections:
+    """Pools of connections by role, for one database.
+
+    A connection that the server closed while it lay idle is replaced before it is handed out, so a restart of the
+    server costs at most the transactions that were under way. Errors are ours (`LedgerUnavailable`, `LedgerBusy`).
+    """
+
+    def __init__(self, dsn: str, *, min_size: int = 1, max_size: int = 8, connect_timeout_seconds: float = 5.0) -> None:
+        self._parts = parse_dsn(dsn)
+        self.where = where(dsn)
+        self._min_size = min_size
+        self._max_size = max_size
+        self._timeout_seconds = connect_timeout_seconds
+        self._pools: dict[Role, ConnectionPool[PgConnection]] = {}
+        self._lock = Lock()
+        self._closed = False
+
+    @contextmanager
+    def connection(self, role: Role) -> Iterator[PgConnection]:
+        """A connection in autocommit mode: one statement is one transaction."""
+        connection = self.take(role)
+        try:
+            yield connection
+        except (psycopg.Error, PoolTimeout) as error:
+            raise translate(error) from error
+        finally:
+            self.give_back(role, connection)
+
+    @contextmanager
+    def transaction(self, role: Role) -> Iterator[PgConnection]:
+        """A connection in a transaction that commits at the end, or rolls back on an error."""
+        with self.connection(role) as connection, connection.transaction():
+            yield connection
+
+    @contextmanager
+    def tenant_transaction(self, tenant: str) -> Iterator[PgConnection]:
+        """A transaction that sees this tenant's rows only, whatever it asks (row-level security)."""
+        with self.transaction(Role.API) as connection, connection.pipeline():
+            connection.execute("SELECT set_config('jobledger.tenant', %s, true)", (tenant,), prepare=True)
+            yield connection
+
+    def take(self, role: Role) -> PgConnection:
+        """A connection for as long as the caller wants; `give_back` returns it."""
+        pool = self._pool(role)
+        try:
+            return pool.getconn(self._timeout_seconds)
+        except PoolTimeout as error:
+            raise self._no_connection(role, error) from error
+        except psycopg.Error as error:
+            raise translate(error) from error
+
+    def give_back(self, role: Role, connection: PgConnection) -> None:
+        """Return what `take` gave."""
+        pool = self._pools.get(role)
+        if pool is None:
+            connection.close()  # closed meanwhile
+        else:
+            pool.putconn(connection)
+
+    def connect(self, role: Role, *, application_name: str = "jobledger") -> PgConnection:
+        """A connection outside the pools, that the caller closes."""
+        return connect(self._parts, role, self._timeout_seconds, application_name)
+
+    def close(self) -> None:
+        """Close all; harmless when closed already."""
+        with self._lock:
+            self._closed = True
+            pools = list(self._pools.values())
+            self._pools.clear()
+        for pool in pools:
+            pool.close()
+
+    def _pool(self, role: Role) -> ConnectionPool[PgConnection]:
+        pool = self._pools.get(role)
+        if pool is None:
+            with self._lock:
+                if self._closed:
+                    raise LedgerUnavailable("the ledger was closed")
+                pool = self._pools.get(role) or self._open_pool(role)
+                self._pools[role] = pool
+        return pool
+
+    def _open_pool(self, role: Role) -> ConnectionPool[PgConnection]:
+        # asked for at once, so that what is wrong (no server, wrong password) is said and not waited for
+        connect(self._parts, role, self._timeout_seconds).close()
+        size = max(1, int(self._max_size * _SHARES[role]))
+        return ConnectionPool(
+            conninfo="", kwargs=connect_arguments(self._parts, role, self._timeout_seconds),
+            min_size=min(self._min_size, size), max_size=size, timeout=self._timeout_seconds,
+            reconnect_timeout=self._timeout_seconds, check=_check_open, name=f"jobledger-{role.value}", open=True,
+        )  # fmt: skip
+
+    def _no_connection(self, role: Role, error: PoolTimeout) -> JobledgerError:
+        """Why the pool had none: the server is away, or all are in use."""
+        try:
+            connect(self._parts, role, self._timeout_seconds).close()
+        except JobledgerError as reason:
+            return reason
+        return LedgerBusy(f"all connections of {role.value} are in use: {error}", hint="raise JOBLEDGER_POOL_MAX_SIZE")
+
+
+def connect_arguments(
+    parts: dict[str, str], role: Role, timeout_seconds: float, application_name: str = "jobledger"
+) -> dict[str, Any]:
+    """psycopg.connect's arguments for a connection that acts in a role."""
+    options = " ".join(f"-c {name}={value}" for name, value in {"role": role.value, **_SESSION}.items())
+    return {
+        "application_name": application_name, **parts,
+        "options": f"{parts.get('options', '')} {options}".strip(),
+        "connect_timeout": max(2, round(timeout_seconds)),  # libpq takes nothing below 2 seconds
+        "autocommit": True, "prepare_threshold": 2,
+    }  # fmt: skip
+
+
+def connect(
+    parts: dict[str, str], role: Role, timeout_seconds: float, application_name: str = "jobledger"
+) -> PgConnection:
+    """A new connection that acts in a role."""
+    try:
+        return psycopg.connect(**connect_arguments(parts, role, timeout_seconds, application_name))
+    except psycopg.Error as error:
+        if f'role "{role.value}" does not exist' in str(error):
+            raise translate(psycopg.errors.InvalidSchemaName(one_line(error))) from error
+        raise translate(error) from error
+
+
+def _check_open(connection: PgConnection) -> None:
+    """Raise where the server closed the connection. Costs no round trip: its farewell makes the socket readable."""
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        with suppress(psycopg.OperationalError):
+            connection.execute("")  # it may only have been a notice
+            return
+        raise psycopg.OperationalError("the server closed the connection")

@@ -1,0 +1,85 @@
+"""What psycopg raises, as our errors: the cause is kept, the password is never shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import errors
+from psycopg.conninfo import conninfo_to_dict
+from psycopg_pool import PoolTimeout
+
+from jobledger.domain.errors import (
+    InvalidSettings,
+    JobledgerError,
+    LedgerBusy,
+    LedgerError,
+    LedgerNotFound,
+    LedgerRestored,
+    LedgerUnavailable,
+    SchemaOutdated,
+)
+
+CONFLICT, RESTORED, FOREIGN_STREAM = "JL001", "JL002", "JL003"
+"""What our SQL functions raise: versions or ids that exist, a position below a checkpoint, another tenant's stream."""
+
+_BUSY = (
+    errors.LockNotAvailable, errors.QueryCanceled, errors.DeadlockDetected, errors.SerializationFailure,
+    errors.TooManyConnections,
+)  # fmt: skip
+_NO_SCHEMA = (errors.InvalidSchemaName, errors.UndefinedObject)
+_OTHER_SCHEMA = (errors.UndefinedTable, errors.UndefinedFunction, errors.UndefinedColumn)
+
+
+def parse_dsn(dsn: str) -> dict[str, str]:
+    """The parts of a connection string. libpq would show the whole of one that it cannot read, password and all."""
+    try:
+        return {name: str(value) for name, value in conninfo_to_dict(dsn).items()}
+    except psycopg.ProgrammingError:
+        raise InvalidSettings(
+            "the PostgreSQL URL cannot be read", field="JOBLEDGER_DATABASE",
+            rule="postgresql://user:password@host:port/database, special characters percent-encoded",
+        ) from None  # fmt: skip
+
+
+def where(dsn: str) -> str:
+    """Server and database of a connection string, for people: no user, no password."""
+    parts = parse_dsn(dsn)
+    return f"{parts.get('dbname', parts.get('user', '?'))} on {parts.get('host', 'localhost')}"
+
+
+@contextmanager
+def wrapped() -> Iterator[None]:
+    """Raises psycopg's errors as ours."""
+    try:
+        yield
+    except (psycopg.Error, PoolTimeout) as error:
+        raise translate(error) from error
+
+
+def translate(error: Exception) -> JobledgerError:
+    """Our error for one of psycopg's."""
+    text = one_line(error)
+    if getattr(error, "sqlstate", None) == RESTORED:
+        return LedgerRestored(text, hint="the database was restored to an earlier moment")
+    if isinstance(error, _BUSY):
+        return LedgerBusy(f"PostgreSQL could not do it in time: {text}", hint="try again")
+    if isinstance(error, _NO_SCHEMA):
+        return LedgerNotFound(f"there is no ledger in this database: {text}", hint="run: jobledger migrate")
+    if isinstance(error, _OTHER_SCHEMA):
+        return SchemaOutdated(f"the ledger's schema is not this program's: {text}", hint="run: jobledger migrate")
+    if isinstance(error, errors.InsufficientPrivilege | errors.InvalidParameterValue):
+        return LedgerUnavailable(
+            f"PostgreSQL refuses this login: {text}", hint="the login must be a member of jobledger's roles"
+        )
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | PoolTimeout):
+        return LedgerUnavailable(f"PostgreSQL does not answer: {text}")
+    return LedgerError(f"PostgreSQL refused a statement: {text}")
+
+
+def one_line(error: Exception) -> str:
+    """The first line of what the server or libpq says."""
+    primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    lines = (primary or str(error)).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
