@@ -1,0 +1,127 @@
+"""The one dispatcher: every command and query goes through it, and telemetry is bound here and nowhere else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import structlog
+from pydantic import ValidationError
+
+from jobledger.domain.errors import InvalidInput, Refusal
+
+from .flow import Flow
+from .message import Actor, Message
+from .ports import Clock, Identifiers
+from .result import Accepted, Refused, Result
+from .telemetry import Telemetry, mark_refused
+from .validation import invalid_input
+
+R = TypeVar("R")
+M = TypeVar("M", bound=Message[Any])
+
+Handler = Callable[[M, Flow], Accepted[R]]
+"""Carries a message out; raises a `Refusal` where the answer is no."""
+
+RecordRefusal = Callable[[Mapping[str, object], InvalidInput, Flow], None]
+"""Records a command that was not even well-formed, from the fields that were given."""
+
+_log = structlog.get_logger("jobledger")
+
+
+class _Registered(NamedTuple):
+    name: str
+    handle: Handler[Any, Any]
+    record_refusal: RecordRefusal | None
+
+
+class Dispatcher:
+    """Finds the handler of a message, binds its telemetry, and answers accepted or refused.
+
+    Errors that are no answer (`LedgerUnavailable` ...) are raised; then nothing of the command was written.
+    """
+
+    def __init__(self, clock: Clock, identifiers: Identifiers, telemetry: Telemetry | None = None) -> None:
+        self._clock = clock
+        self._identifiers = identifiers
+        self._telemetry = telemetry or Telemetry()
+        self._handlers: dict[type[Message[Any]], _Registered] = {}
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """Where spans begin and end; the worker uses it for attempts."""
+        return self._telemetry
+
+    @property
+    def messages(self) -> tuple[type[Message[Any]], ...]:
+        """All commands and queries that have a handler."""
+        return tuple(self._handlers)
+
+    def register(
+        self, message_type: type[M], handler: Handler[M, Any], *, record_refusal: RecordRefusal | None = None
+    ) -> None:
+        """Let `handler` answer messages of this type. A type has one handler."""
+        if message_type in self._handlers:
+            raise InvalidInput(f"{message_type.__name__} has a handler already", field="message", rule="one handler")
+        self._handlers[message_type] = _Registered(_snake(message_type.__name__), handler, record_refusal)
+
+    def execute(self, message: Message[R]) -> Result[R]:
+        """Carry a message out."""
+        registered = self._registered(type(message))
+        tenant = _tenant_of(message)
+        with self._telemetry.command(
+            registered.name, message.trace_parent, {"jobledger.tenant": tenant}
+        ) as trace_parent:
+            flow = self._flow(
+                message.actor, message.correlation_id, trace_parent, getattr(message, "causation_id", None)
+            )
+            with structlog.contextvars.bound_contextvars(
+                tenant=tenant, command=registered.name, correlation_id=flow.correlation_id, actor=flow.actor
+            ):
+                try:
+                    return registered.handle(message, flow)
+                except Refusal as error:
+                    return _refused(error)
+
+    def send(self, message_type: type[Message[R]], /, *, actor: Actor, **fields: object) -> Result[R]:
+        """Make a message of these fields and carry it out; a field that breaks a rule is a refusal that names it."""
+        try:
+            message = message_type.model_validate({"actor": actor, **fields})
+        except ValidationError as invalid:
+            error = invalid_input(invalid)
+            registered = self._registered(message_type)
+            if registered.record_refusal is not None:
+                registered.record_refusal(fields, error, self._flow(actor, None, None, None))
+            return _refused(error)
+        return self.execute(message)
+
+    def _registered(self, message_type: type[Message[Any]]) -> _Registered:
+        registered = self._handlers.get(message_type)
+        if registered is None:
+            raise InvalidInput(f"nobody handles {message_type.__name__}", field="message", rule="has a handler")
+        return registered
+
+    def _flow(
+        self, actor: Actor, correlation_id: str | None, trace_parent: str | None, causation_id: str | None
+    ) -> Flow:
+        return Flow(
+            actor.id, actor.authenticated, correlation_id or self._identifiers.correlation_id(),
+            trace_parent or self._identifiers.trace_parent(), causation_id, self._clock.now(),
+        )  # fmt: skip
+
+
+def _refused(error: Refusal) -> Refused:
+    mark_refused(error.code)
+    _log.info("command.refused", code=error.code, field=error.field, rule=error.rule, message=error.message)
+    return Refused(error)
+
+
+def _tenant_of(message: Message[Any]) -> str:
+    """The tenant that a message is about, as it claims."""
+    about = getattr(message, "item", message)
+    return str(getattr(about, "tenant", None) or getattr(message, "name", ""))
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
