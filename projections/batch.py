@@ -1,0 +1,151 @@
+"""One batch of one group: projections that stand at the same position are fed by the same scan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import NamedTuple
+
+from jobledger.domain.errors import LedgerBusy, LedgerUnavailable, SchemaOutdated, SchemaTooNew, UnknownTopic
+from jobledger.domain.topics import TOPICS
+
+from .folding import fold_batch
+from .ports import Changes, Checkpoint, CheckpointMoved, EventSource, SeenBatch, ViewTransaction
+from .projection import Projection
+
+TRY_AGAIN = (LedgerUnavailable, LedgerBusy, CheckpointMoved)
+"""Errors that say nothing about a projection: the same batch may work the next time."""
+
+
+class Group(NamedTuple):
+    """Projections at one position. `until`: where the next group stands, so that the two become one there."""
+
+    position: int
+    projections: tuple[Projection, ...]
+    until: int | None = None
+
+    @property
+    def without(self) -> frozenset[str]:
+        """Known topics that none of these projections wants."""
+        return frozenset(TOPICS).difference(*(projection.topics for projection in self.projections))
+
+
+class Applied(NamedTuple):
+    """What became of a batch: how many events were read, where each projection stands now, and which may not go on.
+
+    `more`: there is more to do at once.
+    """
+
+    events: int
+    checkpoints: Mapping[str, Checkpoint]
+    stopped: Mapping[str, Exception]
+    more: bool
+
+
+def group_by_position(projections: Sequence[Projection], positions: Mapping[str, int]) -> list[Group]:
+    """The groups, furthest behind first."""
+    standing: dict[int, list[Projection]] = {}
+    for projection in projections:
+        standing.setdefault(positions.get(projection.name, 0), []).append(projection)
+    ordered = sorted(standing)
+    return [
+        Group(position, tuple(standing[position]), until)
+        for position, until in zip(ordered, [*ordered[1:], None], strict=True)
+    ]
+
+
+def apply_batch(group: Group, reading: ReadAhead, transaction: ViewTransaction) -> Applied:
+    """Read, fold and save one batch. A projection whose fold raises is left where it stands; the others go on."""
+    before = {projection.name: transaction.checkpoint(projection) for projection in group.projections}
+    if any(checkpoint.position != group.position for checkpoint in before.values()):
+        return Applied(0, before, {}, more=True)  # somebody else was here: regroup
+    stopped: dict[str, Exception] = {}
+    after = dict(before)
+    batch = reading.read(group)
+    for projection in group.projections:
+        try:
+            after[projection.name] = _apply(projection, batch, before[projection.name], transaction)
+        except TRY_AGAIN:
+            raise
+        except Exception as error:  # noqa: BLE001 - one projection's trouble must not stop the others
+            stopped[projection.name] = error
+    stopped |= _stopped_by_unreadable(group, batch)
+    return Applied(len(batch.events), after, stopped, batch.more or (batch.unreadable is not None))
+
+
+def _apply(projection: Projection, batch: SeenBatch, before: Checkpoint, transaction: ViewTransaction) -> Checkpoint:
+    _require_version(projection, before)
+    if batch.position == before.position:
+        return before
+    recorded_at = batch.events[-1].recorded_at if batch.events else before.recorded_at
+    after = Checkpoint(batch.position, projection.version, recorded_at)
+    changes = fold_batch(projection, batch.events, partial(transaction.load, projection)) if batch.events else _NONE
+    transaction.save(projection, changes, before, after)
+    return after
+
+
+_NONE = Changes((), ())
+
+
+def _require_version(projection: Projection, stored: Checkpoint) -> None:
+    if stored.version > projection.version:
+        raise SchemaTooNew(
+            f"view {projection.name} was written by version {stored.version} of its fold; this program has "
+            f"{projection.version}", field="projection", hint="upgrade jobledger",
+        )  # fmt: skip
+    if stored.version < projection.version:
+        raise SchemaOutdated(
+            f"view {projection.name} was written by version {stored.version} of its fold; this program has "
+            f"{projection.version}", field="projection",
+            hint=f"rebuild it with: jobledger projections rebuild {projection.name}",
+        )  # fmt: skip
+
+
+def _stopped_by_unreadable(group: Group, batch: SeenBatch) -> dict[str, Exception]:
+    if batch.unreadable is None or batch.events:
+        return {}  # the events in front of it come first
+    newer = isinstance(batch.unreadable.error, UnknownTopic)
+    return {
+        projection.name: batch.unreadable.error
+        for projection in group.projections
+        if newer or batch.unreadable.topic in projection.topics
+    }
+
+
+class ReadAhead:
+    """Reads a group's batch; while one batch is folded and stored, the next full one is read and decoded."""
+
+    def __init__(self, source: EventSource, batch_size: int) -> None:
+        self._source = source
+        self._batch_size = batch_size
+        self._thread: ThreadPoolExecutor | None = None
+        self._ahead: tuple[Group, Future[SeenBatch]] | None = None
+
+    def read(self, group: Group) -> SeenBatch:
+        """The events after the group's position."""
+        expected, self._ahead = self._ahead, None
+        if expected is not None and expected[0] == group:
+            batch = expected[1].result()
+        else:
+            if expected is not None:
+                expected[1].exception()  # let it end: the source has one connection
+            batch = self._read(group)
+        if batch.more:
+            self._begin(group._replace(position=batch.position))
+        return batch
+
+    def close(self) -> None:
+        """End the reading thread."""
+        self._ahead = None
+        if self._thread is not None:
+            self._thread.shutdown()
+            self._thread = None
+
+    def _read(self, group: Group) -> SeenBatch:
+        return self._source.read_after(group.position, limit=self._batch_size, without=group.without, until=group.until)
+
+    def _begin(self, group: Group) -> None:
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="projections-read-ahead")
+        self._ahead = group, self._thread.submit(self._read, group)

@@ -1,0 +1,110 @@
+"""What projections need from the outside: a place that holds their rows, and a source of events in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from jobledger.domain.errors import JobledgerError, LedgerError
+
+from .projection import Projection, Row, SeenEvent, Value
+
+Key = tuple[Value, ...]
+"""The values of a projection's key columns, in order."""
+
+
+class CheckpointMoved(LedgerError):
+    """Another runner moved the checkpoint meanwhile: nothing of this batch was stored."""
+
+    code = "checkpoint_moved"
+
+
+class Checkpoint(NamedTuple):
+    """How far a projection has come: the last position read, `recorded_at` of the last event it took, and the
+    version of the fold that wrote its rows."""
+
+    position: int
+    version: int
+    recorded_at: datetime | None = None
+
+
+class Unreadable(NamedTuple):
+    """An event that this program cannot decode: `UnknownTopic` where it is newer, `CorruptEvent` where it is broken."""
+
+    position: int
+    topic: str
+    error: JobledgerError
+
+
+class SeenBatch(NamedTuple):
+    """Events in order, and the last position *read*, which may lie beyond the last event. `more`: the batch was full.
+
+    Reading stops in front of an event that cannot be decoded, which is then named.
+    """
+
+    events: Sequence[SeenEvent]
+    position: int
+    more: bool = False
+    unreadable: Unreadable | None = None
+
+
+class EventSource(Protocol):
+    """The ledger as projections read it. Nothing ever appears at or below a position that was returned as read."""
+
+    def head(self) -> int:
+        """The position up to which the ledger can be read now."""
+        ...
+
+    def read_after(
+        self, position: int, *, limit: int, without: frozenset[str] = frozenset(), until: int | None = None
+    ) -> SeenBatch:
+        """At most `limit` events after `position` (and up to `until`), of all tenants, leaving out the topics
+        `without`. Topics that this program does not know are never left out."""
+        ...
+
+
+class Changes(NamedTuple):
+    """What a batch does to a view: rows to insert or replace, keys whose row ends."""
+
+    rows: Sequence[Row]
+    ended: Sequence[Key]
+
+
+class ViewTransaction(Protocol):
+    """One batch under ownership. Everything saved is stored together when the transaction ends well, or not at all."""
+
+    def checkpoint(self, projection: Projection) -> Checkpoint:
+        """Where the projection stands; a new one stands at position 0 with its own version."""
+        ...
+
+    def load(self, projection: Projection, keys: Sequence[Key]) -> Mapping[Key, Row]:
+        """The stored rows of these keys."""
+        ...
+
+    def save(self, projection: Projection, changes: Changes, before: Checkpoint, after: Checkpoint) -> None:
+        """Store the changes and move the checkpoint from `before` to `after`. `CheckpointMoved` (here or when the
+        transaction ends) unless it stands at `before`."""
+        ...
+
+    def reset(self, projection: Projection) -> None:
+        """Remove all rows and put the checkpoint back to the beginning, for a rebuild."""
+        ...
+
+
+class ViewStore(Protocol):
+    """Where views are stored. Raises `LedgerUnavailable` or `LedgerBusy` where trying again is all one can do."""
+
+    def checkpoints(self) -> Mapping[str, Checkpoint]:
+        """The checkpoints of all projections by name; one that never ran is absent."""
+        ...
+
+    def begin(self, projections: Sequence[Projection]) -> AbstractContextManager[ViewTransaction | None]:
+        """Own these projections for one batch; None while another runner owns one of them. Leaving the block commits,
+        an exception rolls back."""
+        ...
+
+    def close(self) -> None:
+        """Release what it holds."""
+        ...

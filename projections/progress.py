@@ -1,0 +1,54 @@
+"""How far the projections of this process have come, for whoever waits to read their own write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from threading import Condition
+
+
+def _nobody_to_hurry() -> None:
+    pass
+
+
+class Progress:
+    """The positions of projections by name. Thread-safe; those who wait are woken at once.
+
+    `hurry` is called when somebody begins to wait, so that a runner does not dawdle to gather a larger batch.
+    """
+
+    def __init__(self, names: Iterable[str], hurry: Callable[[], None] = _nobody_to_hurry) -> None:
+        self._positions = dict.fromkeys(names, 0)
+        self._changed = Condition()
+        self._hurry = hurry
+        self._waiting = 0
+
+    def position(self, name: str) -> int:
+        """The last position that the projection has read, as far as this process knows."""
+        return self._positions[name]
+
+    def reach(self, name: str, position: int) -> None:
+        """Record that the projection stands at `position`; a rebuild may put it back."""
+        if self._positions[name] != position:
+            with self._changed:
+                self._positions[name] = position
+                self._changed.notify_all()
+
+    def wait_for(self, position: int, timeout_seconds: float) -> bool:
+        """Wait until all projections have reached `position`; False when time ran out."""
+        with self._changed:
+            if self._reached(position):
+                return True
+            self._waiting += 1
+            self._hurry()
+            try:
+                return self._changed.wait_for(lambda: self._reached(position), timeout_seconds)
+            finally:
+                self._waiting -= 1
+
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits right now."""
+        return self._waiting > 0
+
+    def _reached(self, position: int) -> bool:
+        return all(reached >= position for reached in self._positions.values())

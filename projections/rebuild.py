@@ -1,0 +1,52 @@
+"""Rebuilding a view: truncate and replay. While it runs, readers see what was replayed so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .ports import EventSource, ViewStore
+from .projection import Projection
+from .runner import BATCH_SIZE, Runner
+
+Report = Callable[[int, int], None]
+"""Told the position reached and the position to reach, after each batch."""
+
+
+def _silent(position: int, target: int) -> None:
+    pass
+
+
+def rebuild(
+    store: ViewStore,
+    source: EventSource,
+    projection: Projection,
+    *,
+    report: Report = _silent,
+    batch_size: int = BATCH_SIZE,
+) -> int:
+    """Empty the view and fold the whole ledger again, up to the head at the start; returns the position reached.
+
+    Runners may go on meanwhile: they share the work. An error of the fold is raised here. Waits for whoever owns the
+    projection at this moment.
+    """
+    runner = Runner(store, source, (projection,), batch_size=batch_size)
+    try:
+        target = source.head()
+        while not _reset(store, projection):
+            pass
+        while runner.position(projection.name) < target:
+            runner.run_once()
+            if failure := runner.failures.get(projection.name):
+                raise failure
+            report(runner.position(projection.name), target)
+        return runner.position(projection.name)
+    finally:
+        runner.stop()
+
+
+def _reset(store: ViewStore, projection: Projection) -> bool:
+    with store.begin((projection,)) as transaction:
+        if transaction is None:
+            return False
+        transaction.reset(projection)
+    return True

@@ -1,0 +1,209 @@
+"""Keeps views current: batch after batch, until it is stopped.
+
+Any number of runners may run, in any number of processes. A batch is applied under ownership, and its rows and
+checkpoint are stored in one transaction by compare-and-set: whatever dies when, each event is applied exactly once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from threading import Event, Thread
+from typing import NamedTuple
+
+import structlog
+
+from jobledger.domain.errors import UnknownTopic
+
+from .batch import TRY_AGAIN, Applied, Group, ReadAhead, apply_batch, group_by_position
+from .ports import CheckpointMoved, EventSource, ViewStore
+from .progress import Progress
+from .projection import Projection
+
+BATCH_SIZE = 5_000
+"""Events read at once, at most."""
+
+log = structlog.get_logger(__name__)
+
+
+class Pace(NamedTuple):
+    """How often the runner looks, in seconds. Hints wake it earlier; polling alone suffices."""
+
+    poll_seconds: float = 0.02
+    """Between two looks when there was nothing to do."""
+    gather_seconds: float = 0.01
+    """Between two small batches while nobody waits for a position: larger batches cost less an event."""
+    retry_seconds: float = 0.25
+    """After the database could not take a batch."""
+
+
+class Stopped(NamedTuple):
+    """A projection that this runner does not run any more, and why."""
+
+    projection: str
+    error: Exception
+
+
+Observation = Applied | Stopped
+
+
+def _unobserved(observation: Observation) -> None:
+    pass
+
+
+class Runner:
+    """Runs projections. `run_once` may be called by hand, or `start` a thread that does. Use it from one thread."""
+
+    def __init__(
+        self,
+        store: ViewStore,
+        source: EventSource,
+        projections: Sequence[Projection],
+        *,
+        batch_size: int = BATCH_SIZE,
+        pace: Pace = Pace(),
+        observe: Callable[[Observation], None] = _unobserved,
+    ) -> None:
+        self._store = store
+        self._source = source
+        self._projections = tuple(projections)
+        self._pace = pace
+        self._observe = observe
+        self._reading = ReadAhead(source, batch_size)
+        self._positions: dict[str, int] | None = None
+        self._alone: set[str] = set()
+        self._failures: dict[str, Exception] = {}
+        self._wake, self._hurry, self._stopping = Event(), Event(), Event()
+        self._thread: Thread | None = None
+        self.progress = Progress((projection.name for projection in projections), self._hurry.set)
+
+    # --- what others ask and say ---------------------------------------------------------------------------------
+
+    @property
+    def failures(self) -> Mapping[str, Exception]:
+        """Projections that were stopped, and why."""
+        return self._failures
+
+    def position(self, name: str) -> int:
+        """The last position that the projection has read, as far as this process knows."""
+        return self.progress.position(name)
+
+    def wait_for(self, position: int, timeout_seconds: float) -> bool:
+        """Wait until every projection has reached `position`; False when time ran out."""
+        return self.progress.wait_for(position, timeout_seconds)
+
+    def hint(self) -> None:
+        """Say that there may be something to do. Never blocks."""
+        self._wake.set()
+
+    # --- the loop --------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Run in a thread of its own until `stop`."""
+        self._stopping.clear()
+        self._thread = Thread(target=self._run, name="projections", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the batch at hand and the thread."""
+        self._stopping.set()
+        self._wake.set()
+        self._hurry.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        self._reading.close()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                more = self.run_once()
+            except Exception as error:  # noqa: BLE001 - the loop outlives whatever goes wrong, and says so
+                self._trouble(error)
+                continue
+            if not more:
+                self._rest()
+
+    def _rest(self) -> None:
+        if not self.progress.awaited:
+            self._hurry.clear()
+            self._hurry.wait(self._pace.gather_seconds)
+        if self._wake.wait(self._pace.poll_seconds):
+            self._wake.clear()
+
+    def _trouble(self, error: Exception) -> None:
+        self._positions = None
+        log.warning("projections.interrupted", error=str(error), error_type=type(error).__name__)
+        self._stopping.wait(self._pace.retry_seconds)
+
+    # --- one round -------------------------------------------------------------------------------------------------
+
+    def run_once(self) -> bool:
+        """Apply one batch to every group of projections; True while there is more to do at once.
+
+        Raises `LedgerUnavailable` or `LedgerBusy`; then the batch at hand was not stored.
+        """
+        return any([self._advance(group) for group in self._groups()])
+
+    def run_until_current(self) -> None:
+        """Apply batches until nothing is left to read."""
+        while self.run_once():
+            pass
+
+    def _groups(self) -> list[Group]:
+        if self._positions is None:
+            self._look_up_positions()
+        positions = self._positions or {}
+        running = [projection for projection in self._projections if projection.name not in self._failures]
+        together = [projection for projection in running if projection.name not in self._alone]
+        alone = [projection for projection in running if projection.name in self._alone]
+        groups = group_by_position(together, positions)
+        return groups + [Group(positions.get(projection.name, 0), (projection,)) for projection in alone]
+
+    def _look_up_positions(self) -> None:
+        stored = self._store.checkpoints()
+        self._positions = {name: checkpoint.position for name, checkpoint in stored.items()}
+        for projection in self._projections:
+            self.progress.reach(projection.name, self._positions.get(projection.name, 0))
+
+    def _advance(self, group: Group) -> bool:
+        if self._source.head() <= group.position:
+            return False
+        try:
+            with self._store.begin(group.projections) as transaction:
+                if transaction is None:
+                    self._positions = None  # another runner owns them and moves on
+                    return False
+                applied = apply_batch(group, self._reading, transaction)
+        except CheckpointMoved:
+            self._positions = None
+            return False
+        except TRY_AGAIN:
+            raise
+        except Exception as error:  # noqa: BLE001 - find out which projection it was, one by one
+            return self._isolate(group, error)
+        self._record(applied)
+        return applied.more
+
+    def _record(self, applied: Applied) -> None:
+        positions = self._positions if self._positions is not None else {}
+        self._positions = positions
+        for name, checkpoint in applied.checkpoints.items():
+            positions[name] = checkpoint.position
+            self.progress.reach(name, checkpoint.position)
+        for name, error in applied.stopped.items():
+            self._stop_projection(name, error)
+        self._observe(applied)
+
+    def _isolate(self, group: Group, error: Exception) -> bool:
+        self._positions = None
+        if len(group.projections) > 1:
+            self._alone.update(projection.name for projection in group.projections)
+        else:
+            self._stop_projection(group.projections[0].name, error)
+        return True
+
+    def _stop_projection(self, name: str, error: Exception) -> None:
+        self._failures[name] = error
+        event = "projection.given_up" if isinstance(error, UnknownTopic) else "projection.stopped"
+        log.error(event, projection=name, error=str(error), error_type=type(error).__name__, exc_info=error)
+        self._observe(Stopped(name, error))
