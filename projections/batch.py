@@ -122,6 +122,10 @@ class ReadAhead:
         self._thread: ThreadPoolExecutor | None = None
         self._ahead: tuple[Group, Future[SeenBatch]] | None = None
 
+    def is_ahead(self, group: Group) -> bool:
+        """Whether the group's next batch is being read already."""
+        return self._ahead is not None and self._ahead[0] == group
+
     def read(self, group: Group) -> SeenBatch:
         """The events after the group's position."""
         expected, self._ahead = self._ahead, None

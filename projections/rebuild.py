@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Event
 
 from .ports import EventSource, ViewStore
 from .projection import Projection
@@ -10,6 +11,8 @@ from .runner import BATCH_SIZE, Runner
 
 Report = Callable[[int, int], None]
 """Told the position reached and the position to reach, after each batch."""
+
+_RETRY_SECONDS = 0.01
 
 
 def _silent(position: int, target: int) -> None:
@@ -33,7 +36,7 @@ def rebuild(
     try:
         target = source.head()
         while not _reset(store, projection):
-            pass
+            Event().wait(_RETRY_SECONDS)
         while runner.position(projection.name) < target:
             runner.run_once()
             if failure := runner.failures.get(projection.name):

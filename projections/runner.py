@@ -30,10 +30,15 @@ class Pace(NamedTuple):
 
     poll_seconds: float = 0.02
     """Between two looks when there was nothing to do."""
+    awaited_poll_seconds: float = 0.002
+    """The same, while somebody waits for a position."""
     gather_seconds: float = 0.01
     """Between two small batches while nobody waits for a position: larger batches cost less an event."""
     retry_seconds: float = 0.25
     """After the database could not take a batch."""
+
+
+DEFAULT_PACE = Pace()
 
 
 class Stopped(NamedTuple):
@@ -60,7 +65,7 @@ class Runner:
         projections: Sequence[Projection],
         *,
         batch_size: int = BATCH_SIZE,
-        pace: Pace = Pace(),
+        pace: Pace = DEFAULT_PACE,
         observe: Callable[[Observation], None] = _unobserved,
     ) -> None:
         self._store = store
@@ -73,8 +78,9 @@ class Runner:
         self._alone: set[str] = set()
         self._failures: dict[str, Exception] = {}
         self._wake, self._hurry, self._stopping = Event(), Event(), Event()
+        self._busy = False
         self._thread: Thread | None = None
-        self.progress = Progress((projection.name for projection in projections), self._hurry.set)
+        self.progress = Progress((projection.name for projection in projections), self._make_haste)
 
     # --- what others ask and say ---------------------------------------------------------------------------------
 
@@ -106,8 +112,7 @@ class Runner:
     def stop(self) -> None:
         """End the batch at hand and the thread."""
         self._stopping.set()
-        self._wake.set()
-        self._hurry.set()
+        self._make_haste()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -124,11 +129,17 @@ class Runner:
                 self._rest()
 
     def _rest(self) -> None:
-        if not self.progress.awaited:
+        """Wait for a hint. After a batch, first let some more events gather, unless somebody waits for them."""
+        if self._busy and not self.progress.awaited:
             self._hurry.clear()
             self._hurry.wait(self._pace.gather_seconds)
-        if self._wake.wait(self._pace.poll_seconds):
+        self._busy = False
+        if self._wake.wait(self._pace.awaited_poll_seconds if self.progress.awaited else self._pace.poll_seconds):
             self._wake.clear()
+
+    def _make_haste(self) -> None:
+        self._hurry.set()
+        self._wake.set()
 
     def _trouble(self, error: Exception) -> None:
         self._positions = None
@@ -142,7 +153,10 @@ class Runner:
 
         Raises `LedgerUnavailable` or `LedgerBusy`; then the batch at hand was not stored.
         """
-        return any([self._advance(group) for group in self._groups()])
+        more = False
+        for group in self._groups():
+            more |= self._advance(group)
+        return more
 
     def run_until_current(self) -> None:
         """Apply batches until nothing is left to read."""
@@ -166,7 +180,7 @@ class Runner:
             self.progress.reach(projection.name, self._positions.get(projection.name, 0))
 
     def _advance(self, group: Group) -> bool:
-        if self._source.head() <= group.position:
+        if not self._reading.is_ahead(group) and self._source.head() <= group.position:
             return False
         try:
             with self._store.begin(group.projections) as transaction:
@@ -181,6 +195,7 @@ class Runner:
             raise
         except Exception as error:  # noqa: BLE001 - find out which projection it was, one by one
             return self._isolate(group, error)
+        self._busy = True
         self._record(applied)
         return applied.more
 

@@ -1,32 +1,32 @@
--- The read models: tables that hold what projections/*.py fold from the ledger. All of it can be thrown away and rebuilt.
+-- The read models: tables that hold what projections/*.py fold from the ledger. All can be thrown away and rebuilt.
 --
 -- The table of a projection has its name, its columns and its key; a test compares. Each listed query has an index in
 -- the order of its pages: ascending, and read backward, because rows arrive in ascending order and PostgreSQL packs
 -- such an index well. The key is the job's id alone, which is unique across tenants.
 
 CREATE TABLE tenant_jobs (
-    job_id uuid NOT NULL,
-    tenant_id text NOT NULL,
-    persona text,
-    status text NOT NULL,
-    failed boolean NOT NULL,
-    job_type text NOT NULL,
-    kind text NOT NULL,
-    queue text NOT NULL,
-    priority integer NOT NULL,
-    attempt integer NOT NULL,
-    attempts_counted integer NOT NULL,
-    attempts_allowed integer NOT NULL,
-    created_at timestamptz NOT NULL,
-    updated_at timestamptz NOT NULL,
-    due_at timestamptz,
-    started_at timestamptz,
-    completed_at timestamptz,
-    error_type text,
-    error_message text,
-    progress double precision,
-    short_id text NOT NULL,
-    CONSTRAINT tenant_jobs_pkey PRIMARY KEY (job_id)
+  job_id uuid NOT NULL,
+  tenant_id text NOT NULL,
+  persona text,
+  status text NOT NULL,
+  failed boolean NOT NULL,
+  job_type text NOT NULL,
+  kind text NOT NULL,
+  queue text NOT NULL,
+  priority integer NOT NULL,
+  attempt integer NOT NULL,
+  attempts_counted integer NOT NULL,
+  attempts_allowed integer NOT NULL,
+  created_at timestamptz NOT NULL,
+  updated_at timestamptz NOT NULL,
+  due_at timestamptz,
+  started_at timestamptz,
+  completed_at timestamptz,
+  error_type text,
+  error_message text,
+  progress double precision,
+  short_id text NOT NULL,
+  CONSTRAINT tenant_jobs_pkey PRIMARY KEY (job_id)
 );
 CREATE INDEX tenant_jobs_by_time ON tenant_jobs (tenant_id, created_at, job_id);
 CREATE INDEX tenant_jobs_by_status ON tenant_jobs (tenant_id, status, created_at, job_id);
@@ -37,27 +37,27 @@ CREATE INDEX tenant_jobs_by_queue ON tenant_jobs (tenant_id, queue, created_at, 
 CREATE INDEX tenant_jobs_by_short_id ON tenant_jobs (tenant_id, short_id);
 
 CREATE TABLE persona_jobs (
-    job_id uuid NOT NULL,
-    tenant_id text NOT NULL,
-    persona text NOT NULL,
-    status text NOT NULL,
-    failed boolean NOT NULL,
-    job_type text NOT NULL,
-    kind text NOT NULL,
-    queue text NOT NULL,
-    priority integer NOT NULL,
-    attempt integer NOT NULL,
-    attempts_counted integer NOT NULL,
-    attempts_allowed integer NOT NULL,
-    created_at timestamptz NOT NULL,
-    updated_at timestamptz NOT NULL,
-    due_at timestamptz,
-    started_at timestamptz,
-    completed_at timestamptz,
-    error_type text,
-    error_message text,
-    progress double precision,
-    CONSTRAINT persona_jobs_pkey PRIMARY KEY (job_id)
+  job_id uuid NOT NULL,
+  tenant_id text NOT NULL,
+  persona text NOT NULL,
+  status text NOT NULL,
+  failed boolean NOT NULL,
+  job_type text NOT NULL,
+  kind text NOT NULL,
+  queue text NOT NULL,
+  priority integer NOT NULL,
+  attempt integer NOT NULL,
+  attempts_counted integer NOT NULL,
+  attempts_allowed integer NOT NULL,
+  created_at timestamptz NOT NULL,
+  updated_at timestamptz NOT NULL,
+  due_at timestamptz,
+  started_at timestamptz,
+  completed_at timestamptz,
+  error_type text,
+  error_message text,
+  progress double precision,
+  CONSTRAINT persona_jobs_pkey PRIMARY KEY (job_id)
 );
 CREATE INDEX persona_jobs_by_time ON persona_jobs (tenant_id, persona, created_at, job_id);
 CREATE INDEX persona_jobs_by_status ON persona_jobs (tenant_id, persona, status, created_at, job_id);
@@ -67,46 +67,43 @@ CREATE INDEX persona_jobs_by_kind ON persona_jobs (tenant_id, persona, kind, cre
 CREATE INDEX persona_jobs_by_queue ON persona_jobs (tenant_id, persona, queue, created_at, job_id);
 
 CREATE TABLE dlq_jobs (
-    job_id uuid NOT NULL,
-    tenant_id text NOT NULL,
-    persona text,
-    job_type text NOT NULL,
-    kind text NOT NULL,
-    queue text NOT NULL,
-    reason text NOT NULL,
-    error_type text NOT NULL,
-    error_message text NOT NULL,
-    fingerprint text NOT NULL,
-    attempt integer NOT NULL,
-    created_at timestamptz NOT NULL,
-    dead_at timestamptz NOT NULL,
-    CONSTRAINT dlq_jobs_pkey PRIMARY KEY (job_id)
+  job_id uuid NOT NULL,
+  tenant_id text NOT NULL,
+  persona text,
+  job_type text NOT NULL,
+  kind text NOT NULL,
+  queue text NOT NULL,
+  reason text NOT NULL,
+  error_type text NOT NULL,
+  error_message text NOT NULL,
+  fingerprint text NOT NULL,
+  attempt integer NOT NULL,
+  created_at timestamptz NOT NULL,
+  dead_at timestamptz NOT NULL,
+  CONSTRAINT dlq_jobs_pkey PRIMARY KEY (job_id)
 );
 CREATE INDEX dlq_jobs_by_time ON dlq_jobs (tenant_id, dead_at, job_id);
 
-ALTER TABLE tenant_jobs ENABLE ROW LEVEL SECURITY;
-ALTER TABLE tenant_jobs FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant_jobs_of_one_tenant ON tenant_jobs FOR SELECT TO jobledger_api
-    USING (tenant_id = nullif(current_setting('jobledger.tenant', true), ''));
-CREATE POLICY tenant_jobs_of_all_tenants ON tenant_jobs FOR SELECT TO jobledger_auditor USING (true);
-CREATE POLICY tenant_jobs_written ON tenant_jobs FOR ALL TO jobledger_projector USING (true) WITH CHECK (true);
+ALTER TABLE tenant_jobs ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY one_tenant ON tenant_jobs FOR SELECT TO jobledger_api
+  USING (tenant_id = nullif(current_setting('jobledger.tenant', true), ''));
+CREATE POLICY read_all ON tenant_jobs FOR SELECT TO jobledger_auditor USING (true);
+CREATE POLICY write ON tenant_jobs FOR ALL TO jobledger_projector USING (true) WITH CHECK (true);
 GRANT SELECT ON tenant_jobs TO jobledger_api, jobledger_auditor;
 GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON tenant_jobs TO jobledger_projector;
 
-ALTER TABLE persona_jobs ENABLE ROW LEVEL SECURITY;
-ALTER TABLE persona_jobs FORCE ROW LEVEL SECURITY;
-CREATE POLICY persona_jobs_of_one_tenant ON persona_jobs FOR SELECT TO jobledger_api
-    USING (tenant_id = nullif(current_setting('jobledger.tenant', true), ''));
-CREATE POLICY persona_jobs_of_all_tenants ON persona_jobs FOR SELECT TO jobledger_auditor USING (true);
-CREATE POLICY persona_jobs_written ON persona_jobs FOR ALL TO jobledger_projector USING (true) WITH CHECK (true);
+ALTER TABLE persona_jobs ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY one_tenant ON persona_jobs FOR SELECT TO jobledger_api
+  USING (tenant_id = nullif(current_setting('jobledger.tenant', true), ''));
+CREATE POLICY read_all ON persona_jobs FOR SELECT TO jobledger_auditor USING (true);
+CREATE POLICY write ON persona_jobs FOR ALL TO jobledger_projector USING (true) WITH CHECK (true);
 GRANT SELECT ON persona_jobs TO jobledger_api, jobledger_auditor;
 GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON persona_jobs TO jobledger_projector;
 
-ALTER TABLE dlq_jobs ENABLE ROW LEVEL SECURITY;
-ALTER TABLE dlq_jobs FORCE ROW LEVEL SECURITY;
-CREATE POLICY dlq_jobs_of_one_tenant ON dlq_jobs FOR SELECT TO jobledger_api
-    USING (tenant_id = nullif(current_setting('jobledger.tenant', true), ''));
-CREATE POLICY dlq_jobs_of_all_tenants ON dlq_jobs FOR SELECT TO jobledger_auditor USING (true);
-CREATE POLICY dlq_jobs_written ON dlq_jobs FOR ALL TO jobledger_projector USING (true) WITH CHECK (true);
+ALTER TABLE dlq_jobs ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY one_tenant ON dlq_jobs FOR SELECT TO jobledger_api
+  USING (tenant_id = nullif(current_setting('jobledger.tenant', true), ''));
+CREATE POLICY read_all ON dlq_jobs FOR SELECT TO jobledger_auditor USING (true);
+CREATE POLICY write ON dlq_jobs FOR ALL TO jobledger_projector USING (true) WITH CHECK (true);
 GRANT SELECT ON dlq_jobs TO jobledger_api, jobledger_auditor;
 GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON dlq_jobs TO jobledger_projector;

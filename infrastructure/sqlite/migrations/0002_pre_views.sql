@@ -1,4 +1,4 @@
--- The read models: tables that hold what projections/*.py fold from the ledger. All of it can be thrown away and rebuilt.
+-- The read models: tables that hold what projections/*.py fold from the ledger. All can be thrown away and rebuilt.
 --
 -- The table of a projection has its name, its columns and its key; a test compares. Each listed query has an index in
 -- the order of its pages. Times are microseconds since 1970 (UTC), ids 16 bytes, which sort as they do on PostgreSQL.
