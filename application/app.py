@@ -184,7 +184,7 @@ def _declare(
     _require_fields(definition)
     return DeclaredJob(
         definition, handler, is_coroutine_handler(handler), payload, result, key_of, lock_key_of,
-        sorts=has_free_form_objects(payload_schema),
+        sorts=has_free_form_objects(payload_schema), payload_fingerprint=definition.payload_fingerprint,
     )  # fmt: skip
 
 

@@ -47,6 +47,7 @@ class DeclaredJob:
     key_of: KeyOf | None = None
     lock_key_of: KeyOf | None = None
     sorts: bool = False
+    payload_fingerprint: str = ""
 
     def accept(self, payload: object) -> AcceptedPayload:
         """Validate a payload to dispatch. `InvalidInput` names field and rule, `PayloadTooLarge` the limit."""
@@ -61,7 +62,7 @@ class DeclaredJob:
             if isinstance(payload, bytes | str):
                 return self.payload.validator.validate_json(payload)
             # models take dicts and instances, no other mappings
-            plain = dict(payload) if isinstance(payload, Mapping) and type(payload) is not dict else payload
+            plain = dict(payload) if type(payload) is not dict and isinstance(payload, Mapping) else payload
             return self.payload.validator.validate_python(plain)
         except ValidationError as error:
             raise invalid_input(error, within="payload") from error
@@ -108,6 +109,8 @@ def key_from(values: list[object]) -> str:
     """An idempotency key from the values of its fields: a single text as it is, everything else as JSON."""
     if len(values) == 1:
         value = values[0]
+        if type(value) is int:
+            return str(value)
         text = value if isinstance(value, str) else canonical_json(to_jsonable_python(value)).decode()
     else:
         text = canonical_json(to_jsonable_python(values)).decode()
@@ -176,7 +179,7 @@ def _says_nothing(schema: object) -> bool:
 
 
 def _field(value: object, field: str) -> object:
-    return value[field] if isinstance(value, Mapping) else getattr(value, field)
+    return value[field] if isinstance(value, dict) else getattr(value, field)
 
 
 def _hashed(key: str) -> str:

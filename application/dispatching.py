@@ -1,0 +1,177 @@
+"""Dispatching jobs: one, many, or one inside a caller's own transaction. What is refused is recorded too."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from itertools import islice
+from typing import NamedTuple
+
+from jobledger.domain.errors import IdempotencyConflict, InvalidInput, LedgerError, Refusal, VersionConflict
+from jobledger.domain.event import Event
+from jobledger.domain.identifiers import SYSTEM_TENANT
+from jobledger.domain.refusal import refuse
+
+from .commands import BulkReceipt, DispatchJob, DispatchJobs, ItemResult, Receipt
+from .dispatch_item import Dispatch, Malformed
+from .dispatcher import Dispatcher
+from .flow import Flow
+from .known import KnownTenants, KnownTypes
+from .ports import Clock, Identifiers, LedgerWriter, TransactionWriter
+from .positions import Positions
+from .preparing import OptionDefaults, Plans, Preparation
+from .result import Accepted, Refused, Result
+from .writes import AppendEvents, NewJob, Outcome, Write, WriteStatus
+
+CHUNK = 500
+"""Jobs prepared and handed to the writer at once."""
+CHUNKS_IN_FLIGHT = 4
+"""Handed in and not yet durable, at most: memory stays bounded however long a batch is."""
+
+
+class _Slot(NamedTuple):
+    """An item of a chunk with what will be written for it, and why it was refused, if it was."""
+
+    line: int
+    tenant: str
+    job_type: str
+    write: Write
+    error: Refusal | None
+
+
+class Dispatching:
+    """The handlers of `DispatchJob` and `DispatchJobs`."""
+
+    def __init__(
+        self,
+        *,
+        writer: LedgerWriter,
+        transaction_writer: TransactionWriter,
+        tenants: KnownTenants,
+        types: KnownTypes,
+        positions: Positions,
+        clock: Clock,
+        identifiers: Identifiers,
+        defaults: OptionDefaults | None = None,
+    ) -> None:
+        self._writer = writer
+        self._transaction_writer = transaction_writer
+        self._positions = positions
+        self._clock = clock
+        self._identifiers = identifiers
+        self._plans = Plans(tenants, types, clock, defaults)
+
+    def register(self, dispatcher: Dispatcher) -> None:
+        """Answer the commands of this module."""
+        dispatcher.register(DispatchJob, self.dispatch_job, record_refusal=self.record_refusal)
+        dispatcher.register(DispatchJobs, self.dispatch_jobs)
+
+    def dispatch_job(self, command: DispatchJob, flow: Flow) -> Accepted[Receipt]:
+        """Dispatch one job; in a caller's transaction where the command brings one."""
+        item = command.item
+        try:
+            new_job = self._preparation(flow).prepare(item)
+            if command.connection is not None:
+                outcome = self._transaction_writer.dispatch(command.connection, [new_job])[0]
+            else:
+                outcome = self._writer.write([new_job])[0]
+            receipt = self._receipt(new_job, outcome)
+        except Refusal as error:
+            recorded = self._writer.submit([self._refusal(error, item.tenant, item.job_type, item.line, flow)])
+            if command.connection is None:
+                recorded.result()
+            # else the caller's transaction may hold the only writer: the record waits for it, we must not
+            raise
+        return Accepted(receipt, receipt.position)
+
+    def dispatch_jobs(self, command: DispatchJobs, flow: Flow) -> Accepted[BulkReceipt]:
+        """Dispatch many jobs, each accepted or refused on its own."""
+        accepted = duplicates = refused = 0
+        position: str | None = None
+        results: list[ItemResult] = []
+        for item in self.stream(command.items, flow):
+            if isinstance(item.result, Refused):
+                refused += 1
+                results.append(item)
+                continue
+            accepted += 1
+            duplicates += item.result.value.duplicate
+            position = item.result.position or position
+            if command.keep_accepted:
+                results.append(item)
+        return Accepted(BulkReceipt(accepted, duplicates, refused, tuple(results), position), position)
+
+    def stream(self, items: Iterable[Dispatch | Malformed], flow: Flow) -> Iterator[ItemResult]:
+        """The results of a batch, in order, as they become durable. A `LedgerError` is raised after the results of
+        all that was durable before it."""
+        preparation = self._preparation(flow)
+        numbered = enumerate(items, start=1)
+        in_flight: deque[tuple[list[_Slot], Future[list[Outcome]]]] = deque()
+        while chunk := list(islice(numbered, CHUNK)):
+            now = flow._replace(time=self._clock.now())
+            preparation.at(now)
+            slots = [self._slot(preparation, item, number, now) for number, item in chunk]
+            try:
+                in_flight.append((slots, self._writer.submit([slot.write for slot in slots])))
+            except LedgerError:
+                while in_flight:
+                    yield from self._settled(*in_flight.popleft(), now)
+                raise
+            if len(in_flight) >= CHUNKS_IN_FLIGHT:
+                yield from self._settled(*in_flight.popleft(), now)
+        while in_flight:
+            yield from self._settled(*in_flight.popleft(), flow)
+
+    def record_refusal(self, fields: Mapping[str, object], error: InvalidInput, flow: Flow) -> None:
+        """Record a dispatch that was not even well-formed."""
+        item = fields.get("item")
+        tenant, job_type = (item.tenant, item.job_type) if isinstance(item, Dispatch) else ("", "")
+        self._writer.write([self._refusal(error, tenant, job_type, None, flow)])
+
+    def _preparation(self, flow: Flow) -> Preparation:
+        return Preparation(self._plans, self._identifiers, flow)
+
+    def _slot(self, preparation: Preparation, item: Dispatch | Malformed, number: int, flow: Flow) -> _Slot:
+        line = item.line or number
+        try:
+            if isinstance(item, Malformed):
+                raise item.error
+            return _Slot(line, item.tenant, item.job_type, preparation.prepare(item), None)
+        except Refusal as error:
+            refusal = self._refusal(error, item.tenant, item.job_type, line, flow)
+            return _Slot(line, item.tenant, item.job_type, refusal, error)
+
+    def _settled(self, slots: list[_Slot], written: Future[list[Outcome]], flow: Flow) -> Iterator[ItemResult]:
+        late_refusals: list[Write] = []
+        for slot, outcome in zip(slots, written.result(), strict=True):
+            result = self._result(slot, outcome)
+            if isinstance(result, Refused) and slot.error is None:
+                late_refusals.append(self._refusal(result.error, slot.tenant, slot.job_type, slot.line, flow))
+            yield ItemResult(slot.line, result)
+        if late_refusals:
+            self._writer.write(late_refusals)
+
+    def _result(self, slot: _Slot, outcome: Outcome) -> Result[Receipt]:
+        if slot.error is not None or not isinstance(slot.write, NewJob):
+            return Refused(slot.error or Refusal("refused"))
+        try:
+            receipt = self._receipt(slot.write, outcome)
+        except Refusal as error:
+            return Refused(error)
+        return Accepted(receipt, receipt.position)
+
+    def _receipt(self, new_job: NewJob, outcome: Outcome) -> Receipt:
+        job_id, key = new_job.event.originator_id, new_job.idempotency
+        if outcome.status is WriteStatus.WRITTEN:
+            return Receipt(job_id, self._positions.text(outcome.position))
+        if outcome.status is WriteStatus.DUPLICATE and key is not None and outcome.job_id is not None:
+            if outcome.payload_sha256 != key.payload_sha256:
+                raise IdempotencyConflict(key.key, outcome.job_id)
+            return Receipt(outcome.job_id, self._positions.text(outcome.position), duplicate=True)
+        raise VersionConflict(f"there is a job {job_id} already", field="job_id", rule="is new")
+
+    def _refusal(self, error: Refusal, tenant: object, job_type: object, line: int | None, flow: Flow) -> Write:
+        """The record of a refusal: a stream of its own, of the installation."""
+        facts = refuse(error, tenant=str(tenant), job_type=str(job_type), line=line)
+        return AppendEvents((Event(self._identifiers.job_id(), 1, SYSTEM_TENANT, flow.metadata(), facts),))

@@ -1,0 +1,111 @@
+"""A job type as a client without its code knows it: from the installation's registry, by its JSON Schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from jobledger.domain.errors import InvalidInput
+from jobledger.domain.job_type import JobTypeDefinition
+
+from .declared_job import (
+    AcceptedPayload,
+    canonical_json,
+    check_size,
+    fill_lock_key,
+    has_free_form_objects,
+    key_from,
+)
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
+    from jsonschema.protocols import Validator
+
+Json = dict[str, Any]
+
+
+class RegisteredType:
+    """Validates payloads as the registry's schema says. Equal payloads give the same bytes and keys as they do in a
+    program that has the code, as long as they are spelled as that program would spell them."""
+
+    def __init__(self, definition: JobTypeDefinition) -> None:
+        self.definition = definition
+        self.payload_fingerprint = definition.payload_fingerprint
+        self._sorts = has_free_form_objects(definition.payload_schema)
+        self._validator = _validator(definition.payload_schema)
+
+    def accept(self, payload: object) -> AcceptedPayload:
+        """Validate a payload to dispatch. `InvalidInput` names field and rule, `PayloadTooLarge` the limit."""
+        value = _as_json(payload)
+        error = next(iter(sorted(self._validator.iter_errors(value), key=lambda found: found.json_path)), None)
+        if error is not None:
+            raise _invalid(error)
+        value = _completed(self.definition.payload_schema, value)
+        body = canonical_json(value) if self._sorts else _compact(value)
+        check_size(body, self.definition.payload_limit_bytes, "payload")
+        return AcceptedPayload(body, self._key(value), self._lock_key(value))
+
+    def _key(self, value: Json) -> str | None:
+        fields = self.definition.idempotency_key_fields
+        return key_from([value.get(field) for field in fields]) if fields else None
+
+    def _lock_key(self, value: Json) -> str | None:
+        template = self.definition.options.lock_key
+        return None if template is None else fill_lock_key(template, value.get)
+
+
+def _validator(schema: Mapping[str, object]) -> Validator:
+    # imported late: programs that declare their own types never need it
+    from jsonschema import Draft202012Validator  # noqa: PLC0415
+
+    return Draft202012Validator(dict(schema), format_checker=Draft202012Validator.FORMAT_CHECKER)
+
+
+def _as_json(payload: object) -> Json:
+    try:
+        plain = json.loads(payload) if isinstance(payload, bytes | str) else _jsonable(payload)
+    except (ValueError, PydanticSerializationError) as error:
+        raise InvalidInput("the payload is not JSON", field="payload", rule="is JSON") from error
+    if not isinstance(plain, dict):
+        raise InvalidInput("the payload is not an object", field="payload", rule="is a JSON object")
+    return plain
+
+
+def _jsonable(payload: object) -> object:
+    if isinstance(payload, BaseModel):
+        return payload.model_dump(mode="json", by_alias=True)
+    return to_jsonable_python(dict(payload) if isinstance(payload, Mapping) else payload)
+
+
+def _invalid(error: ValidationError) -> InvalidInput:
+    path = ".".join(["payload", *(str(part) for part in error.absolute_path)])
+    rule = f"{error.validator}: {json.dumps(error.validator_value)[:200]}"
+    if error.validator == "required" and isinstance(error.instance, dict) and isinstance(error.validator_value, list):
+        missing = [name for name in error.validator_value if name not in error.instance]
+        return InvalidInput("Field required", field=f"{path}.{missing[0]}" if missing else path, rule="required")
+    if error.validator == "additionalProperties":
+        return InvalidInput("fields that the type does not know are not allowed", field=path, rule="no other fields")
+    # the library's own message quotes the value, which may be anything
+    return InvalidInput(f"does not fit {rule}", field=path, rule=str(error.validator))
+
+
+def _completed(schema: Mapping[str, object], value: Json) -> Json:
+    """The payload in the order of the schema's properties, with their defaults: as the program itself writes it."""
+    properties = schema.get("properties")
+    if not isinstance(properties, dict):
+        return value
+    completed: Json = {}
+    for name, property_schema in properties.items():
+        if name in value:
+            completed[name] = value[name]
+        elif isinstance(property_schema, dict) and "default" in property_schema:
+            completed[name] = property_schema["default"]
+    return {**completed, **{name: item for name, item in value.items() if name not in completed}}
+
+
+def _compact(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
