@@ -106,7 +106,7 @@ class Settings(BaseSettings):
     # --- workers ---------------------------------------------------------------------------------------------------
 
     concurrency: int = Field(
-        default=8, ge=1, le=1_000, description="Jobs that one worker runs at the same time. Default 8."
+        default=16, ge=1, le=1_000, description="Jobs that one worker runs at the same time. Default 16."
     )
     queues: Annotated[tuple[QueueName, ...], NoDecode, BeforeValidator(_names)] = Field(
         default=(),
@@ -125,8 +125,8 @@ class Settings(BaseSettings):
         description="Seconds between two rounds of maintenance (stalled jobs, suspended tenants). Default 10.",
     )  # fmt: skip
     shutdown_grace_seconds: float = Field(
-        default=20.0, ge=0, le=3_600,
-        description="Seconds that running jobs get to finish at shutdown before they are given back. Default 20.",
+        default=25.0, ge=0, le=3_600,
+        description="Seconds that running jobs get to finish at shutdown before they are given back. Default 25.",
     )  # fmt: skip
     poll_interval_seconds: float = Field(
         default=1.0, ge=0.01, le=60,

@@ -13,11 +13,12 @@ import typer
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobledger.infrastructure.cli.main import app
+from jobledger.infrastructure.cli.main import build
 from jobledger.infrastructure.settings import Settings
 from tests.support.command_line import parse
 from tests.support.repository import ROOT
 
+APP = build()
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
 
 
@@ -83,16 +84,16 @@ def test_every_command_is_one_of_the_cli(compose: Compose) -> None:
     assert ["migrate"] in commands
     assert ["migrate", "--check"] in commands
     for words in commands:
-        assert parse(app, words)
+        assert parse(APP, words)
 
 
 def test_an_unknown_option_would_be_noticed() -> None:
     """The check of command lines does fail for what the CLI does not know."""
     with pytest.raises(KeyError):
-        parse(app, ["no-such-command"])
+        parse(APP, ["no-such-command"])
     with pytest.raises(Exception, match="--no-such-option"):
-        parse(app, ["migrate", "--no-such-option"])
-    assert isinstance(app, typer.Typer)
+        parse(APP, ["migrate", "--no-such-option"])
+    assert isinstance(APP, typer.Typer)
 
 
 def test_the_app_that_runs_exists(compose: Compose) -> None:

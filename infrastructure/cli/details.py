@@ -1,0 +1,72 @@
+"""One job, laid out for people."""
+
+from __future__ import annotations
+
+import json
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jobledger.application.queries import JobDetails
+from jobledger.domain.identifiers import short_id
+
+from . import shapes
+from .output import duration_text, status_text, time_text
+from .timeline import policy_text
+
+
+def print_details(console: Console, job: JobDetails) -> None:
+    """Print a job: what it is, where it stands, its times, its payload and result."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in _lines(job):
+        grid.add_row(name, value)
+    console.print(grid)
+    console.print(f"[dim]why: jobledger jobs history {short_id(job.job_id)} --tenant {job.tenant}[/]", soft_wrap=True)
+
+
+def _lines(job: JobDetails) -> list[tuple[str, Text | str]]:
+    state = job.state
+    lines: list[tuple[str, Text | str]] = [
+        ("job", Text(str(job.job_id), style="bold")),
+        ("type", f"{state.job_type} ({state.kind})"),
+        ("status", status_text(state.status.value, failed=job.failed)),
+        ("tenant", job.tenant),
+        ("persona", state.persona or "-"),
+        ("queue", f"{state.queue}, priority {state.priority}"),
+        ("attempts", f"{state.attempts_counted} of {state.attempts_allowed}; {policy_text(state.retry)}"),
+        ("timeout", f"{duration_text(state.timeout_seconds)}, told after {duration_text(state.soft_timeout_seconds)}"),
+        ("dispatched", f"{time_text(job.created_at)} by {job.actor}"),
+        ("due", time_text(state.due_at)),
+        ("started", time_text(job.started_at)),
+        ("completed", time_text(job.completed_at)),
+        ("updated", time_text(job.updated_at)),
+        ("correlation", job.correlation_id),
+    ]
+    lines += [(name, value) for name, value in _optional(job) if value]
+    return lines
+
+
+def _optional(job: JobDetails) -> list[tuple[str, Text | str]]:
+    state = job.state
+    error = f"{state.last_error_type}: {state.last_error_message}" if job.failed else ""
+    return [
+        ("worker", state.worker or ""),
+        ("progress", "" if job.progress is None else f"{job.progress:.0%}"),
+        ("cancelling", state.cancel_reason or ""),
+        ("error", Text(error, style="red")),
+        ("key", job.idempotency_key or ""),
+        ("lock", state.lock_key or ""),
+        ("cost", f"{job.estimated_cost:g}" if job.estimated_cost else ""),
+        ("payload", _body(job.payload)),
+        ("result", _body(job.result)),
+    ]
+
+
+def _body(content: bytes | None) -> Text:
+    if content is None:
+        return Text("")
+    document = shapes.body(content)
+    return Text(document if isinstance(document, str) else json.dumps(document, ensure_ascii=False, indent=2))

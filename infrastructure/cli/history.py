@@ -1,0 +1,57 @@
+"""A job's timeline, laid out for people."""
+
+from __future__ import annotations
+
+from datetime import UTC
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from jobledger.application.queries import History
+from jobledger.domain.identifiers import short_id
+
+from .output import duration_text
+from .timeline import Entry, timeline
+
+_STYLE = {
+    "dispatched": "cyan", "started": "yellow", "completed": "green", "failed": "red", "retried": "blue",
+    "sent_to_dlq": "bold red", "requeued": "cyan", "cancelled": "magenta", "stalled": "red",
+}  # fmt: skip
+_BODY_CHARACTERS = 4_000
+
+
+def print_history(console: Console, past: History, *, bodies: bool, tenant: str | None) -> None:
+    """Print a timeline: two lines an event. When, how long after the one before, what, by whom; below it, why."""
+    day = ""
+    for entry in timeline(list(past.events)):
+        moment = entry.event.recorded_at.astimezone(UTC)
+        if (today := f"{moment:%Y-%m-%d}") != day:
+            day = today
+            console.print(f"[dim]{day} UTC[/]")
+        console.print(_headline(entry))
+        if entry.why:
+            console.print(Padding(Text(entry.why), (0, 0, 0, 24)))
+        if bodies and entry.event.body:
+            console.print(Padding(Text(_body(entry.event.body), style="dim"), (0, 0, 0, 24)))
+    if past.next_version is not None:
+        owner = f" --tenant {tenant}" if tenant else ""
+        command = f"jobledger jobs history {short_id(past.job_id)}{owner} --after {past.next_version}"
+        console.print(f"[dim]next page:[/] {command}", soft_wrap=True)
+
+
+def _headline(entry: Entry) -> Text:
+    event = entry.event
+    later = "" if entry.seconds is None else f"+{duration_text(entry.seconds)}"
+    line = Text(f"{event.recorded_at.astimezone(UTC):%H:%M:%S}.{event.recorded_at.microsecond // 1000:03d} ")
+    line.append(f"{later:>10} ", style="dim")
+    line.append(f"{entry.what} ", style=_STYLE.get(entry.what, "bold"))
+    line.append(f"by {event.metadata.actor}", style="dim")
+    if not event.metadata.authenticated:
+        line.append(" (unauthenticated)", style="dim")
+    return line
+
+
+def _body(content: bytes) -> str:
+    text = content.decode("utf-8", "backslashreplace").rstrip("\n")
+    return text if len(text) <= _BODY_CHARACTERS else f"{text[:_BODY_CHARACTERS]}\n... ({len(content):,} bytes)"

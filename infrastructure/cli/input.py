@@ -1,0 +1,50 @@
+"""What commands read: payloads and JSON Lines, from an argument, a file or stdin."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from jobledger.domain.errors import InvalidInput
+
+_STDIN = "-"
+
+
+def read_payload(text: str) -> str:
+    """A JSON object as text, from JSON, `@file` or `-`; InvalidInput says where it stops being JSON."""
+    if text == _STDIN:
+        content = sys.stdin.read()
+    elif text.startswith("@"):
+        content = read_file(Path(text[1:]), "--payload")
+    else:
+        content = text
+    try:
+        document = json.loads(content)
+    except json.JSONDecodeError as error:
+        raise InvalidInput(
+            f"is not JSON: {error.msg} at line {error.lineno} column {error.colno}", field="--payload",
+            rule="must be a JSON object",
+            hint="--payload '{\"key\": 1}', --payload @file.json, or --payload - for stdin",
+        ) from error  # fmt: skip
+    if not isinstance(document, dict):
+        raise InvalidInput("is JSON but no object", field="--payload", rule="must be a JSON object")
+    return content
+
+
+def read_lines(source: str) -> list[str]:
+    """The lines of a file, or of stdin for `-`."""
+    text = sys.stdin.read() if source == _STDIN else read_file(Path(source), "--jsonl")
+    return text.splitlines()
+
+
+def read_file(path: Path, field: str) -> str:
+    """The text of a file; InvalidInput where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput(
+            f"cannot read {path.absolute()}: {error.strerror}", field=field, rule="must be a readable file"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path.absolute()} is not UTF-8 text", field=field, rule="must be UTF-8") from error

@@ -1,0 +1,101 @@
+"""What the job list and the DLQ have in common: filters, the next page, and how current they are."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, get_args
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from jobledger.application.commands import JobChanged
+from jobledger.application.ports import Freshness
+from jobledger.application.result import Refused, Result
+from jobledger.domain.errors import InvalidInput
+from jobledger.domain.identifiers import short_id
+from jobledger.domain.job import JobKind, JobStatus
+
+from . import errors, shapes
+from .exit_codes import ExitCode
+from .json_output import print_json
+from .output import console, status_text, time_text
+from .session import job_reference
+
+Type = Annotated[str | None, typer.Option("--type", help="Only jobs of this type.", show_default=False)]
+Kind = Annotated[str | None, typer.Option("--kind", help=f"Only {', '.join(get_args(JobKind))}.", show_default=False)]
+Queue = Annotated[str | None, typer.Option("--queue", "-q", help="Only jobs of this queue.", show_default=False)]
+Since = Annotated[
+    str | None, typer.Option("--since", help="Only jobs created at or after this time.", show_default=False)
+]
+Until = Annotated[str | None, typer.Option("--until", help="Only jobs created before this time.", show_default=False)]
+
+
+def print_footer(console: Console, words: list[str], cursor: str | None, fresh: Freshness) -> None:
+    """How current the list is, and the command that shows what follows. `words` is the command without `--after`."""
+    console.print(f"[dim]{_as_of(fresh)}[/]")
+    if cursor is not None:
+        console.print(f"[dim]next page:[/] jobledger {shlex.join([*words, '--after', cursor])}", soft_wrap=True)
+
+
+def _as_of(fresh: Freshness) -> str:
+    if fresh.position >= fresh.head:
+        return f"as of {time_text(fresh.recorded_at)} UTC, nothing is missing" if fresh.recorded_at else "up to date"
+    return f"as of {time_text(fresh.recorded_at)} UTC, {fresh.head - fresh.position} positions behind the ledger"
+
+
+def parse_kind(text: str | None) -> JobKind | None:
+    """A kind of job; InvalidInput names all of them."""
+    for kind in get_args(JobKind):
+        if kind == text:
+            return kind  # type: ignore[no-any-return]
+    if text is None:
+        return None
+    raise InvalidInput(f"{text!r} is no kind of job", field="--kind", rule=f"one of {', '.join(get_args(JobKind))}")
+
+
+def repeat(command: tuple[str, ...], said: Mapping[str, str | None], limit: int) -> list[str]:
+    """The words of a list's command with the options that were given, to be run again for the next page."""
+    chosen = [word for option, value in said.items() if value is not None for word in (option, str(value))]
+    return [*command, *chosen, "--limit", str(limit)]
+
+
+def each(jobs: Sequence[str], act: Callable[[str], Result[JobChanged]]) -> list[tuple[str, Result[JobChanged]]]:
+    """What became of each job; ids that are none are refused before anything is done."""
+    references = [(job, job_reference(job)) for job in jobs]
+    return [(job, act(reference)) for job, reference in references]
+
+
+def print_changed(
+    results: Sequence[tuple[str, Result[JobChanged]]], *, as_json: bool, running: str | None = None
+) -> None:
+    """What became of jobs after a command; `running` says what it means for one that runs on.
+
+    A refusal of the only one is raised; among several, each is shown and the exit code is that of a refusal.
+    """
+    if len(results) == 1:
+        results[0][1].unwrap()
+    if as_json:
+        print_json({"jobs": [_changed_shape(said, result) for said, result in results]})
+    else:
+        out = console()
+        for said, result in results:
+            out.print(*_changed_line(said, result, running))
+    if not all(result.is_accepted for _, result in results):
+        raise typer.Exit(ExitCode.REFUSED)
+
+
+def _changed_shape(said: str, result: Result[JobChanged]) -> shapes.Shape:
+    if isinstance(result, Refused):
+        return {"job": said, "error": errors.as_json(result.error)}
+    return {"job": said, **shapes.changed(result.value)}
+
+
+def _changed_line(said: str, result: Result[JobChanged], running: str | None) -> tuple[str | Text, ...]:
+    if isinstance(result, Refused):
+        return said, Text(f"refused: {result.error}", style="red")
+    status = status_text(result.value.status.value)
+    if running and result.value.status is JobStatus.IN_PROGRESS:
+        status.append(f", {running}")
+    return short_id(result.value.job_id), status

@@ -1,0 +1,65 @@
+"""The command `jobledger`: finds the command's module, runs it, turns errors into a few lines and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+import typer
+
+from jobledger.domain.errors import JobledgerError
+
+from . import errors
+from .exit_codes import ExitCode
+
+COMMANDS: tuple[str, ...] = (
+    "up", "work", "dispatch", "jobs", "dlq", "tenants", "types", "migrate", "check", "version",
+)  # fmt: skip
+"""Each is a module of this package with a function `register(app)`."""
+
+
+def build(*names: str) -> typer.Typer:
+    """The typer application with these commands (none given: all). One alone keeps the start quick."""
+    app = typer.Typer(
+        name="jobledger", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+        rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]},
+    )  # fmt: skip
+    app.callback()(_jobledger)
+    for name in names or COMMANDS:
+        register: Callable[[typer.Typer], None] = import_module(f".{name}", __package__).register
+        register(app)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code (`ExitCode`)."""
+    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line; returns its exit code."""
+    wanted = [name for name in arguments[:1] if name in COMMANDS]
+    json_wanted = "--json" in arguments
+    try:
+        answer = build(*wanted)(arguments, standalone_mode=False, prog_name="jobledger")
+    except JobledgerError as error:
+        errors.show(error, json_wanted=json_wanted)
+        return errors.exit_code(error)
+    except typer.TyperException as error:
+        errors.show_usage(error, json_wanted=json_wanted)
+        return ExitCode.USAGE
+    except typer.Abort:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has left; nobody wants to hear of it
+        return ExitCode.OK
+    return answer if isinstance(answer, int) else ExitCode.OK
+
+
+def _jobledger() -> None:
+    """Background jobs whose history is an append-only ledger.
+
+    Settings are JOBLEDGER_* variables; JOBLEDGER_DATABASE says where the ledger is. Exit codes: 0 done, 1 refused,
+    2 usage or setting, 3 no ledger or another schema, 4 ledger unavailable.
+    """

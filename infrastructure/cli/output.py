@@ -1,0 +1,76 @@
+"""How answers look to people: tables and colours.
+
+Off a terminal there are neither colours nor wrapped cells. Times are UTC, to the second.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import TextIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+PIPE_WIDTH = 200
+"""Columns of output that no terminal bounds; wide enough that no cell is cut."""
+
+STATUS_STYLE = {
+    "pending": "cyan", "delayed": "blue", "blocked": "magenta", "in_progress": "bold yellow",
+    "completed": "green", "dlq": "bold red", "cancelled": "dim", "discarded": "dim",
+}  # fmt: skip
+
+
+def console() -> Console:
+    """Where answers go."""
+    return _console(sys.stdout)
+
+
+def error_console() -> Console:
+    """Where errors and hints go."""
+    return _console(sys.stderr)
+
+
+def _console(stream: TextIO) -> Console:
+    width = None if stream.isatty() else PIPE_WIDTH
+    return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
+
+
+def table(*columns: str | tuple[str, str], rows: Iterable[Sequence[str | Text]]) -> Table:
+    """A light table; a column is a title, or a title with `right`, `fold` or `keep` (never cut)."""
+    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        title, style = (column, "") if isinstance(column, str) else column
+        made.add_column(
+            title, justify="right" if style == "right" else "left", no_wrap=style != "fold",
+            overflow="fold" if style == "fold" else "ellipsis", min_width=len(title) if style != "keep" else None,
+        )  # fmt: skip
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def status_text(status: str, *, failed: bool = False) -> Text:
+    """A status in its colour; `!` marks a job whose last attempt failed."""
+    mark = " !" if failed and status != "dlq" else ""
+    return Text(f"{status}{mark}", style=STATUS_STYLE.get(status, ""))
+
+
+def time_text(moment: datetime | None) -> str:
+    """`2026-03-01 09:30:05`, in UTC; `-` for no time."""
+    return "-" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def duration_text(seconds: float) -> str:
+    """`0.4 ms`, `12.3 s`, `2 min 5 s`, `3 h 2 min`, `4 d 1 h`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.3g} ms"
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    if seconds < 3_600:
+        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    if seconds < 86_400:
+        return f"{int(seconds // 3_600)} h {int(seconds % 3_600 // 60)} min"
+    return f"{int(seconds // 86_400)} d {int(seconds % 86_400 // 3_600)} h"

@@ -1,0 +1,115 @@
+"""The stable shapes of `--json`: names, types and units that programs may depend on."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+from jobledger.application.commands import JobChanged
+from jobledger.application.ports import DlqRow, Freshness, JobListRow
+from jobledger.application.queries import History, JobDetails
+from jobledger.application.writes import JobTypeRow, TenantRow
+
+from .json_output import iso
+from .timeline import Entry, timeline
+
+Shape = dict[str, object]
+
+
+def job_row(row: JobListRow) -> Shape:
+    """One line of `jobs list`."""
+    shape: Shape = {**row._asdict(), "job_id": str(row.job_id), "status": row.status.value}
+    shape["type"] = shape.pop("job_type")
+    for name in ("created_at", "updated_at", "due_at", "started_at", "completed_at"):
+        shape[name] = iso(getattr(row, name))
+    return shape
+
+
+def dlq_row(row: DlqRow) -> Shape:
+    """One line of `dlq list`."""
+    shape: Shape = {
+        **row._asdict(), "job_id": str(row.job_id), "created_at": iso(row.created_at), "dead_at": iso(row.dead_at),
+    }  # fmt: skip
+    shape["type"] = shape.pop("job_type")
+    return shape
+
+
+def freshness(fresh: Freshness) -> Shape:
+    """How current a list is; `lag_positions` 0 means that it holds everything."""
+    return {
+        "position": fresh.position, "head": fresh.head, "lag_positions": max(0, fresh.head - fresh.position),
+        "recorded_at": iso(fresh.recorded_at),
+    }  # fmt: skip
+
+
+def timeline_entry(entry: Entry) -> Shape:
+    """One line of `jobs history`; `seconds` since the event before it, null for the first."""
+    event = entry.event
+    return {
+        "event_id": event.event_id, "version": event.originator_version, "position": event.position,
+        "topic": event.topic, "recorded_at": iso(event.recorded_at), "seconds": entry.seconds,
+        "actor": event.metadata.actor, "authenticated": event.metadata.authenticated,
+        "correlation_id": event.metadata.correlation_id, "causation_id": event.causation_id,
+        "trace_id": event.metadata.trace_id, "why": entry.why,
+        "facts": event.facts.model_dump(mode="json"),
+    }  # fmt: skip
+
+
+def details(job: JobDetails) -> Shape:
+    """The answer of `jobs show`."""
+    state = job.state
+    return {
+        "job_id": str(job.job_id), "tenant": job.tenant, "version": job.version, "type": state.job_type,
+        "kind": state.kind, "status": state.status.value, "failed": job.failed, "persona": state.persona,
+        "queue": state.queue, "priority": state.priority, "attempt": state.attempt,
+        "attempts_counted": state.attempts_counted, "attempts_allowed": state.attempts_allowed,
+        "stalls": state.stalls, "retry": state.retry.model_dump(mode="json"), "timeout_seconds": state.timeout_seconds,
+        "soft_timeout_seconds": state.soft_timeout_seconds, "worker": state.worker, "lock_key": state.lock_key,
+        "cancel_reason": state.cancel_reason, "due_at": iso(state.due_at), "created_at": iso(job.created_at),
+        "updated_at": iso(job.updated_at), "started_at": iso(job.started_at), "completed_at": iso(job.completed_at),
+        "error_type": state.last_error_type or None, "error_message": state.last_error_message or None,
+        "error_fingerprint": state.last_fingerprint or None, "progress": job.progress,
+        "estimated_cost": job.estimated_cost, "idempotency_key": job.idempotency_key, "actor": job.actor,
+        "correlation_id": job.correlation_id, "trace_parent": job.trace_parent, "payload": body(job.payload),
+        "result": body(job.result),
+    }  # fmt: skip
+
+
+def history(tenant: str, past: History, *, bodies: bool) -> Shape:
+    """The answer of `jobs history`; `next` is what `--after` takes, null on the last page."""
+    events = [timeline_entry(entry) for entry in timeline(list(past.events))]
+    if bodies:
+        events = [{**shape, "body": body(event.body)} for shape, event in zip(events, past.events, strict=True)]
+    return {"tenant": tenant, "job_id": str(past.job_id), "events": events, "next": past.next_version}
+
+
+def changed(job: JobChanged) -> Shape:
+    """What a command made of a job."""
+    return {"job_id": str(job.job_id), "status": job.status.value, "version": job.version}
+
+
+def tenant(row: TenantRow) -> Shape:
+    """One line of `tenants list`."""
+    return {"name": row.name, "status": row.status.value, "display_name": row.display_name}
+
+
+def job_type(row: JobTypeRow) -> Shape:
+    """One line of `types list`."""
+    return {
+        **row.definition.model_dump(mode="json"), "fingerprint": row.fingerprint, "code_version": row.code_version,
+        "app": row.app,
+    }  # fmt: skip
+
+
+def body(content: bytes | None) -> object:
+    """A body as JSON where it is JSON, else as text, else as `{"base64": ...}`; null where there is none."""
+    if content is None:
+        return None
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(content).decode()}
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,27 @@
+"""Times on the command line: aware, or refused."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from jobledger.domain.errors import InvalidInput
+
+
+def parse_time(text: str | None, field: str) -> datetime | None:
+    """An ISO 8601 time with its zone, in UTC; InvalidInput for another form or a time without a zone."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidInput(
+            f"{text[:60]!r} is not a time", field=field, rule="ISO 8601 with a zone", hint=_EXAMPLE
+        ) from error
+    if moment.tzinfo is None:
+        raise InvalidInput(
+            f"{text!r} has no time zone", field=field, rule="times carry their zone", hint=_EXAMPLE
+        )  # fmt: skip
+    return moment.astimezone(UTC)
+
+
+_EXAMPLE = "for example 2026-03-01T09:30:00Z or 2026-03-01T06:30:00-03:00"

@@ -1,0 +1,48 @@
+"""`jobledger work`: one more worker."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from . import options
+from .serving import Request, serve
+
+Queues = Annotated[
+    list[str] | None,
+    typer.Option("--queue", "-q", help="Take jobs from this queue only; repeatable. Default: those of the app's types.",
+                 show_default=False),
+]  # fmt: skip
+Concurrency = Annotated[
+    int | None, typer.Option("--concurrency", "-c", min=1, max=1_000, help="Jobs at the same time.", show_default=False)
+]
+Drain = Annotated[bool, typer.Option("--drain", help="End when nothing is ready and nothing runs here.")]
+Wait = Annotated[
+    float, typer.Option("--drain-wait", min=0, help="With --drain: also wait for jobs due within so many seconds.")
+]
+WithoutProjections = Annotated[bool, typer.Option("--without-projections", help="Leave the lists to other processes.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(work)
+
+
+def work(
+    *,
+    app: options.App = None,
+    queue: Queues = None,
+    concurrency: Concurrency = None,
+    drain: Drain = False,
+    drain_wait: Wait = 0.0,
+    without_projections: WithoutProjections = False,
+    as_json: options.Json = False,
+) -> None:
+    """Run jobs until stopped (Ctrl-C or SIGTERM: running jobs finish or are given back; again: at once)."""
+    serve(
+        Request(
+            app=app, queues=tuple(queue or ()), concurrency=concurrency, drain=drain, drain_wait_seconds=drain_wait,
+            projections=not without_projections, create=False, as_json=as_json,
+        )
+    )  # fmt: skip
