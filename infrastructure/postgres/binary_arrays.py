@@ -1,0 +1,123 @@
+"""Columns of values as PostgreSQL's binary arrays, encoded some ten times faster than element by element.
+
+Columns of a view repeat themselves (tenant, status, type, times of one batch): each distinct value is encoded once.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple, cast
+from uuid import UUID
+
+import psycopg
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+
+from jobledger.projections.projection import ColumnType, Value
+
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_NULL = b"\xff\xff\xff\xff"
+_INTEGER = struct.Struct(">ii")
+_REAL = struct.Struct(">id")
+_TIMESTAMP = struct.Struct(">iq")
+_LENGTH = struct.Struct(">i")
+_HEADER = struct.Struct(">iiIii")
+
+
+def _uuid(value: Value) -> bytes:
+    return b"\x00\x00\x00\x10" + cast("UUID", value).bytes
+
+
+def _text(value: Value) -> bytes:
+    encoded = cast("str", value).encode()
+    return _LENGTH.pack(len(encoded)) + encoded
+
+
+def _integer(value: Value) -> bytes:
+    return _INTEGER.pack(4, value)
+
+
+def _real(value: Value) -> bytes:
+    return _REAL.pack(8, value)
+
+
+def _boolean(value: Value) -> bytes:
+    return b"\x00\x00\x00\x01\x01" if value else b"\x00\x00\x00\x01\x00"
+
+
+def _timestamp(value: Value) -> bytes:
+    return _TIMESTAMP.pack(8, (cast("datetime", value) - _EPOCH) // _MICROSECOND)
+
+
+class BinaryArray(bytes):
+    """An encoded array: a parameter that psycopg sends as it is."""
+
+
+class UuidArray(BinaryArray): ...
+
+
+class TextArray(BinaryArray): ...
+
+
+class IntegerArray(BinaryArray): ...
+
+
+class RealArray(BinaryArray): ...
+
+
+class BooleanArray(BinaryArray): ...
+
+
+class TimestampArray(BinaryArray): ...
+
+
+class _Form(NamedTuple):
+    array: type[BinaryArray]
+    array_oid: int
+    element_oid: int
+    encode: Callable[[Value], bytes]
+    type_name: str
+
+
+FORMS: Mapping[ColumnType, _Form] = {
+    "uuid": _Form(UuidArray, 2951, 2950, _uuid, "uuid"),
+    "text": _Form(TextArray, 1009, 25, _text, "text"),
+    "integer": _Form(IntegerArray, 1007, 23, _integer, "integer"),
+    "real": _Form(RealArray, 1022, 701, _real, "double precision"),
+    "boolean": _Form(BooleanArray, 1000, 16, _boolean, "boolean"),
+    "timestamp": _Form(TimestampArray, 1185, 1184, _timestamp, "timestamptz"),
+}
+
+
+def encode_array(column_type: ColumnType, values: Sequence[Value]) -> BinaryArray:
+    """The values as an array of the column's type."""
+    form = FORMS[column_type]
+    encode = form.encode
+    encoded = {value: _NULL if value is None else encode(value) for value in set(values)}
+    header = _HEADER.pack(1, int(None in encoded), form.element_oid, len(values), 1)
+    return form.array(header + b"".join([encoded[value] for value in values]))
+
+
+def register(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    """Teach a connection to send these arrays."""
+    for form in FORMS.values():
+        connection.adapters.register_dumper(form.array, _dumper(form.array_oid))
+
+
+def _dumper(array_oid: int) -> type[Dumper]:
+    class ArrayDumper(Dumper):
+        oid = array_oid
+        format = Format.BINARY
+
+        def dump(self, obj: BinaryArray) -> bytes:
+            return obj
+
+    return ArrayDumper
+
+
+def columns_of(rows: Iterable[Sequence[Value]]) -> list[tuple[Value, ...]]:
+    """Rows turned into columns."""
+    return list(zip(*rows, strict=True))

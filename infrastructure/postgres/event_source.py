@@ -1,0 +1,57 @@
+"""The ledger as projections read it on PostgreSQL: binary tuples in order, only below the horizon."""
+
+from __future__ import annotations
+
+from jobledger.infrastructure.seen_events import seen_batch
+from jobledger.infrastructure.sql_blocks import load
+from jobledger.projections.ports import SeenBatch
+
+from .connections import PgConnection
+from .horizon import Horizon
+from .session import Connect, Session
+
+SQL = load("jobledger.infrastructure.postgres", "sql/views.sql")
+
+INDEXES_ONLY = {"enable_seqscan": "off", "enable_bitmapscan": "off", "plan_cache_mode": "force_custom_plan"}
+"""Plans are made while tables are small and kept while they grow: never one that reads a whole table."""
+
+
+class PostgresEventSource:
+    """Reads as `jobledger_projector` on a connection of its own, and asks the horizon on another one."""
+
+    def __init__(self, connect: Connect, horizon: Horizon | None = None) -> None:
+        self._reading = Session(connect, INDEXES_ONLY)
+        self._asking = Session(connect, {})
+        self._horizon = horizon or Horizon(self._ask)
+
+    def head(self) -> int:
+        """The position up to which the ledger can be read now."""
+        return self._horizon.position()
+
+    def read_after(
+        self, position: int, *, limit: int, without: frozenset[str] = frozenset(), until: int | None = None
+    ) -> SeenBatch:
+        """At most `limit` events after `position`; see the port."""
+        # asked in a statement of its own, before the one that reads: that is what makes the horizon true
+        readable_to = self._horizon.position()
+        if until is not None:
+            readable_to = min(readable_to, until)
+        with self._reading.use() as connection, connection.cursor(binary=True) as cursor:
+            cursor.execute(SQL["read_events"], (position, readable_to, sorted(without), limit), prepare=True)
+            rows = cursor.fetchall()
+        return seen_batch(rows, after=position, limit=limit, readable_to=readable_to)
+
+    def close(self) -> None:
+        """Close both connections."""
+        self._reading.close()
+        self._asking.close()
+
+    def _ask(self) -> int:
+        with self._asking.use() as connection:
+            return _horizon_ticket(connection)
+
+
+def _horizon_ticket(connection: PgConnection) -> int:
+    row = connection.execute(SQL["ledger_horizon"], prepare=True).fetchone()
+    assert row is not None
+    return int(row[0])

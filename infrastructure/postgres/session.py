@@ -1,0 +1,56 @@
+"""One connection that its owner keeps: opened when it is needed, and again after it broke."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from threading import Lock
+
+import psycopg
+
+from .connections import PgConnection
+from .driver_errors import translate
+
+Connect = Callable[[], PgConnection]
+
+
+class Session:
+    """Used by one thread at a time; others wait. `settings` are this session's own."""
+
+    def __init__(
+        self, connect: Connect, settings: Mapping[str, str], prepare: Callable[[PgConnection], None] | None = None
+    ) -> None:
+        self._connect = connect
+        self._settings = settings
+        self._prepare = prepare
+        self._lock = Lock()
+        self._connection: PgConnection | None = None
+
+    @contextmanager
+    def use(self) -> Iterator[PgConnection]:
+        """The connection, in autocommit mode. Errors of the driver are raised as ours."""
+        with self._lock:
+            try:
+                yield self._open()
+            except psycopg.Error as error:
+                raise translate(error) from error
+            finally:
+                if self._connection is not None and self._connection.closed:
+                    self._connection = None
+
+    def close(self) -> None:
+        """Close the connection; the next use opens another."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _open(self) -> PgConnection:
+        if self._connection is None:
+            connection = self._connect()
+            for name, value in self._settings.items():
+                connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+            if self._prepare is not None:
+                self._prepare(connection)
+            self._connection = connection
+        return self._connection

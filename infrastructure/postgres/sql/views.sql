@@ -1,0 +1,37 @@
+-- What the projections' store and source ask. The statements that write rows are composed in views.py from the
+-- columns of the projection.
+
+-- name: ledger_horizon
+SELECT ledger_horizon()
+
+-- name: read_events
+-- Topics that nobody wants are left out here; unknown ones are not, so that an older program notices them.
+SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state
+FROM ledger
+WHERE notification_id > %b::bigint AND notification_id <= %b::bigint AND topic <> ALL (%b::text[])
+ORDER BY notification_id
+LIMIT %b::bigint
+
+-- name: own_projections
+-- For one batch. Two runners that want the same projection: the second gets false at once and waits its turn.
+SELECT bool_and(pg_try_advisory_xact_lock(1818584167, hashtext(name))) FROM unnest(%b::text[]) AS name
+
+-- name: read_checkpoints
+SELECT projection, position, version, recorded_at FROM checkpoints
+
+-- name: begin_checkpoint
+INSERT INTO checkpoints (projection, version, position, updated_at)
+VALUES (%b, %b, 0, clock_timestamp())
+ON CONFLICT (projection) DO NOTHING
+
+-- name: move_checkpoint
+-- Compare-and-set: whoever read at another position stores nothing.
+UPDATE checkpoints
+SET position = %b::bigint, version = %b::integer, recorded_at = %b::timestamptz, updated_at = clock_timestamp()
+WHERE projection = %b AND position = %b::bigint
+
+-- name: reset_checkpoint
+INSERT INTO checkpoints (projection, version, position, recorded_at, updated_at)
+VALUES (%b, %b, 0, NULL, clock_timestamp())
+ON CONFLICT (projection) DO UPDATE
+SET version = excluded.version, position = 0, recorded_at = NULL, updated_at = excluded.updated_at

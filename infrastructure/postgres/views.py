@@ -1,0 +1,184 @@
+"""Where views are stored on PostgreSQL: one adapter for all projections, composed from their columns.
+
+A view can be lost with the server's last moments and folded again, rows and checkpoint together: so its commits do
+not wait for the disk (`synchronous_commit = off`), while those of the ledger do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, NamedTuple
+
+from psycopg import Cursor, sql
+
+from jobledger.infrastructure.sql_blocks import load
+from jobledger.projections.ports import Changes, Checkpoint, CheckpointMoved, Key
+from jobledger.projections.projection import Column, Projection, Row, Value
+
+from .binary_arrays import FORMS, columns_of, encode_array, register
+from .connections import PgConnection
+from .event_source import INDEXES_ONLY
+from .session import Connect, Session
+
+SQL = load("jobledger.infrastructure.postgres", "sql/views.sql")
+
+_SESSION = {**INDEXES_ONLY, "synchronous_commit": "off"}
+
+
+class Statements(NamedTuple):
+    """The statements of one projection's table; columns are always named."""
+
+    load: sql.Composed
+    upsert: sql.Composed
+    delete: sql.Composed
+    truncate: sql.Composed
+
+
+class PostgresViewStore:
+    """Stores views as `jobledger_projector`, on one connection; threads take turns."""
+
+    def __init__(self, connect: Connect) -> None:
+        self._session = Session(connect, _SESSION, register)
+
+    def checkpoints(self) -> Mapping[str, Checkpoint]:
+        """The checkpoints of all projections by name."""
+        with self._session.use() as connection:
+            return _read_checkpoints(connection)
+
+    @contextmanager
+    def begin(self, projections: Sequence[Projection]) -> Iterator[PostgresViewTransaction | None]:
+        """Own the projections for one transaction, or None; see the port."""
+        with self._session.use() as connection, connection.transaction():
+            if not _own(connection, projections):
+                yield None
+                return
+            transaction = PostgresViewTransaction(connection)
+            with connection.pipeline():
+                yield transaction
+            transaction.verify()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._session.close()
+
+
+class PostgresViewTransaction:
+    """One batch. Statements that write are sent without waiting for their answers, which are checked at the end."""
+
+    def __init__(self, connection: PgConnection) -> None:
+        self._connection = connection
+        self._stored: Mapping[str, Checkpoint] | None = None
+        self._moves: list[tuple[str, Cursor[tuple[Any, ...]]]] = []
+
+    def checkpoint(self, projection: Projection) -> Checkpoint:
+        """Where the projection stands; read after it is owned."""
+        if self._stored is None:
+            self._stored = _read_checkpoints(self._connection)
+        stored = self._stored.get(projection.name)
+        if stored is not None:
+            return stored
+        self._connection.execute(SQL["begin_checkpoint"], (projection.name, projection.version))
+        return Checkpoint(0, projection.version)
+
+    def load(self, projection: Projection, keys: Sequence[Key]) -> Mapping[Key, Row]:
+        """The stored rows of these keys."""
+        if not keys:
+            return {}
+        names = [column.name for column in projection.columns]
+        places = [names.index(column.name) for column in projection.key_columns]
+        with self._connection.cursor(binary=True) as cursor:
+            cursor.execute(statements(projection).load, _arrays(projection.key_columns, keys), prepare=True)
+            rows = cursor.fetchall()
+        return {tuple(row[place] for place in places): dict(zip(names, row, strict=True)) for row in rows}
+
+    def save(self, projection: Projection, changes: Changes, before: Checkpoint, after: Checkpoint) -> None:
+        """Send the changes and the move of the checkpoint; `verify` looks at the answers."""
+        if changes.ended:
+            self._send(statements(projection).delete, _arrays(projection.key_columns, changes.ended))
+        if changes.rows:
+            self._send(statements(projection).upsert, _columns(projection, changes.rows))
+        move = (after.position, after.version, after.recorded_at, projection.name, before.position)
+        self._moves.append((projection.name, self._connection.execute(SQL["move_checkpoint"], move, prepare=True)))
+
+    def reset(self, projection: Projection) -> None:
+        """Remove all rows and begin again."""
+        self._connection.execute(statements(projection).truncate)
+        self._connection.execute(SQL["reset_checkpoint"], (projection.name, projection.version))
+
+    def verify(self) -> None:
+        """Raise unless every checkpoint stood where it was expected."""
+        for name, cursor in self._moves:
+            if cursor.rowcount != 1:
+                raise CheckpointMoved(f"another runner moved the checkpoint of {name}", field="checkpoint")
+
+    def _send(self, statement: sql.Composed, parameters: Sequence[bytes]) -> None:
+        self._connection.execute(statement, parameters, prepare=True)
+
+
+def _own(connection: PgConnection, projections: Sequence[Projection]) -> bool:
+    names = [projection.name for projection in projections]
+    row = connection.execute(SQL["own_projections"], (names,), prepare=True).fetchone()
+    return row is not None and bool(row[0])
+
+
+def _read_checkpoints(connection: PgConnection) -> dict[str, Checkpoint]:
+    rows = connection.execute(SQL["read_checkpoints"], prepare=True).fetchall()
+    return {name: Checkpoint(position, version, recorded_at) for name, position, version, recorded_at in rows}
+
+
+def _arrays(columns: Sequence[Column], rows: Sequence[Sequence[Value]]) -> list[bytes]:
+    return [encode_array(column.type, values) for column, values in zip(columns, columns_of(rows), strict=True)]
+
+
+def _columns(projection: Projection, rows: Sequence[Row]) -> list[bytes]:
+    return [encode_array(column.type, [row[column.name] for row in rows]) for column in projection.columns]
+
+
+@cache
+def _compose(table: str, columns: tuple[Column, ...]) -> Statements:
+    keys = [column for column in columns if column.key]
+    rest = [column for column in columns if not column.key]
+    parts = {
+        "table": sql.Identifier(table),
+        "columns": _names(columns),
+        "keys": _names(keys),
+        "sought": sql.SQL(", ").join(sql.Identifier("sought", column.name) for column in keys),
+        "stored": sql.SQL(", ").join(sql.Identifier("stored", column.name) for column in columns),
+        "stored_keys": sql.SQL(", ").join(sql.Identifier("stored", column.name) for column in keys),
+        "key_arrays": _placeholders(keys),
+        "arrays": _placeholders(columns),
+        "changes": sql.SQL(", ").join(
+            sql.SQL("{} = {}").format(sql.Identifier(column.name), sql.Identifier("excluded", column.name))
+            for column in rest
+        ),
+    }
+    return Statements(
+        load=sql.SQL(
+            "SELECT {stored} FROM unnest({key_arrays}) AS sought ({keys})"
+            " JOIN {table} AS stored ON ({stored_keys}) = ({sought})"
+        ).format(**parts),
+        upsert=sql.SQL(
+            "INSERT INTO {table} ({columns}) SELECT * FROM unnest({arrays})"
+            " ON CONFLICT ({keys}) DO UPDATE SET {changes}"
+        ).format(**parts),
+        delete=sql.SQL(
+            "DELETE FROM {table} AS stored USING unnest({key_arrays}) AS sought ({keys})"
+            " WHERE ({stored_keys}) = ({sought})"
+        ).format(**parts),
+        truncate=sql.SQL("TRUNCATE {table}").format(**parts),
+    )
+
+
+def statements(projection: Projection) -> Statements:
+    """The statements of the projection's table."""
+    return _compose(projection.name, projection.columns)
+
+
+def _names(columns: Sequence[Column]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier(column.name) for column in columns)
+
+
+def _placeholders(columns: Sequence[Column]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.SQL(f"%b::{FORMS[column.type].type_name}[]") for column in columns)
