@@ -194,6 +194,7 @@ class HeldLease(NamedTuple):
     job_id: UUID
     attempt: int
     cancel_requested: bool
+    tenant: str
 
 
 class ExpiredLease(NamedTuple):
