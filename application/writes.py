@@ -110,6 +110,9 @@ class WriteStatus(StrEnum):
     """The stream's version, or the lease, is not as expected. Nothing of this write was stored."""
     MISSING = "missing"
     """No open job of that id in that tenant: it ended, or never was."""
+    BUSY = "busy"
+    """Another transaction held the job or the key for too long; only where other writes of the same call were stored
+    (else the call raises `LedgerBusy`). Nothing of this write was stored, trying again is safe."""
 
 
 class Outcome(NamedTuple):

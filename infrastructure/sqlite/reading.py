@@ -1,0 +1,121 @@
+"""Reading the ledger and the catalogue on SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from jobledger.application.ports import EventBatch
+from jobledger.application.writes import JobTypeRow, TenantRow
+from jobledger.domain.event import RecordedEvent
+from jobledger.domain.job_type import JobTypeDefinition
+from jobledger.domain.tenant import TenantStatus
+
+from .. import mapper
+from ..sql_blocks import load
+from .database import Database
+from .types import moment
+
+SQL = load("jobledger.infrastructure.sqlite", "sql/reading.sql")
+
+_ALL = -1
+"""SQLite's LIMIT that is none."""
+_EventRow = tuple[bytes, int, str, int, int, str, bytes, bytes | None]
+
+
+class SqliteEventReader:
+    """The `EventReader`. There is one writer, so whatever is visible has everything before it visible too."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def stream(
+        self,
+        tenant: str,
+        originator_id: UUID,
+        *,
+        after_version: int = 0,
+        limit: int | None = None,
+        bodies: bool = False,
+    ) -> list[RecordedEvent]:
+        """The events of a stream in order of version; empty where the tenant has no such stream."""
+        statement = SQL["stream_with_bodies"] if bodies else SQL["stream"]
+        wanted = (originator_id.bytes, tenant, after_version, _ALL if limit is None else limit)
+        with self._database.read() as connection:
+            rows = connection.execute(statement, wanted).fetchall()
+        return [_event(row) for row in rows]
+
+    def streams(self, tenant: str, originator_ids: Sequence[UUID]) -> dict[UUID, list[RecordedEvent]]:
+        """Several streams at one moment; ids the tenant does not have are absent."""
+        with self._database.read() as connection:
+            rows = {
+                stream: connection.execute(SQL["stream"], (stream.bytes, tenant, 0, _ALL)).fetchall()
+                for stream in originator_ids
+            }
+        return {stream: [_event(row) for row in found] for stream, found in rows.items() if found}
+
+    def read_after(self, position: int, *, limit: int, topics: frozenset[str] | None = None) -> EventBatch:
+        """The next events of all tenants; with `topics`, others count as read but are left out, undecoded."""
+        with self._database.read() as connection:
+            rows: list[_EventRow] = connection.execute(SQL["read_after"], (position, limit)).fetchall()
+        if not rows:
+            return EventBatch((), position)
+        return EventBatch(tuple(_event(row) for row in rows if topics is None or row[5] in topics), rows[-1][3])
+
+    def head(self) -> int:
+        """The last position that was given out; it never falls, whatever is deleted."""
+        with self._database.read() as connection:
+            head: int = connection.execute(SQL["head"]).fetchone()[0]
+        return head
+
+    def incarnation(self) -> str:
+        """Eight hexadecimal digits that change when the ledger was restored to an earlier moment."""
+        with self._database.read() as connection:
+            incarnation: str = connection.execute(SQL["incarnation"]).fetchone()[0]
+        return incarnation
+
+
+class SqliteCatalogue:
+    """The `Catalogue`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def tenant(self, name: str) -> TenantRow | None:
+        """A tenant, or None."""
+        with self._database.read() as connection:
+            row = connection.execute(SQL["tenant"], (name,)).fetchone()
+        return None if row is None else _tenant(row)
+
+    def tenants(self) -> list[TenantRow]:
+        """All tenants by name."""
+        with self._database.read() as connection:
+            rows = connection.execute(SQL["tenants"]).fetchall()
+        return [_tenant(row) for row in rows]
+
+    def job_type(self, name: str) -> JobTypeRow | None:
+        """A job type, or None."""
+        with self._database.read() as connection:
+            row = connection.execute(SQL["job_type"], (name,)).fetchone()
+        return None if row is None else _job_type(row)
+
+    def job_types(self) -> list[JobTypeRow]:
+        """All job types by name."""
+        with self._database.read() as connection:
+            rows = connection.execute(SQL["job_types"]).fetchall()
+        return [_job_type(row) for row in rows]
+
+
+def _event(row: _EventRow) -> RecordedEvent:
+    stream, version, tenant, position, recorded_at, topic, state, body = row
+    return mapper.recorded_event(UUID(bytes=stream), version, tenant, position, moment(recorded_at), topic, state, body)
+
+
+def _tenant(row: tuple[str, str, str]) -> TenantRow:
+    name, status, display_name = row
+    return TenantRow(name, TenantStatus(status), display_name)
+
+
+def _job_type(row: tuple[str, str, str, str]) -> JobTypeRow:
+    definition, fingerprint, code_version, app = row
+    return JobTypeRow(JobTypeDefinition.model_validate_json(definition), fingerprint, code_version, app)

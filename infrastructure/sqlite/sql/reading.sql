@@ -1,0 +1,33 @@
+-- Reading streams, the whole ledger, and what the installation knows.
+
+-- name: stream
+SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state, NULL
+FROM ledger WHERE originator_id = ?1 AND tenant_id = ?2 AND originator_version > ?3
+ORDER BY originator_version LIMIT ?4
+
+-- name: stream_with_bodies
+SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state, body
+FROM ledger WHERE originator_id = ?1 AND tenant_id = ?2 AND originator_version > ?3
+ORDER BY originator_version LIMIT ?4
+
+-- name: read_after
+SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state, NULL
+FROM ledger WHERE notification_id > ? ORDER BY notification_id LIMIT ?
+
+-- name: head
+SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'ledger'), 0)
+
+-- name: incarnation
+SELECT value FROM installation WHERE key = 'incarnation'
+
+-- name: tenant
+SELECT tenant_id, status, display_name FROM tenants WHERE tenant_id = ?
+
+-- name: tenants
+SELECT tenant_id, status, display_name FROM tenants ORDER BY tenant_id
+
+-- name: job_type
+SELECT definition, fingerprint, code_version, app FROM job_types WHERE name = ?
+
+-- name: job_types
+SELECT definition, fingerprint, code_version, app FROM job_types ORDER BY name
