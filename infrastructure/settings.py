@@ -264,7 +264,8 @@ def _refuse_unknown(names: Iterable[str]) -> None:
     known = [variable(field) for field in Settings.model_fields]
     for name in names:
         if name.startswith(PREFIX) and name not in known and not name.startswith(_KUBERNETES_LINKS):
-            close = difflib.get_close_matches(name, known, n=1)
+            fields = list(Settings.model_fields)
+            close = [variable(field) for field in difflib.get_close_matches(name[len(PREFIX) :].lower(), fields, n=1)]
             raise InvalidSettings(
                 "there is no such setting", field=name, rule="must be a known setting",
                 hint=f"did you mean {close[0]}?" if close else "docs/reference/settings.md lists them all",

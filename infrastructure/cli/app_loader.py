@@ -10,7 +10,8 @@ from types import ModuleType
 
 from jobledger.application.app import App
 from jobledger.domain.errors import InvalidSettings, JobledgerError
-from jobledger.infrastructure.settings import Settings
+
+from ..settings import Settings
 
 _DEFAULT_ATTRIBUTE = "app"
 

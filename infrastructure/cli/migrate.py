@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from jobledger.infrastructure.bootstrap import migrate as apply_migrations
-from jobledger.infrastructure.bootstrap import open_ledger
-
+from ..bootstrap import migrate as apply_migrations
+from ..bootstrap import open_ledger
 from . import options
 from .json_output import print_json
 from .session import configure_quiet_logging, load_settings

@@ -15,8 +15,8 @@ import typer.main
 
 from jobledger.domain.event import Facts, Metadata
 from jobledger.domain.topics import TOPICS
-from jobledger.infrastructure.settings import Settings, variable
 
+from ..settings import Settings, variable
 from .exit_codes import MEANING
 from .main import build
 

@@ -10,10 +10,11 @@ from jobledger.application.message import Actor, Message
 from jobledger.application.result import Result
 from jobledger.domain.errors import InvalidInput
 from jobledger.domain.identifiers import SHORT_ID_LENGTH
-from jobledger.infrastructure import settings as settings_module
-from jobledger.infrastructure.bootstrap import LedgerHandle, open_ledger
-from jobledger.infrastructure.settings import Settings
-from jobledger.infrastructure.telemetry import configure_logging
+
+from .. import settings as settings_module
+from ..bootstrap import LedgerHandle, open_ledger
+from ..settings import Settings
+from ..telemetry import configure_logging
 
 R = TypeVar("R")
 
