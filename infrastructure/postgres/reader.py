@@ -1,0 +1,129 @@
+"""Reads the ledger: streams of one tenant under row-level security, and the whole of it in order, below the horizon."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from threading import Lock
+from uuid import UUID
+
+from jobledger.application.ports import EventBatch
+from jobledger.domain.errors import LedgerNotFound
+from jobledger.domain.event import RecordedEvent
+
+from ..mapper import recorded_event
+from .connections import Connections, Role
+from .statements import SQL
+
+TICKET_BITS = 12
+"""notification_id = ticket << 12 | ordinal."""
+
+EventRow = tuple[UUID, int, str, int, datetime, str, bytes, bytes | None]
+
+_ALL = 2_147_483_647
+
+
+class Horizon:
+    """The last finished ticket, asked at most every 5 ms for all readers of this process.
+
+    An older answer is always right: it only hides what a newer one would show.
+    """
+
+    def __init__(
+        self,
+        connections: Connections,
+        *,
+        max_age_seconds: float = 0.005,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._connections = connections
+        self._max_age_seconds = max_age_seconds
+        self._monotonic = monotonic
+        self._lock = Lock()
+        self._asked_at = float("-inf")
+        self._ticket = 0
+
+    def ticket(self) -> int:
+        """The ticket up to which all is finished. A statement that is sent later sees all of it."""
+        with self._lock:
+            if self._monotonic() - self._asked_at >= self._max_age_seconds:
+                with self._connections.connection(Role.PROJECTOR) as connection:
+                    row = connection.execute(SQL["horizon"], binary=True).fetchone()
+                self._ticket = row[0] if row else 0
+                self._asked_at = self._monotonic()
+            return self._ticket
+
+    def position(self) -> int:
+        """The last position that can be read now."""
+        return ((self.ticket() + 1) << TICKET_BITS) - 1
+
+
+class PostgresEventReader:
+    """The `EventReader` on PostgreSQL."""
+
+    def __init__(self, connections: Connections, horizon: Horizon | None = None) -> None:
+        self._connections = connections
+        self._horizon = horizon or Horizon(connections)
+        self._incarnation: str | None = None
+
+    def stream(
+        self,
+        tenant: str,
+        originator_id: UUID,
+        *,
+        after_version: int = 0,
+        limit: int | None = None,
+        bodies: bool = False,
+    ) -> list[RecordedEvent]:
+        """The events of a stream in order of version; empty where the tenant has no such stream."""
+        statement = SQL["stream_with_bodies"] if bodies else SQL["stream"]
+        with self._connections.tenant_transaction(tenant) as connection:
+            rows = connection.execute(
+                statement, (tenant, originator_id, after_version, _ALL if limit is None else limit), binary=True
+            ).fetchall()
+        return _events(rows)
+
+    def streams(self, tenant: str, originator_ids: Sequence[UUID]) -> dict[UUID, list[RecordedEvent]]:
+        """Several streams at once; ids the tenant does not have are absent."""
+        if not originator_ids:
+            return {}
+        with self._connections.tenant_transaction(tenant) as connection:
+            rows = connection.execute(SQL["streams"], (list(set(originator_ids)), tenant), binary=True).fetchall()
+        found: dict[UUID, list[RecordedEvent]] = {}
+        for event in _events(rows):
+            found.setdefault(event.originator_id, []).append(event)
+        return found
+
+    def read_after(self, position: int, *, limit: int, topics: frozenset[str] | None = None) -> EventBatch:
+        """The next events of all tenants, only below the horizon: nothing will ever appear before what was returned."""
+        head = self._horizon.position()
+        if head <= position:
+            return EventBatch((), position)
+        with self._connections.connection(Role.PROJECTOR) as connection:
+            if topics is None:
+                cursor = connection.execute(SQL["read_after"], (position, head + 1, limit), binary=True)
+            else:
+                cursor = connection.execute(
+                    SQL["read_topics_after"], (position, head + 1, sorted(topics), limit), binary=True
+                )
+            events = tuple(_events(cursor.fetchall()))
+        return EventBatch(events, events[-1].position if len(events) == limit else head)
+
+    def head(self) -> int:
+        """The position up to which the ledger can be read now (at the horizon)."""
+        return self._horizon.position()
+
+    def incarnation(self) -> str:
+        """Changes when the ledger was restored to an earlier moment."""
+        if self._incarnation is None:
+            with self._connections.connection(Role.API) as connection:
+                row = connection.execute(SQL["incarnation"]).fetchone()
+            if row is None:
+                raise LedgerNotFound("the ledger has no incarnation", hint="run: jobledger migrate")
+            self._incarnation = str(row[0])
+        return self._incarnation
+
+
+def _events(rows: Iterable[tuple[object, ...]]) -> list[RecordedEvent]:
+    return [recorded_event(*row) for row in rows]  # type: ignore[arg-type]  # the columns of every reading statement

@@ -1,0 +1,59 @@
+-- The work queue: claims, leases, liveness. The functions stand in migrations/0001_pre_ledger.sql.
+
+-- name: promote
+-- Delayed jobs that are due become ready: a bounded number with each claim.
+SELECT promote_due_jobs(%s)
+
+-- name: claim
+SELECT job_id, tenant_id, version, priority, due_at, attempt, attempts_counted, attempts_allowed, stalls, job_type,
+       persona, lock_key, spec, thread, payload, started_at
+FROM claim_jobs(%s, %s, %s, %s, %s, %s, %s, %s, %s)
+
+-- name: heartbeat
+-- One statement renews all leases of a worker and answers with what the database believes it holds.
+WITH renewed AS (
+  INSERT INTO workers (worker, code_version, queues, concurrency, running, lease_seconds, started_at, last_seen_at)
+  VALUES (%s, %s, %s, %s, %s, %s, clock_timestamp(), clock_timestamp())
+  ON CONFLICT (worker) DO UPDATE SET
+    code_version = excluded.code_version, queues = excluded.queues, concurrency = excluded.concurrency,
+    running = excluded.running, lease_seconds = excluded.lease_seconds, last_seen_at = excluded.last_seen_at
+)
+SELECT job_id, attempt, cancel_reason IS NOT NULL, tenant_id FROM open_jobs WHERE worker = %s
+
+-- name: goodbye
+DELETE FROM workers WHERE worker = %s
+
+-- name: expired
+-- A worker that was never heard of has said goodbye, or never came to its first heartbeat.
+SELECT o.job_id, o.tenant_id, o.version, o.status, o.queue, o.job_type, o.persona, o.priority, o.due_at, o.attempt,
+       o.attempts_counted, o.attempts_allowed, o.stalls, o.worker, o.started_at, o.lock_key, o.cancel_reason, o.spec,
+       o.thread, o.payload, w.last_seen_at
+FROM open_jobs AS o
+LEFT JOIN workers AS w ON w.worker = o.worker
+WHERE o.worker IS NOT NULL
+  AND (w.worker IS NULL OR w.last_seen_at + make_interval(secs => w.lease_seconds) < clock_timestamp())
+ORDER BY o.started_at, o.job_id
+LIMIT %s
+
+-- name: waiting_of_inactive_tenants
+SELECT o.job_id, o.tenant_id, o.version, o.status, o.queue, o.job_type, o.persona, o.priority, o.due_at, o.attempt,
+       o.attempts_counted, o.attempts_allowed, o.stalls, o.worker, o.started_at, o.lock_key, o.cancel_reason, o.spec,
+       o.thread, o.payload
+FROM open_jobs AS o
+WHERE o.status IN ('pending', 'delayed', 'blocked')
+  AND NOT EXISTS (SELECT FROM tenants AS t WHERE t.tenant_id = o.tenant_id AND t.status = 'active')
+LIMIT %s
+
+-- name: open_jobs
+SELECT job_id, tenant_id, version, status, queue, job_type, persona, priority, due_at, attempt, attempts_counted,
+       attempts_allowed, stalls, worker, started_at, lock_key, cancel_reason, spec, thread, payload
+FROM open_jobs
+WHERE tenant_id = %s AND job_id = ANY (%s)
+
+-- name: next_due
+-- Zero when something is ready; else until the next delayed job.
+SELECT CASE
+  WHEN EXISTS (SELECT FROM open_jobs WHERE queue = ANY (%s) AND status = 'pending') THEN 0.0::float8
+  ELSE (SELECT greatest(0.0, extract(epoch FROM min(due_at) - clock_timestamp()))::float8
+        FROM open_jobs WHERE queue = ANY (%s) AND status = 'delayed')
+END

@@ -1,0 +1,62 @@
+-- Reading the ledger and the catalogue.
+
+-- name: set_tenant
+-- For the rest of the transaction: what row-level security lets through.
+SELECT set_config('jobledger.tenant', %s, true)
+
+-- name: stream
+-- Without bodies: folds never read one.
+SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state, NULL::bytea
+FROM ledger
+WHERE tenant_id = %s AND originator_id = %s AND originator_version > %s
+ORDER BY originator_version
+LIMIT %s
+
+-- name: stream_with_bodies
+SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state, body
+FROM ledger
+WHERE tenant_id = %s AND originator_id = %s AND originator_version > %s
+ORDER BY originator_version
+LIMIT %s
+
+-- name: streams
+-- Joined, not "= ANY": each id then looks into its own partition only.
+SELECT l.originator_id, l.originator_version, l.tenant_id, l.notification_id, l.recorded_at, l.topic, l.state,
+       NULL::bytea
+FROM unnest(%s::uuid[]) AS wanted (id)
+JOIN ledger AS l ON l.originator_id = wanted.id
+WHERE l.tenant_id = %s
+ORDER BY l.originator_id, l.originator_version
+
+-- name: horizon
+-- In a statement of its own, before the one that reads: only a later snapshot sees all that it promises.
+SELECT ledger_horizon()
+
+-- name: read_after
+SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state
+FROM ledger
+WHERE notification_id > %s AND notification_id < %s
+ORDER BY notification_id
+LIMIT %s
+
+-- name: read_topics_after
+SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state
+FROM ledger
+WHERE notification_id > %s AND notification_id < %s AND topic = ANY (%s)
+ORDER BY notification_id
+LIMIT %s
+
+-- name: incarnation
+SELECT value FROM installation WHERE key = 'incarnation'
+
+-- name: tenant
+SELECT tenant_id, status, display_name FROM tenants WHERE tenant_id = %s
+
+-- name: tenants
+SELECT tenant_id, status, display_name FROM tenants ORDER BY tenant_id
+
+-- name: job_type
+SELECT definition, fingerprint, code_version, app FROM job_types WHERE name = %s
+
+-- name: job_types
+SELECT definition, fingerprint, code_version, app FROM job_types ORDER BY name

@@ -1,0 +1,9 @@
+"""The statements of this engine, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..sql_blocks import load
+
+SQL: Mapping[str, str] = load(__package__ or "", "sql/reading.sql", "sql/queue.sql", "sql/writing.sql")
