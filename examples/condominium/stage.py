@@ -1,0 +1,146 @@
+"""What the demo needs around it: an empty folder, a database, the payment provider, a worker in its own process."""
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import wiring
+from .provider import FlakyProvider
+
+ROOT = Path("var/demo")
+SQLITE_URL = f"sqlite:///{ROOT}/jobledger.db"
+POSTGRES_URL = f"embedded-postgres:///{ROOT}/postgres"
+FILES = ROOT / "files"
+EVENTS = ROOT / "events.jsonl"
+REFUSED = ROOT / "refused.jsonl"
+WORKER_LOG = ROOT / "worker.log"
+APP = "examples.condominium:app"
+# Later than the client's timeout, which is half a second.
+LATE_SECONDS = 2.0
+
+_COMMAND = Path(sys.executable).with_name("jobledger")
+_POSTGRES = ROOT / "postgres"
+_STOP_SECONDS = 30.0
+_KEPT = frozenset({"JOBLEDGER_PG_BIN"})
+
+
+class DemoError(Exception):
+    """The demo cannot go on; its message says why and what to do."""
+
+
+@contextmanager
+def empty_folder() -> Iterator[None]:
+    """`var/demo`, with nothing in it but a lock: two demos at once would take each other's ledger away."""
+    ROOT.mkdir(parents=True, exist_ok=True)
+    with (ROOT / "demo.lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DemoError(f"another demo is running in {ROOT}") from error
+        _remove_what_is_there()
+        yield
+
+
+def _remove_what_is_there() -> None:
+    if _POSTGRES.is_dir():
+        _embedded_postgres().destroy()
+    for path in ROOT.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != "demo.lock":
+            path.unlink()
+
+
+@contextmanager
+def database(*, postgres: bool) -> Iterator[str]:
+    """The URL of an empty database. It is chosen by the demo alone, whatever JOBLEDGER_... says outside."""
+    for name in [name for name in os.environ if name.startswith("JOBLEDGER_") and name not in _KEPT]:
+        del os.environ[name]
+    if not postgres:
+        os.environ["JOBLEDGER_DATABASE"] = SQLITE_URL
+        yield SQLITE_URL
+        return
+    os.environ["JOBLEDGER_DATABASE"] = POSTGRES_URL
+    # Held until the demo ends, so that its processes find a server that runs.
+    with _embedded_postgres():
+        yield POSTGRES_URL
+
+
+def _embedded_postgres():  # type: ignore[no-untyped-def]  # noqa: ANN202 - see below
+    # Imported here: with SQLite nothing of PostgreSQL is needed.
+    from jobledger.infrastructure.postgres.embedded import EmbeddedPostgres  # noqa: PLC0415
+
+    # A clone may lie in a folder that nobody but its owner may enter; demo data may as well lie elsewhere.
+    return EmbeddedPostgres(_POSTGRES, relocatable=True)
+
+
+@contextmanager
+def payment_provider(seed: int) -> Iterator[FlakyProvider]:
+    """The flaky provider, and the environment that leads the handlers to it and to the demo's files."""
+    os.environ[wiring.HOME] = str(FILES)
+    with FlakyProvider(seed, slow_seconds=LATE_SECONDS) as provider:
+        os.environ[wiring.PROVIDER_URL] = provider.url
+        yield provider
+
+
+class WorkerProcess:
+    """`jobledger up` in a process of its own; what it logs goes to a file."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    @property
+    def process_id(self) -> int:
+        """The operating system's number of it."""
+        return self._process.pid
+
+    def check(self) -> None:
+        """Raise DemoError if it has ended, which it never should by itself."""
+        code = self._process.poll()
+        if code is not None:
+            raise DemoError(f"the worker ended with exit code {code}; the end of {WORKER_LOG}:\n{_tail(WORKER_LOG)}")
+
+    def stop(self) -> None:
+        """Ask it to finish what it runs and to go."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+
+@contextmanager
+def worker() -> Iterator[WorkerProcess]:
+    """A worker with projections and maintenance: the command that anybody would use."""
+    with WORKER_LOG.open("wb") as log:
+        process = subprocess.Popen(
+            [_COMMAND, "up", "--app", APP],
+            env={**os.environ, "JOBLEDGER_LOG_FORMAT": "json"},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C is for the demo, which then stops the worker
+        )
+    running = WorkerProcess(process)
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+def run_command(*arguments: str) -> None:
+    """Run `jobledger ...` on the demo's ledger; it writes to the same terminal."""
+    sys.stdout.flush()
+    subprocess.run([_COMMAND, *arguments], stdin=subprocess.DEVNULL, check=False)
+
+
+def _tail(path: Path, lines: int = 15) -> str:
+    return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
