@@ -1,0 +1,123 @@
+"""One attempt on this worker, from its claim until its ending is durable."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+from jobledger.domain.event import Metadata
+from jobledger.domain.job import Lease, Measured
+from jobledger.domain.rate_card import Usage
+
+from ..declared_job import DeclaredJob
+from ..dispatch_item import Dispatch
+from ..ports import Clock, EventReader, LedgerWriter, OpenJob
+from .events import WorkerEvent, WorkerEventName, WorkerEvents
+
+LeaseKey = tuple[UUID, int]
+"""A job and the number of its attempt."""
+
+
+class ChildDispatch(Protocol):
+    """Dispatches jobs that a handler asks for; raises the first refusal."""
+
+    def __call__(self, children: Sequence[Dispatch]) -> Sequence[UUID]:
+        """The ids of the children, in their order."""
+        ...
+
+
+class Services(NamedTuple):
+    """What attempts need from their worker."""
+
+    worker: str
+    clock: Clock
+    writer: LedgerWriter
+    reader: EventReader
+    events: WorkerEvents
+    dispatch_children: ChildDispatch
+    cpu_seconds: Callable[[], float]
+    """CPU seconds of the calling thread."""
+
+    def metadata(self, job: OpenJob) -> Metadata:
+        """Who, when and in which flow, of an event that the worker records now."""
+        return Metadata(
+            correlation_id=job.correlation_id, trace_parent=job.trace_parent, actor=f"worker:{self.worker}",
+            time=self.clock.now(),
+        )  # fmt: skip
+
+    def tell(self, name: WorkerEventName, job: OpenJob, detail: str = "", fraction: float | None = None) -> None:
+        """Tell listeners of something that concerns a job."""
+        if self.events.heard(name):
+            self.events.emit(
+                WorkerEvent(
+                    name, self.worker, job.job_id, job.tenant, job.state.job_type, job.state.attempt, detail, fraction
+                )
+            )
+
+
+class Pending(Protocol):
+    """Reports of an attempt that were not handed to the ledger yet (see `reporting.py`)."""
+
+    def flush_due(self, now: float) -> None:
+        """Send what has waited for a second; `now` is monotonic."""
+        ...
+
+
+class Attempt:
+    """What the worker's threads share about a running attempt. Flags only ever go up."""
+
+    __slots__ = (
+        "_unended",
+        "abandoned",
+        "begun_at",
+        "cancel_requested",
+        "declared",
+        "job",
+        "key",
+        "lease",
+        "lost",
+        "pending",
+        "soft_timed_out",
+        "stopping",
+        "units",
+    )  # fmt: skip
+
+    def __init__(self, job: OpenJob, declared: DeclaredJob, worker: str) -> None:
+        self.job = job
+        self.declared = declared
+        self.lease = Lease(worker, job.state.attempt)
+        self.key: LeaseKey = (job.job_id, job.state.attempt)
+        self.begun_at = 0.0
+        """Monotonic; 0 until it begins."""
+        self.cancel_requested = job.state.cancel_reason is not None
+        self.lost = False
+        """The ledger says that the attempt is not ours any more."""
+        self.soft_timed_out = False
+        self.stopping = False
+        """The worker is about to give the attempt back."""
+        self.abandoned = False
+        """Its hard timeout passed: nobody waits for its handler any more."""
+        self.pending: Pending | None = None
+        self.units: dict[str, float] | None = None
+        self._unended = threading.Lock()
+
+    def take_ending(self) -> bool:
+        """True for the first caller only: an attempt has one ending, whoever comes first (handler, timeout, stop)."""
+        return self._unended.acquire(blocking=False)
+
+    @property
+    def ended(self) -> bool:
+        """Whether somebody took the ending."""
+        return self._unended.locked()
+
+    def measure(self, ended_at: float, cpu_seconds: float) -> Measured:
+        """What the attempt took. Queue seconds come from the database's clock, running seconds from `ended_at`."""
+        job, card = self.job, self.declared.definition.rate_card
+        queued = (job.started_at - job.state.due_at).total_seconds() if job.started_at is not None else 0.0
+        usage = Usage(cpu_seconds=cpu_seconds, units=self.units or {})
+        return Measured(
+            queued if queued > 0.0 else 0.0, ended_at - self.begun_at if self.begun_at else 0.0, usage,
+            0.0 if card.version == "none" else card.estimate(usage), card.version,
+        )  # fmt: skip

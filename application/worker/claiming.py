@@ -1,0 +1,127 @@
+"""When to claim, how many, and what to wait for in between.
+
+A worker claims ahead at most what it will begin within about a second, judged by how long its jobs took lately. It
+wakes on hints, and polls where none come; a delayed job starts on time because the worker asks when the next is due.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from ..declared_job import DeclaredJob
+from ..ports import Claim, ClaimRequest, Clock, Queue, WakeUp
+from .attempt import Attempt
+from .execution import Slots
+from .held import Held
+from .options import WorkerOptions
+from .pace import Pace
+from .trouble import FATAL, Trouble
+
+_VAIN_SECONDS = 0.02
+_BACK_PRESSURE_SECONDS = 0.02
+
+
+class Claimer:
+    """The claiming side of a worker: one call of `next_move` is one look at the queue, or one wait."""
+
+    def __init__(
+        self, *, worker: str, code_version: str, jobs: dict[str, DeclaredJob], options: WorkerOptions, queue: Queue,
+        wake_up: WakeUp, clock: Clock, slots: Slots, pace: Pace, held: Held, trouble: Trouble,
+        unsettled: Callable[[], int], inactive: Callable[[], None],
+    ) -> None:  # fmt: skip
+        """`inactive` is called when tenants that may not run jobs have some waiting."""
+        self._request = ClaimRequest(
+            worker, options.queues, tuple(jobs), 0, code_version, options.lease_seconds, clock.now(),
+            options.tenants, options.personas,
+        )  # fmt: skip
+        self._jobs = jobs
+        self._options = options
+        self._queue = queue
+        self._wake_up = wake_up
+        self._clock = clock
+        self._slots = slots
+        self._pace = pace
+        self._held = held
+        self._trouble = trouble
+        self._unsettled = unsettled
+        self._inactive = inactive
+        self._vain = 0
+        self.found_nothing = False
+        """Whether the last look found nothing at all to claim."""
+
+    def look(self) -> bool:
+        """Claim what there is room for; True if that brought jobs."""
+        self.found_nothing = False
+        if self._unsettled() > 4 * self._options.fetch_size:
+            threading.Event().wait(_BACK_PRESSURE_SECONDS)
+            return False
+        room = self._room()
+        if room <= 0:
+            self._slots.below_low_mark.wait(self._options.poll_seconds)
+            return False
+        claim = self._claim(room)
+        if claim is None:
+            return False
+        self.found_nothing = not claim.jobs
+        if claim.jobs:
+            self._vain = 0
+            attempts = [Attempt(job, self._jobs[job.state.job_type], self._request.worker) for job in claim.jobs]
+            self._held.add(attempts)
+            self._held.claims_ended += 1
+            self._slots.offer(attempts)
+        else:
+            self._held.claims_ended += 1
+        if claim.inactive_tenants:
+            self._inactive()
+        return bool(claim.jobs)
+
+    def _room(self) -> int:
+        """How many more to claim; 0 until enough were begun for a claim to be worth its cost."""
+        options, slots = self._options, self._slots
+        ahead = self._pace.ahead(
+            options.concurrency, options.fetch_size, now=self._clock.monotonic(), full=slots.full
+        )  # fmt: skip
+        slots.watch(ahead // 2)
+        if slots.waiting > ahead // 2:
+            return 0
+        return min(options.fetch_size, options.concurrency + ahead - slots.active)
+
+    def _claim(self, room: int) -> Claim | None:
+        self._held.claims_begun += 1
+        try:
+            claim = self._queue.claim(self._request._replace(limit=room, now=self._clock.now()))
+        except FATAL:
+            raise
+        except Exception as error:  # noqa: BLE001 - a worker outlives whatever a claim meets
+            # Whether the claim took place is not known: the heartbeat gives back what it brought.
+            self._held.claims_ended += 1
+            self._wake_up.wait(self._trouble.pause(error))
+            return None
+        self._trouble.over()
+        return claim
+
+    def wait(self) -> None:
+        """Wait for a hint, for the next job that becomes due, or for the time to look anyway."""
+        due_seconds = self.due_seconds()
+        poll_seconds = self._options.poll_seconds
+        if due_seconds == 0:
+            # Something is ready, and not for us (a type we do not know, a key that is held) or only just now.
+            due_seconds = min(poll_seconds, _VAIN_SECONDS * 2.0**self._vain)
+            self._vain = min(self._vain + 1, 20)
+        self._wake_up.wait(poll_seconds if due_seconds is None else min(poll_seconds, due_seconds))
+
+    def due_seconds(self) -> float | None:
+        """Seconds until the next job of our queues is due, 0 for now, None for never."""
+        try:
+            return self._queue.next_due_seconds(self._options.queues)
+        except FATAL:
+            raise
+        except Exception as error:  # noqa: BLE001 - the next look may succeed
+            self._wake_up.wait(self._trouble.pause(error))
+            return self._options.poll_seconds
+
+    @property
+    def looked_in_vain(self) -> bool:
+        """Whether what is ready was found not to be for us several times in a row."""
+        return self._vain >= 3

@@ -1,0 +1,109 @@
+"""Turns whatever a handler raised into what is recorded of it. Nothing an exception does can get in the way."""
+
+from __future__ import annotations
+
+import hashlib
+import traceback
+from pathlib import PurePath
+from types import TracebackType
+
+from jobledger.domain.errors import JobledgerError, NeverRetry, RetryAfter
+from jobledger.domain.job import AttemptError
+
+MESSAGE_CHARACTERS = 2_000
+TRACEBACK_BYTES = 64_000
+MAX_DELAY_SECONDS = 400 * 86_400.0
+_FINGERPRINT_FRAMES = 5
+_TRACEBACK_FRAMES = 60
+
+
+def failure(error: BaseException) -> AttemptError:
+    """What is recorded of an exception that a handler raised."""
+    return AttemptError(
+        error_type=type(error).__qualname__[:200],
+        message=message_of(error),
+        fingerprint=fingerprint(error),
+        dlq_reason="unrecoverable" if isinstance(error, NeverRetry) else None,
+        retry_after_seconds=_retry_after(error),
+    )
+
+
+def misfit(what: str, error: BaseException, *, integrity: bool) -> AttemptError:
+    """A payload or result that does not fit its schema. Names fields and rules, never values."""
+    told = f"{error.field}: {message_of(error)}" if isinstance(error, JobledgerError) else message_of(error)
+    return AttemptError(
+        error_type=f"{what.capitalize()}Invalid",
+        message=clean(f"the {what} does not fit the job type: {told}", MESSAGE_CHARACTERS),
+        fingerprint=digest(f"{what}-invalid"),
+        dlq_reason="integrity_violation" if integrity else None,
+    )
+
+
+def message_of(error: BaseException) -> str:
+    """`str(error)`, whatever it takes."""
+    try:
+        text = str(error.message if isinstance(error, JobledgerError) else error)
+    except BaseException as second:  # noqa: BLE001 - an exception's own str may raise anything
+        text = f"<str() of the {type(error).__qualname__} raised {type(second).__qualname__}>"
+    return clean(text, MESSAGE_CHARACTERS)
+
+
+def traceback_of(error: BaseException) -> bytes:
+    """The traceback as UTF-8; a long one keeps its innermost frames and its end."""
+    try:
+        lines = traceback.format_exception(type(error), error, error.__traceback__, limit=-_TRACEBACK_FRAMES)
+        text = "".join(lines)
+    except BaseException as second:  # noqa: BLE001 - formatting calls code of the exception
+        text = f"<the traceback of a {type(error).__qualname__} could not be formatted: {type(second).__qualname__}>"
+    encoded = text.encode("utf-8", "backslashreplace")
+    return encoded if len(encoded) <= TRACEBACK_BYTES else b"...\n" + encoded[-TRACEBACK_BYTES:]
+
+
+def fingerprint(error: BaseException) -> str:
+    """Sixteen hexadecimal digits, the same for the same kind of failure: its type and its innermost frames by file
+    and function. Line numbers and values stay out, so that a deploy does not make old failures new."""
+    frames = _innermost(error.__traceback__)
+    return digest("|".join([type(error).__qualname__, *frames]))
+
+
+def digest(text: str) -> str:
+    """Sixteen hexadecimal digits of a text."""
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
+
+
+def clean(text: str, limit: int) -> str:
+    """The text cut to `limit` characters, without what JSON or a text column cannot hold."""
+    cut = text if len(text) <= limit else f"{text[: limit - 3]}..."
+    if cut.isascii() and "\x00" not in cut:
+        return cut
+    return cut.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
+
+
+def is_number(value: object) -> bool:
+    """Whether a handler gave a number, whatever its annotations say."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_text(value: object) -> bool:
+    """Whether a handler gave text that can be stored."""
+    return isinstance(value, str) and clean(value, len(value)) == value
+
+
+def _innermost(trace: TracebackType | None) -> list[str]:
+    names: list[str] = []
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        names.append(f"{PurePath(code.co_filename).name}:{code.co_name}")
+        trace = trace.tb_next
+    return names[-_FINGERPRINT_FRAMES:]
+
+
+def _retry_after(error: BaseException) -> float | None:
+    if not isinstance(error, RetryAfter):
+        return None
+    try:
+        seconds = float(error.delay_seconds)
+    except (TypeError, ValueError):
+        return None
+    # NaN compares false with everything, so it falls back to the type's own policy.
+    return seconds if 0 <= seconds <= MAX_DELAY_SECONDS else MAX_DELAY_SECONDS if seconds > 0 else None

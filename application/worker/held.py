@@ -1,0 +1,49 @@
+"""The attempts that this worker holds: claimed, and their ending not durable yet."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+
+from .attempt import Attempt, LeaseKey
+
+
+class Held:
+    """A thread-safe set of attempts by job and number; single operations on a dict are atomic."""
+
+    def __init__(self, became_empty: Callable[[], None] | None = None) -> None:
+        """`became_empty` is called when the last one is let go."""
+        self._became_empty = became_empty
+        self._attempts: dict[LeaseKey, Attempt] = {}
+        self.empty = threading.Event()
+        """Set while nothing is held."""
+        self.empty.set()
+        self.claims_begun = 0
+        self.claims_ended = 0
+        """Claims of the one claiming thread: a lease of a claim under way is not known here yet."""
+
+    def add(self, attempts: Iterable[Attempt]) -> None:
+        """Hold these from now on."""
+        self._attempts.update({attempt.key: attempt for attempt in attempts})
+        if self._attempts:
+            self.empty.clear()
+
+    def remove(self, attempt: Attempt) -> None:
+        """The attempt's ending is durable, or somebody else's."""
+        self._attempts.pop(attempt.key, None)
+        if not self._attempts and not self.empty.is_set():
+            self.empty.set()
+            if self._became_empty is not None:
+                self._became_empty()
+
+    def get(self, key: LeaseKey) -> Attempt | None:
+        """The attempt, if it is held."""
+        return self._attempts.get(key)
+
+    def snapshot(self) -> dict[LeaseKey, Attempt]:
+        """What is held now."""
+        return self._attempts.copy()
+
+    def __len__(self) -> int:
+        """How many are held."""
+        return len(self._attempts)

@@ -1,0 +1,54 @@
+"""A ledger that does not answer: say so once, try again ever more slowly, say when it is over."""
+
+from __future__ import annotations
+
+import threading
+
+import structlog
+
+from jobledger.domain.errors import LedgerError, LedgerNotFound, LedgerRestored, SchemaOutdated, SchemaTooNew
+
+from .events import WorkerEvent, WorkerEventName, WorkerEvents
+
+PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 0.05, 5.0
+FATAL = (LedgerRestored, LedgerNotFound, SchemaTooNew, SchemaOutdated)
+"""Trying again cannot help: the worker ends."""
+
+_log = structlog.get_logger("jobledger.worker")
+
+
+class Trouble:
+    """Shared by the worker's threads, so that an outage is told of once and not once a thread."""
+
+    def __init__(self, worker: str, events: WorkerEvents) -> None:
+        self._worker = worker
+        self._events = events
+        self._lock = threading.Lock()
+        self._failures = 0
+        self.fatal: LedgerError | None = None
+        """Set once the ledger refused this worker for good."""
+
+    def pause(self, error: BaseException) -> float:
+        """The ledger failed: how many seconds to wait before the next try."""
+        with self._lock:
+            self._failures += 1
+            failures = self._failures
+        if failures == 1:
+            self.error("worker.ledger_unavailable", error)
+        return min(PAUSE_SECONDS_MAX, PAUSE_SECONDS_MIN * 2.0 ** min(failures - 1, 20))
+
+    def over(self) -> None:
+        """The ledger answered."""
+        if self._failures == 0:
+            return
+        with self._lock:
+            failures, self._failures = self._failures, 0
+        if failures:
+            _log.info("worker.ledger_recovered", worker=self._worker, failures=failures)
+            self._events.emit(WorkerEvent(WorkerEventName.RECOVERED, self._worker))
+
+    def error(self, event: str, error: BaseException, **fields: str) -> None:
+        """An error of the worker itself, to the log and to its listeners."""
+        detail = f"{type(error).__name__}: {error}"
+        _log.error(event, worker=self._worker, error=detail, **fields)
+        self._events.emit(WorkerEvent(WorkerEventName.ERROR, self._worker, detail=detail))

@@ -1,0 +1,257 @@
+"""A worker process: puts claiming, running, settling and the heartbeat together, and ends them in order."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+import structlog
+
+from jobledger.domain.errors import InvalidInput, JobledgerError, LedgerBusy, LedgerUnavailable
+
+from ..declared_job import DeclaredJob
+from ..dispatch_item import Dispatch
+from ..maintenance import reject_inactive
+from ..ports import Clock, EventReader, Identifiers, LedgerWriter, Queue, WakeUp
+from ..telemetry import Telemetry
+from .attempt import Attempt, ChildDispatch, Services
+from .claiming import Claimer
+from .events import WorkerEvent, WorkerEventName, WorkerEvents
+from .execution import AsyncExecutor, Slots, ThreadExecutor
+from .heartbeat import Heartbeat
+from .held import Held
+from .monitor import Monitor
+from .options import RunResult, WorkerOptions
+from .outcomes import GivenBack
+from .running import Runner
+from .settling import Settler
+from .trouble import Trouble
+
+_log = structlog.get_logger("jobledger.worker")
+
+_SETTLE_SECONDS = 10.0
+"""How long a worker that ends goes on trying to record what it has."""
+
+
+class WorkerPorts(NamedTuple):
+    """The adapters a worker works with."""
+
+    writer: LedgerWriter
+    reader: EventReader
+    queue: Queue
+    wake_up: WakeUp
+    clock: Clock
+    identifiers: Identifiers
+
+
+class Worker:
+    """Runs the declared jobs of one program until it is asked to stop. Made for one run.
+
+    `run` may be called in any thread; `request_stop` and `request_stop_now` may be called from anywhere, signal
+    handlers included, and any number of times.
+    """
+
+    def __init__(
+        self,
+        jobs: Mapping[str, DeclaredJob],
+        ports: WorkerPorts,
+        options: WorkerOptions | None = None,
+        *,
+        code_version: str,
+        name: str | None = None,
+        dispatch_children: ChildDispatch | None = None,
+        telemetry: Telemetry | None = None,
+        events: WorkerEvents | None = None,
+        cpu_seconds: Callable[[], float] = time.thread_time,
+    ) -> None:
+        """`name` must be new with each start: leases are held in it. Raises `InvalidInput` for jobs that this worker
+        cannot run."""
+        _check(jobs)
+        self.name = name or f"worker-{ports.identifiers.correlation_id()[:16]}"
+        self.options = options or WorkerOptions()
+        self.events = events or WorkerEvents()
+        self._ports = ports
+        self._stop_requested = False
+        self._stop_now_requested = False
+        self._quarantined = 0
+        self._held = Held(self._wake if self.options.drain else None)
+        self._trouble = Trouble(self.name, self.events)
+        self._services = Services(
+            self.name, ports.clock, ports.writer, ports.reader, self.events, dispatch_children or _no_children,
+            cpu_seconds,
+        )  # fmt: skip
+        self._slots = Slots(self.options.concurrency, self._begin)
+        self._settler = Settler(
+            self._services, queue=ports.queue, identifiers=ports.identifiers, held=self._held, trouble=self._trouble,
+            backlog=lambda: self._slots.waiting, open_again=self._open_again,
+        )  # fmt: skip
+        self._runner = Runner(self._services, telemetry or Telemetry(), self._settler.settle)
+        self._threads = ThreadExecutor(self._runner.run, lambda: self._slots, self._begin, f"{self.name}-run")
+        self._coroutines = AsyncExecutor(self._runner.run_async, lambda: self._slots, f"{self.name}-loop")
+        self._heartbeat = Heartbeat(
+            services=self._services, code_version=code_version, options=self.options, queue=ports.queue,
+            held=self._held, running=self._runner.running, trouble=self._trouble, open_again=self._open_again,
+        )  # fmt: skip
+        self._monitor = Monitor(
+            self._services, self._runner.running, self._settler.settle, self._abandon, self._pass_stop_on
+        )
+        self._claimer = Claimer(
+            worker=self.name, code_version=code_version, jobs=dict(jobs), options=self.options, queue=ports.queue,
+            wake_up=ports.wake_up, clock=ports.clock, slots=self._slots, pace=self._runner.pace, held=self._held,
+            trouble=self._trouble, unsettled=lambda: self._settler.unsettled, inactive=self._reject_inactive,
+        )  # fmt: skip
+        self._ended = threading.Event()
+
+    # --- what callers use ----------------------------------------------------------------------------------------
+
+    def run(self) -> RunResult:
+        """Work until asked to stop, or with `drain` until nothing is left; then end gracefully."""
+        self._tell(WorkerEventName.STARTED)
+        self._settler.start()
+        self._monitor.start()
+        try:
+            if not self._first_beat():
+                return RunResult.STOPPED
+            self._heartbeat.start()
+            return self._work()
+        except JobledgerError as error:
+            self._trouble.error("worker.refused", error)
+            return RunResult.FAILED
+        finally:
+            self._end()
+
+    def request_stop(self) -> None:
+        """Take no new jobs, finish those that run within the grace period, give back the rest, then return."""
+        self._stop_requested = True
+
+    def request_stop_now(self) -> None:
+        """Give back everything at once, then return."""
+        self._stop_requested = self._stop_now_requested = True
+
+    def close(self, timeout_seconds: float | None = None) -> bool:
+        """`request_stop`, then wait until `run` (in another thread) has returned. False if time ran out."""
+        self.request_stop()
+        return self._ended.wait(timeout_seconds)
+
+    # --- working ---------------------------------------------------------------------------------------------------
+
+    def _work(self) -> RunResult:
+        while not self._stop_requested:
+            if self._quarantined >= self.options.max_quarantined:
+                _log.warning("worker.recycling", worker=self.name, quarantined=self._quarantined)
+                return RunResult.RECYCLE
+            if self._trouble.fatal is not None:
+                return RunResult.FAILED
+            if self._claimer.look() or not self._claimer.found_nothing:
+                continue
+            if not self._held:
+                self._tell(WorkerEventName.DRAINED)
+            if self.options.drain and self._drained():
+                return RunResult.DRAINED
+            # (while draining, the last ending wakes this up)
+            if not self._stop_requested:
+                self._claimer.wait()
+        return RunResult.STOPPED
+
+    def _drained(self) -> bool:
+        """Whether nothing is left to do."""
+        if self._held:
+            return False
+        due_seconds = self._claimer.due_seconds()
+        if due_seconds == 0:
+            return self._claimer.looked_in_vain
+        return due_seconds is None or due_seconds > self.options.drain_wait_seconds
+
+    def _first_beat(self) -> bool:
+        """Register before anything is claimed. False if asked to stop before the ledger answered."""
+        while not self._stop_requested:
+            try:
+                self._heartbeat.beat()
+            except (LedgerBusy, LedgerUnavailable) as error:
+                threading.Event().wait(self._trouble.pause(error))
+            else:
+                self._trouble.over()
+                return True
+        return False
+
+    def _begin(self, attempt: Attempt) -> None:
+        (self._coroutines if attempt.declared.is_async else self._threads).begin(attempt)
+
+    def _abandon(self, attempt: Attempt) -> None:
+        if attempt.declared.is_async:
+            self._coroutines.abandon(attempt)
+        else:
+            self._quarantined += 1
+        self._slots.pass_on()
+
+    def _reject_inactive(self) -> None:
+        try:
+            reject_inactive(self._ports.queue, self._ports.writer, self._ports.clock, actor=f"worker:{self.name}")
+        except JobledgerError as error:
+            self._trouble.error("worker.rejecting_failed", error)
+
+    def _open_again(self, queue: str) -> None:
+        self._ports.wake_up.notify(frozenset((queue,)))
+
+    def _wake(self) -> None:
+        self._open_again(self.options.queues[0])
+
+    def _tell(self, name: WorkerEventName, detail: str = "") -> None:
+        self.events.emit(WorkerEvent(name, self.name, detail=detail))
+
+    # --- ending ----------------------------------------------------------------------------------------------------
+
+    def _pass_stop_on(self) -> None:
+        """Wake the main loop after `request_stop`, which only sets a flag: a signal handler may take no lock."""
+        if self._stop_requested and not self._ended.is_set():
+            self._slots.below_low_mark.set()
+            self._wake()
+
+    def _end(self) -> None:
+        self._tell(WorkerEventName.STOPPING)
+        self._give_back(self._slots.take_waiting(), "the worker stopped before the attempt began")
+        deadline = self._ports.clock.monotonic() + self.options.grace_seconds
+        while self._held and not self._stop_now_requested and self._ports.clock.monotonic() < deadline:
+            self._held.empty.wait(0.1)
+        running = list(self._runner.running.values())
+        for attempt in running:
+            attempt.stopping = True
+        self._give_back(running, "the worker stopped")
+        all_recorded = self._settler.close(_SETTLE_SECONDS)
+        self._monitor.stop()
+        self._heartbeat.stop()
+        self._threads.close()
+        self._coroutines.close()
+        if all_recorded:
+            self._say_goodbye()
+        self._ended.set()
+        self._tell(WorkerEventName.CLOSED)
+
+    def _give_back(self, attempts: list[Attempt], why: str) -> None:
+        for attempt in attempts:
+            if attempt.take_ending():
+                self._settler.settle(attempt, GivenBack(why), attempt.measure(self._ports.clock.monotonic(), 0.0))
+
+    def _say_goodbye(self) -> None:
+        try:
+            self._ports.queue.goodbye(self.name)
+        except JobledgerError as error:
+            _log.warning("worker.goodbye_failed", worker=self.name, error=str(error))
+
+
+def _check(jobs: Mapping[str, DeclaredJob]) -> None:
+    if not jobs:
+        raise InvalidInput("there is no job type to work on", field="jobs", rule="at least one declared job")
+    for name, declared in jobs.items():
+        if declared.definition.isolation == "process":
+            raise InvalidInput(
+                f"job type {name!r} asks for a process of its own, which this version does not offer yet",
+                field="isolation", rule="thread or async", hint='declare isolation="thread"',
+            )  # fmt: skip
+
+
+def _no_children(children: Sequence[Dispatch]) -> Sequence[UUID]:
+    raise InvalidInput("this worker was started without a way to dispatch", field="dispatch", rule="is wired")
