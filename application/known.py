@@ -35,6 +35,10 @@ class KnownType(Protocol):
         """Validate a payload to dispatch."""
         ...
 
+    def encode_result(self, value: object) -> bytes:
+        """Validate a result; as JSON."""
+        ...
+
 
 class _Remembered(NamedTuple):
     until: float
@@ -63,6 +67,11 @@ class KnownTenants:
         if row.status is not TenantStatus.ACTIVE:
             raise TenantSuspended(name)
         self._active[name] = now + REMEMBER_SECONDS
+
+    def require_known(self, name: str) -> None:
+        """Raise `UnknownTenant`; suspended ones are known, and may be looked at."""
+        if self._active.get(name, 0.0) <= self._clock.monotonic() and self._catalogue.tenant(name) is None:
+            raise UnknownTenant(name)
 
     def forget(self, name: str) -> None:
         """Ask the catalogue again."""

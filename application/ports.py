@@ -373,7 +373,7 @@ class JobViews(Protocol):
 
 
 class Job(NamedTuple):
-    """A job as its stream tells it: always current."""
+    """A job as its stream tells it: always current. `payload_sha256` is that of the payload in force."""
 
     job_id: UUID
     tenant: str
@@ -381,6 +381,7 @@ class Job(NamedTuple):
     state: JobState
     correlation_id: str
     trace_parent: str
+    payload_sha256: str | None = None
 
 
 class JobRepository(Protocol):

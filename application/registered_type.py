@@ -41,13 +41,22 @@ class RegisteredType:
     def accept(self, payload: object) -> AcceptedPayload:
         """Validate a payload to dispatch. `InvalidInput` names field and rule, `PayloadTooLarge` the limit."""
         value = _as_json(payload)
-        error = next(iter(sorted(self._validator.iter_errors(value), key=lambda found: found.json_path)), None)
-        if error is not None:
-            raise _invalid(error)
+        _require_fit(self._validator, value, "payload")
         value = _completed(self.definition.payload_schema, value)
         body = canonical_json(value) if self._sorts else _compact(value)
         check_size(body, self.definition.payload_limit_bytes, "payload")
         return AcceptedPayload(body, self._key(value), self._lock_key(value))
+
+    def encode_result(self, value: object) -> bytes:
+        """Validate a result; as JSON. `InvalidInput` names field and rule."""
+        try:
+            plain: Any = to_jsonable_python(value)
+        except PydanticSerializationError as error:
+            raise InvalidInput("the result is not JSON", field="result", rule="is JSON") from error
+        _require_fit(_validator(self.definition.result_schema), plain, "result")
+        body = _compact(plain)
+        check_size(body, self.definition.result_limit_bytes, "result")
+        return body
 
     def _key(self, value: Json) -> str | None:
         fields = self.definition.idempotency_key_fields
@@ -81,8 +90,14 @@ def _jsonable(payload: object) -> object:
     return to_jsonable_python(dict(payload) if isinstance(payload, Mapping) else payload)
 
 
-def _invalid(error: ValidationError) -> InvalidInput:
-    path = ".".join(["payload", *(str(part) for part in error.absolute_path)])
+def _require_fit(validator: Validator, value: Json | None, within: str) -> None:
+    found = sorted(validator.iter_errors(value), key=lambda error: error.json_path)
+    if found:
+        raise _invalid(found[0], within)
+
+
+def _invalid(error: ValidationError, within: str) -> InvalidInput:
+    path = ".".join([within, *(str(part) for part in error.absolute_path)])
     rule = f"{error.validator}: {json.dumps(error.validator_value)[:200]}"
     if error.validator == "required" and isinstance(error.instance, dict) and isinstance(error.validator_value, list):
         missing = [name for name in error.validator_value if name not in error.instance]

@@ -136,6 +136,12 @@ class IdempotencyConflict(Refusal):
         self.job_id = job_id
 
 
+class NotYetVisible(Refusal):
+    """What was asked for `after` a position has not reached it in time; asking again is safe."""
+
+    code = "not_yet_visible"
+
+
 class VersionConflict(Refusal):
     """The stream moved on since it was read."""
 

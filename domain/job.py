@@ -404,7 +404,7 @@ def reschedule(
     state: JobState, *, now: datetime, reason: str, priority: int | None = None, due_at: datetime | None = None
 ) -> Decision:
     """Change priority or time. A running job takes a new priority for its next attempt, but no new time."""
-    _require_reason(reason, "rescheduling")
+    require_reason(reason, "rescheduling")
     if state.status not in WAITING and state.status is not JobStatus.IN_PROGRESS:
         raise IllegalTransition(state.status, "rescheduled")
     if priority is None and due_at is None:
@@ -425,7 +425,7 @@ def reschedule(
 
 def cancel(state: JobState, *, reason: str) -> Decision:
     """A job that waits is cancelled; a running one is asked to stop and is cancelled once its attempt has ended."""
-    _require_reason(reason, "cancelling")
+    require_reason(reason, "cancelling")
     if state.status in WAITING:
         return (JobCancelled(**_about(state), reason=reason),)
     if state.status is not JobStatus.IN_PROGRESS:
@@ -567,7 +567,7 @@ def requeue(
 ) -> Decision:
     """A human gives the job new attempts (default: as many as its policy has). With an edited payload, the hash of
     the old one goes along and the new one is the body."""
-    _require_reason(reason, "requeueing")
+    require_reason(reason, "requeueing")
     _require_dlq(state, JobStatus.PENDING)
     return (
         JobRequeued(
@@ -579,7 +579,7 @@ def requeue(
 
 def discard(state: JobState, *, reason: str, ticket: str | None = None) -> Decision:
     """A human gives the job up."""
-    _require_reason(reason, "discarding")
+    require_reason(reason, "discarding")
     _require_dlq(state, JobStatus.DISCARDED)
     return (JobDiscarded(**_about(state), reason=reason, ticket=ticket),)
 
@@ -600,7 +600,8 @@ def _require_lease(state: JobState, lease: Lease) -> None:
         )  # fmt: skip
 
 
-def _require_reason(reason: str, act: str) -> None:
+def require_reason(reason: str, act: str) -> None:
+    """A manual act carries a reason (R4.13); raises `ReasonRequired`."""
     if not reason.strip():
         raise ReasonRequired(act)
 

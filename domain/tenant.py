@@ -51,17 +51,18 @@ class TenantResumed(Facts):
 
 
 class TenantState(NamedTuple):
-    """A tenant's name and status."""
+    """A tenant's name, status, and what people call it."""
 
     name: str
     status: TenantStatus
+    display_name: str = ""
 
 
 def evolve(state: TenantState | None, facts: Facts) -> TenantState:
     """The state after an event of the tenant's stream."""
     match facts:
         case TenantCreated():
-            return TenantState(facts.name, TenantStatus.ACTIVE)
+            return TenantState(facts.name, TenantStatus.ACTIVE, facts.display_name)
         case TenantSuspended() if state is not None:
             return state._replace(status=TenantStatus.SUSPENDED)
         case TenantResumed() if state is not None:

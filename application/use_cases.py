@@ -1,0 +1,70 @@
+"""All use cases, registered with one dispatcher. The composition root calls this with its adapters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .app import App
+from .dispatcher import Dispatcher
+from .dispatching import Dispatching
+from .job_control import JobControl
+from .job_finder import JobFinder
+from .job_repository import LedgerJobRepository
+from .job_types import JobTypes
+from .known import KnownTenants, KnownTypes
+from .ports import Catalogue, Clock, EventReader, Identifiers, JobViews, LedgerWriter, Queue, TransactionWriter
+from .positions import Positions
+from .preparing import OptionDefaults
+from .reading import Reading
+from .telemetry import Telemetry
+from .tenants import Tenants
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """What the use cases need from the outside."""
+
+    writer: LedgerWriter
+    transaction_writer: TransactionWriter
+    reader: EventReader
+    queue: Queue
+    catalogue: Catalogue
+    views: JobViews
+    clock: Clock
+    identifiers: Identifiers
+
+
+def use_cases(
+    ports: Ports,
+    *,
+    app: App | None = None,
+    defaults: OptionDefaults | None = None,
+    telemetry: Telemetry | None = None,
+) -> Dispatcher:
+    """A dispatcher that answers every command and query.
+
+    With `app`, its job types are checked by its own code; all others by the schemas in the installation's registry.
+    """
+    dispatcher = Dispatcher(ports.clock, ports.identifiers, telemetry)
+    positions = Positions(ports.reader)
+    tenants = KnownTenants(ports.catalogue, ports.clock)
+    types = KnownTypes(app, ports.catalogue, ports.clock)
+    finder = JobFinder(ports.views, tenants)
+    Dispatching(
+        writer=ports.writer, transaction_writer=ports.transaction_writer, tenants=tenants, types=types,
+        positions=positions, clock=ports.clock, identifiers=ports.identifiers, defaults=defaults,
+    ).register(dispatcher)  # fmt: skip
+    JobControl(
+        repository=LedgerJobRepository(ports.reader, ports.writer), queue=ports.queue, finder=finder, types=types,
+        positions=positions,
+    ).register(dispatcher)  # fmt: skip
+    Reading(
+        reader=ports.reader, views=ports.views, finder=finder, tenants=tenants, positions=positions
+    ).register(dispatcher)  # fmt: skip
+    Tenants(
+        reader=ports.reader, writer=ports.writer, catalogue=ports.catalogue, tenants=tenants, positions=positions
+    ).register(dispatcher)  # fmt: skip
+    JobTypes(
+        reader=ports.reader, writer=ports.writer, catalogue=ports.catalogue, positions=positions
+    ).register(dispatcher)  # fmt: skip
+    return dispatcher
