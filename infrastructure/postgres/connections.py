@@ -99,8 +99,8 @@ class Connections:
         else:
             pool.putconn(connection)
 
-    def connect(self, role: Role, *, application_name: str = "jobledger") -> PgConnection:
-        """A connection outside the pools, that the caller closes."""
+    def connect(self, role: Role | None, *, application_name: str = "jobledger") -> PgConnection:
+        """A connection outside the pools, that the caller closes. None: it acts as the login itself."""
         return connect(self._parts, role, self._timeout_seconds, application_name)
 
     def close(self) -> None:
@@ -142,10 +142,11 @@ class Connections:
 
 
 def connect_arguments(
-    parts: dict[str, str], role: Role, timeout_seconds: float, application_name: str = "jobledger"
+    parts: dict[str, str], role: Role | None, timeout_seconds: float, application_name: str = "jobledger"
 ) -> dict[str, Any]:
     """psycopg.connect's arguments for a connection that acts in a role."""
-    options = " ".join(f"-c {name}={value}" for name, value in {"role": role.value, **_SESSION}.items())
+    session = _SESSION if role is None else {"role": role.value, **_SESSION}
+    options = " ".join(f"-c {name}={value}" for name, value in session.items())
     return {
         "application_name": application_name, **parts,
         "options": f"{parts.get('options', '')} {options}".strip(),
@@ -155,13 +156,13 @@ def connect_arguments(
 
 
 def connect(
-    parts: dict[str, str], role: Role, timeout_seconds: float, application_name: str = "jobledger"
+    parts: dict[str, str], role: Role | None, timeout_seconds: float, application_name: str = "jobledger"
 ) -> PgConnection:
     """A new connection that acts in a role."""
     try:
         return psycopg.connect(**connect_arguments(parts, role, timeout_seconds, application_name))
     except psycopg.Error as error:
-        if f'role "{role.value}" does not exist' in str(error):
+        if role is not None and f'role "{role.value}" does not exist' in str(error):
             raise translate(psycopg.errors.InvalidSchemaName(one_line(error))) from error
         raise translate(error) from error
 

@@ -320,7 +320,7 @@ BEGIN
     JOIN ledger l ON l.originator_id = e.id AND l.originator_version = 1
     WHERE e.version > 1 AND l.tenant_id <> e.tenant;
   IF refused IS NOT NULL THEN
-    RAISE EXCEPTION 'an event names another tenant than its stream' USING ERRCODE = 'JL003', DETAIL = refused;
+    RAISE EXCEPTION 'an event names another tenant than its stream' USING ERRCODE = 'JL003', DETAIL = refused, TABLE = 'ledger_append';
   END IF;
   base := ledger_ticket();
   WITH e AS (
@@ -337,7 +337,8 @@ BEGIN
   SELECT string_agg((e.n - 1)::text, ',') INTO refused
     FROM e WHERE NOT EXISTS (SELECT FROM stored WHERE stored.notification_id = base + e.n - 1);
   IF refused IS NOT NULL THEN
-    RAISE EXCEPTION 'stream versions exist already' USING ERRCODE = 'JL001', DETAIL = refused;
+    RAISE EXCEPTION 'stream versions exist already'
+      USING ERRCODE = 'JL001', DETAIL = refused, TABLE = 'ledger_append';
   END IF;
   RETURN base;
 END $$;
@@ -422,7 +423,7 @@ BEGIN
   )
   SELECT count(*) INTO written FROM stored;
   IF written < expected THEN
-    RAISE EXCEPTION 'job ids exist already' USING ERRCODE = 'JL001', DETAIL = (
+    RAISE EXCEPTION 'job ids exist already' USING ERRCODE = 'JL001', TABLE = 'dispatch_jobs', DETAIL = (
       SELECT string_agg((n - 1)::text, ',') FROM unnest(p_ids) WITH ORDINALITY AS j(id, n)
         WHERE (refused IS NULL OR n <> ALL (refused))
           AND NOT EXISTS (SELECT FROM ledger l WHERE l.originator_id = id AND l.originator_version = 1

@@ -1,0 +1,166 @@
+"""The engine under the group commit: one group of writes, one durable transaction, one round trip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import psycopg
+import structlog
+from psycopg import errors
+
+from jobledger.application.writes import Outcome, Write, WriteStatus
+from jobledger.domain.errors import JobledgerError, LedgerError, LedgerUnavailable
+
+from ..group_commit import Answer, GroupBlocked
+from .calls import Call, Row, plan
+from .connections import Connections, PgConnection, Role
+from .driver_errors import CONFLICT, FOREIGN_STREAM, translate
+from .lost_commit import Session, find_stored, own_session
+
+_log = structlog.get_logger(__name__)
+
+_BLOCKED = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
+_CONFLICT = Outcome(WriteStatus.CONFLICT)
+
+
+class _Refused(Exception):
+    """The database named writes that cannot be stored; nothing of the transaction was."""
+
+    def __init__(self, indexes: set[int]) -> None:
+        super().__init__()
+        self.indexes = indexes
+
+
+class _Unresolved(NamedTuple):
+    """A transaction whose answer was lost: until its session is gone it may still commit."""
+
+    writes: Sequence[Write]
+    session: Session
+
+
+class PostgresEngine:
+    """Stores groups of writes. Only one thread at a time may call it.
+
+    It has a connection of its own, opened when needed.
+    """
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._connection: PgConnection | None = None
+        self._session: Session | None = None
+        self._unresolved: _Unresolved | None = None
+
+    def flush(self, writes: Sequence[Write]) -> list[Answer]:
+        """Store the writes in one durable transaction; one answer each. See `group_commit.Engine`."""
+        answers: dict[int, Answer] = {}
+        if self._unresolved is not None:
+            answers.update(self._resolve(writes))
+        self._store(writes, answers, completions=True)
+        self._store(writes, answers, completions=False)
+        return [answers[index] for index in range(len(writes))]
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _store(self, writes: Sequence[Write], answers: dict[int, Answer], *, completions: bool) -> None:
+        """Store what has no answer yet, without those that the database refuses."""
+        while missing := [index for index in range(len(writes)) if index not in answers]:
+            try:
+                self._transact(writes, plan(writes, missing, completions=completions), answers)
+            except _Refused as refused:
+                answers.update(dict.fromkeys(refused.indexes, _CONFLICT))
+            else:
+                return
+
+    def _transact(self, writes: Sequence[Write], calls: list[Call], answers: dict[int, Answer]) -> None:
+        connection = self._open()
+        try:
+            results = _execute(connection, calls)
+        except _BLOCKED as error:
+            raise GroupBlocked from error
+        except psycopg.Error as error:
+            if connection.broken or connection.closed:
+                self._lost(writes)
+                self._after_loss(writes, answers, error)
+                return
+            raise _known(error) from error
+        for call, row in zip(calls, results, strict=True):
+            for index, answer in zip(call.indexes, call.answers(row), strict=True):
+                if answer is not None:
+                    answers[index] = answer
+
+    def _open(self) -> PgConnection:
+        if self._connection is None or self._connection.closed:
+            self._connection = self._connections.connect(Role.WORKER, application_name="jobledger writer")
+            self._session = own_session(self._connection, Role.WORKER)
+        return self._connection
+
+    # --- a commit whose answer was lost ------------------------------------------------------------------------------
+
+    def _lost(self, writes: Sequence[Write]) -> None:
+        if self._session is not None:
+            self._unresolved = _Unresolved(writes, self._session)
+        self.close()
+
+    def _after_loss(self, writes: Sequence[Write], answers: dict[int, Answer], error: psycopg.Error) -> None:
+        """Acknowledge what was stored; nothing was: the group commit tries again."""
+        try:
+            found = self._resolve(writes)
+        except JobledgerError as unresolved:
+            raise LedgerUnavailable(
+                f"PostgreSQL went away while it committed, and does not answer: {unresolved.message}",
+                hint="whether this was stored is not known; trying again with the same keys and ids is safe",
+            ) from error
+        _log.warning("ledger.commit_resolved", stored=bool(found), writes=len(writes))
+        if not found:
+            raise translate(error) from error
+        answers.update(found)
+
+    def _resolve(self, writes: Sequence[Write]) -> dict[int, Outcome]:
+        """What the lost transaction stored of these writes; empty for a transaction of others."""
+        unresolved = self._unresolved
+        assert unresolved is not None
+        found = find_stored(self._connections, unresolved.session, unresolved.writes)
+        self._unresolved = None
+        return found if unresolved.writes is writes else {}
+
+
+def _execute(connection: PgConnection, calls: list[Call]) -> list[Row]:
+    """One row for each call, committed. Without BEGIN a pipeline is one transaction, and one round trip."""
+    cursors = [connection.cursor(binary=True) for _ in calls]
+    try:
+        if len(calls) == 1:
+            cursors[0].execute(calls[0].statement, calls[0].parameters(), prepare=True)
+        else:
+            with connection.pipeline():
+                for call, cursor in zip(calls, cursors, strict=True):
+                    # the server works on this one while the next is encoded
+                    cursor.execute(call.statement, call.parameters(), prepare=True)
+    except psycopg.DatabaseError as error:
+        if error.sqlstate in (CONFLICT, FOREIGN_STREAM):
+            failed = next(call for call, cursor in zip(calls, cursors, strict=True) if cursor.pgresult is None)
+            raise _Refused(_refused_writes(failed, error)) from error
+        raise
+    return [_row(cursor) for cursor in cursors]
+
+
+def _refused_writes(call: Call, error: psycopg.Error) -> set[int]:
+    """The writes that the database named: it counts events."""
+    named = [int(number) for number in (error.diag.message_detail or "").split(",")]
+    return call.writes_of(named)
+
+
+def _row(cursor: psycopg.Cursor[Row]) -> Row:
+    row = cursor.fetchone()
+    assert row is not None, "our functions return one row"
+    return row
+
+
+def _known(error: psycopg.Error) -> Exception:
+    """What the group commit acts on: a value that the database refuses goes up as it is, to be told to one caller."""
+    translated = translate(error)
+    return error if type(translated) is LedgerError else translated

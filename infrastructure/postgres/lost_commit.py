@@ -1,0 +1,93 @@
+"""What became of a COMMIT whose answer was lost.
+
+A connection that dies while it commits says nothing about the transaction: it may be durable, it may be gone, it may
+still be under way in a server process that has not noticed. So first that process is ended, then the ledger is asked
+for the events themselves: a transaction stores all that it answers as written, or nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from jobledger.application.writes import ChangeJob, NewJob, Outcome, Write, WriteStatus
+from jobledger.domain.errors import LedgerUnavailable
+from jobledger.domain.event import Event
+
+from .calls import Encoder
+from .connections import Connections, PgConnection, Role
+from .driver_errors import wrapped
+from .statements import SQL
+
+
+class Session(NamedTuple):
+    """A server process that serves a connection of ours."""
+
+    pid: int
+    started_at: datetime
+
+
+class _Stored(NamedTuple):
+    version: int
+    position: int
+    state: bytes
+
+
+def own_session(connection: PgConnection, role: Role) -> Session:
+    """The session of a connection. When it began is shown to the login, not to the role it acts in."""
+    with wrapped():
+        connection.execute("SET ROLE NONE")
+        row = connection.execute(SQL["own_session"]).fetchone()
+        connection.execute(f"SET ROLE {role.value}")
+    if row is None:
+        raise LedgerUnavailable("PostgreSQL does not show a connection its own session")
+    return Session(*row)
+
+
+def find_stored(connections: Connections, session: Session, writes: Sequence[Write]) -> dict[int, Outcome]:
+    """Ends the session, then says which of the writes it stored, by their index."""
+    _end(connections, session)
+    streams = _streams(connections, list({_stream(write) for write in writes}))
+    encoder = Encoder()
+    found: dict[int, Outcome] = {}
+    for index, write in enumerate(writes):
+        outcome = _stored_as(write, streams.get(_stream(write), []), encoder)
+        if outcome is not None:
+            found[index] = outcome
+    return found
+
+
+def _end(connections: Connections, session: Session) -> None:
+    with wrapped(), connections.connect(None, application_name="jobledger resolves a commit") as connection:
+        row = connection.execute(SQL["end_session"], session).fetchone()
+    if row is not None and not row[0]:
+        raise LedgerUnavailable(f"PostgreSQL process {session.pid} cannot be ended; it may still commit")
+
+
+def _streams(connections: Connections, ids: list[UUID]) -> dict[UUID, list[_Stored]]:
+    streams: dict[UUID, list[_Stored]] = {}
+    with connections.connection(Role.PROJECTOR) as connection:
+        for originator_id, version, position, state in connection.execute(SQL["stored_events"], (ids,), binary=True):
+            streams.setdefault(originator_id, []).append(_Stored(version, position, state))
+    return streams
+
+
+def _stored_as(write: Write, stream: list[_Stored], encoder: Encoder) -> Outcome | None:
+    """Metadata hold the microsecond, worker and attempt: no other write of ours has the same first event."""
+    events = write.events if not isinstance(write, NewJob) else (write.event,)
+    state = encoder.state(events[0])
+    for number, stored in enumerate(stream):
+        if stored.state == state:
+            last = stream[number + len(events) - 1]
+            return Outcome(WriteStatus.WRITTEN, last.position, last.version, _stream(write))
+    return None
+
+
+def _first_event(write: Write) -> Event:
+    return write.event if isinstance(write, NewJob) else write.events[0]
+
+
+def _stream(write: Write) -> UUID:
+    return write.job_id if isinstance(write, ChangeJob) else _first_event(write).originator_id
