@@ -57,8 +57,6 @@ def claim_in_transaction(connection: sqlite3.Connection, request: ClaimRequest, 
     chosen, inactive = _choose(connection, request, turns)
     jobs: tuple[OpenJob, ...] = ()
     if chosen:
-        seen = (request.worker, request.code_version, json.dumps(request.queues), request.lease_seconds)
-        connection.execute(SQL["see_worker"], (*seen, events.recorded_at))
         fragments = queue_row.start_fragments(request)
         jobs = tuple(_start(connection, events, request.worker, fragments, job_id) for job_id in chosen)
         events.finish()

@@ -75,12 +75,6 @@ SELECT job_id, tenant_id, version, status, queue, job_type, persona, priority, d
     attempts_allowed, stalls, worker, started_at, lock_key, cancel_reason, spec, thread, payload
 FROM open_jobs WHERE job_id = ? AND tenant_id = ?
 
--- name: see_worker
--- A claim is a sign of life: a worker that just claimed is not taken for dead before its first heartbeat.
-INSERT INTO workers (worker, code_version, queues, concurrency, running, lease_seconds, started_at, last_seen_at)
-VALUES (?1, ?2, ?3, 0, 0, ?4, ?5, ?5)
-ON CONFLICT (worker) DO UPDATE SET last_seen_at = excluded.last_seen_at
-
 -- name: heartbeat
 INSERT INTO workers (worker, code_version, queues, concurrency, running, lease_seconds, started_at, last_seen_at)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)
@@ -96,13 +90,14 @@ WHERE worker = ? AND worker IS NOT NULL AND status = 'in_progress' ORDER BY job_
 DELETE FROM workers WHERE worker = ?
 
 -- name: expired
+-- A worker without a row has said goodbye, or never came to its first heartbeat.
 SELECT o.job_id, o.tenant_id, o.version, o.status, o.queue, o.job_type, o.persona, o.priority, o.due_at, o.attempt,
     o.attempts_counted, o.attempts_allowed, o.stalls, o.worker, o.started_at, o.lock_key, o.cancel_reason, o.spec,
     o.thread, o.payload, w.last_seen_at
 FROM open_jobs o LEFT JOIN workers w ON w.worker = o.worker
 WHERE o.worker IS NOT NULL AND o.status = 'in_progress'
   AND (w.worker IS NULL OR w.last_seen_at + w.lease_seconds * 1000000 < ?1)
-ORDER BY o.worker, o.job_id LIMIT ?2
+ORDER BY o.started_at, o.job_id LIMIT ?2
 
 -- name: waiting_of_inactive_tenants
 SELECT o.job_id, o.tenant_id, o.version, o.status, o.queue, o.job_type, o.persona, o.priority, o.due_at, o.attempt,

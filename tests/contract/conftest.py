@@ -1,0 +1,98 @@
+"""One empty ledger per engine for each test; the tests themselves know no engine."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from jobledger.infrastructure.postgres.connect import open_ledger as open_postgres
+from jobledger.infrastructure.sqlite.connect import open_ledger
+from jobledger.infrastructure.sqlite.migrations import migrate
+
+from .support import LedgerUnderTest
+
+ENGINES = ["sqlite", "postgres"]
+
+
+@pytest.fixture(params=ENGINES)
+def ledger(request: pytest.FixtureRequest) -> LedgerUnderTest:
+    """An open, empty ledger, once per engine."""
+    ledger: LedgerUnderTest = request.getfixturevalue(f"{request.param}_ledger")
+    return ledger
+
+
+@pytest.fixture
+def sqlite_ledger(tmp_path: Path) -> Iterator[LedgerUnderTest]:
+    """A ledger in a SQLite file of its own."""
+    migrate(tmp_path / "ledger.db")
+    with _open_sqlite(tmp_path / "ledger.db") as ledger:
+        yield ledger
+
+
+@contextmanager
+def _open_sqlite(path: Path) -> Iterator[LedgerUnderTest]:
+    def execute(statement: str, *values: object) -> None:
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(statement, values)
+
+    def purge(stream: UUID) -> None:
+        execute("DELETE FROM ledger WHERE originator_id = ?", stream.bytes)
+
+    def set_checkpoint(position: int) -> None:
+        execute("INSERT INTO checkpoints VALUES ('tenant_jobs', 1, ?, NULL, 0)", position)
+
+    def query(column: str, stream: UUID, version: int) -> bytes:
+        wanted = f"SELECT {column} FROM ledger WHERE originator_id = ? AND originator_version = ?"
+        with closing(sqlite3.connect(path)) as connection:
+            value: bytes = connection.execute(wanted, (stream.bytes, version)).fetchone()[0]
+        return value
+
+    def connect() -> AbstractContextManager[sqlite3.Connection]:
+        return closing(sqlite3.connect(path))
+
+    opened = open_ledger(path)
+    try:
+        yield LedgerUnderTest(
+            "sqlite", opened.writer, opened.reader, opened.queue, opened.catalogue, opened.wake_up,
+            opened.transaction_writer, connect, purge, set_checkpoint, query, lambda: _open_sqlite(path),
+        )  # fmt: skip
+    finally:
+        opened.close()
+
+
+@pytest.fixture
+def postgres_ledger(postgres_dsn: str) -> Iterator[LedgerUnderTest]:
+    """A ledger in a PostgreSQL database of its own."""
+    with _open_postgres(postgres_dsn) as ledger:
+        yield ledger
+
+
+@contextmanager
+def _open_postgres(dsn: str) -> Iterator[LedgerUnderTest]:
+    def execute(statement: str, *values: object) -> None:
+        with psycopg.connect(dsn) as connection:
+            connection.execute(statement, values)
+
+    def purge(stream: UUID) -> None:
+        execute("DELETE FROM jobledger.ledger WHERE originator_id = %s", stream)
+
+    def set_checkpoint(position: int) -> None:
+        execute("INSERT INTO jobledger.checkpoints VALUES ('tenant_jobs', 1, %s, NULL, now())", position)
+
+    def connect() -> AbstractContextManager[psycopg.Connection]:
+        return closing(psycopg.connect(dsn))
+
+    opened = open_postgres(dsn)
+    try:
+        yield LedgerUnderTest(
+            "postgres", opened.writer, opened.reader, opened.queue, opened.catalogue, opened.wake_up,
+            opened.transaction_writer, connect, purge, set_checkpoint, lambda: _open_postgres(dsn),
+        )  # fmt: skip
+    finally:
+        opened.close()
