@@ -494,7 +494,14 @@ def record_step(state: JobState, lease: Lease, *, step: str, key: str) -> Decisi
 def complete(state: JobState, lease: Lease, measured: Measured) -> Decision:
     """The attempt succeeded, even where somebody asked to cancel meanwhile: its work is done."""
     _require_lease(state, lease)
-    return (JobCompleted(**_about(state), attempt=lease.attempt, worker=lease.worker, **measured._asdict()),)
+    seconds_in_queue, seconds_running, usage, estimated_cost, rate_card_version = measured
+    return (
+        JobCompleted(  # the decision taken most often: keyword by keyword, which is faster than two dictionaries
+            job_type=state.job_type, queue=state.queue, persona=state.persona, attempt=lease.attempt,
+            worker=lease.worker, seconds_in_queue=seconds_in_queue, seconds_running=seconds_running, usage=usage,
+            estimated_cost=estimated_cost, rate_card_version=rate_card_version,
+        ),
+    )  # fmt: skip
 
 
 def fail(
