@@ -32,6 +32,8 @@ class Services(NamedTuple):
     """What attempts need from their worker."""
 
     worker: str
+    actor: str
+    """The worker as an actor: `worker:<name>`."""
     clock: Clock
     writer: LedgerWriter
     reader: EventReader
@@ -43,7 +45,7 @@ class Services(NamedTuple):
     def metadata(self, job: OpenJob) -> Metadata:
         """Who, when and in which flow, of an event that the worker records now."""
         return Metadata(
-            correlation_id=job.correlation_id, trace_parent=job.trace_parent, actor=f"worker:{self.worker}",
+            correlation_id=job.correlation_id, trace_parent=job.trace_parent, actor=self.actor,
             time=self.clock.now(),
         )  # fmt: skip
 

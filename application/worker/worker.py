@@ -80,7 +80,7 @@ class Worker:
         self._held = Held(self._wake if self.options.drain else None)
         self._trouble = Trouble(self.name, self.events)
         self._services = Services(
-            self.name, ports.clock, ports.writer, ports.reader, self.events, dispatch_children or _no_children,
+            self.name, f"worker:{self.name}", ports.clock, ports.writer, ports.reader, self.events, dispatch_children or _no_children,
             cpu_seconds,
         )  # fmt: skip
         self._slots = Slots(self.options.concurrency, self._begin)
