@@ -24,6 +24,7 @@ from .known import KnownTypes
 from .ports import Job, JobRepository, Queue
 from .positions import Positions
 from .result import Accepted
+from .secret_shapes import refuse_secrets
 from .writes import ChangeJob, Outcome, WriteStatus, queue_change
 
 TRIES = 8
@@ -79,6 +80,7 @@ class JobControl:
             payload = None
             if command.payload is not None:
                 payload = self._types.get(job.state.job_type).accept(command.payload).body
+                refuse_secrets(payload)
             facts = decisions.requeue(
                 job.state, now=flow.time, reason=command.reason, ticket=command.ticket,
                 attempts_granted=command.attempts,

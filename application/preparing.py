@@ -27,6 +27,7 @@ from .dispatch_item import Dispatch
 from .flow import Flow
 from .known import REMEMBER_SECONDS, KnownTenants, KnownType, KnownTypes
 from .ports import Clock, Identifiers
+from .secret_shapes import refuse_secrets
 from .validation import invalid_input
 from .writes import IdempotencyKey, NewJob
 
@@ -150,6 +151,7 @@ class Preparation:
         """The write that dispatches an item. Raises the `Refusal` that says why not."""
         plan, facts, state = self._what_is_shared(item)
         accepted = plan.known.accept(item.payload)
+        refuse_secrets(accepted.body)
         key = accepted.idempotency_key if item.idempotency_key is None else _given_key(item.idempotency_key)
         lock_key = accepted.lock_key if plan.asked.options.lock_key is None else plan.asked.options.lock_key
         if plan.needs_key or plan.needs_lock_key:
