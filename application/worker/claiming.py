@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from ..declared_job import DeclaredJob
 from ..ports import Claim, ClaimRequest, Clock, Queue, WakeUp
+from ..transitions import TransitionLog
 from .attempt import Attempt
 from .execution import Slots
 from .held import Held
@@ -46,6 +47,7 @@ class Claimer:
         self._trouble = trouble
         self._unsettled = unsettled
         self._inactive = inactive
+        self._transitions = TransitionLog()
         self._vain = 0
         self.found_nothing = False
         """Whether the last look found nothing at all to claim."""
@@ -66,6 +68,7 @@ class Claimer:
         self.found_nothing = not claim.jobs
         if claim.jobs:
             self._vain = 0
+            self._transitions.started(claim.jobs, worker=self._request.worker)
             attempts = [Attempt(job, self._jobs[job.state.job_type], self._request.worker) for job in claim.jobs]
             self._held.add(attempts)
             self._held.claims_ended += 1

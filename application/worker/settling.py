@@ -82,6 +82,8 @@ class Settler:
         self._pending: deque[_Settlement] = deque()
         self._flights: list[_Flight] = []
         self._wake = threading.Event()
+        self.counts: dict[WorkerEventName, int] = dict.fromkeys((*_TOLD.values(), WorkerEventName.LEASE_LOST), 0)
+        """How many attempts ended in which way, and that is durable."""
         self._closing = False
         self._given_up = False
         self._thread = threading.Thread(target=self._loop, name=f"{services.worker}-settle", daemon=True)
@@ -263,6 +265,7 @@ class Settler:
         attempt, ending = settlement.attempt, settlement.ending
         self._held.remove(attempt)
         name = _TOLD[type(ending)]
+        self.counts[name] += 1
         if self._services.events.heard(name):
             self._services.tell(name, attempt.job, _detail(ending))
         if attempt.job.state.lock_key is not None or not isinstance(ending, (Succeeded, Stopped)):
@@ -293,6 +296,7 @@ class Settler:
         attempt = settlement.attempt
         attempt.lost = True
         self._held.remove(attempt)
+        self.counts[WorkerEventName.LEASE_LOST] += 1
         _log.warning(
             "worker.lease_lost", tenant=attempt.job.tenant, job_id=str(attempt.job.job_id),
             attempt=attempt.lease.attempt, ending=type(settlement.ending).__name__,

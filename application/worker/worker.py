@@ -80,8 +80,8 @@ class Worker:
         self._held = Held(self._wake if self.options.drain else None)
         self._trouble = Trouble(self.name, self.events)
         self._services = Services(
-            self.name, f"worker:{self.name}", ports.clock, ports.writer, ports.reader, self.events, dispatch_children or _no_children,
-            cpu_seconds,
+            self.name, f"worker:{self.name}", ports.clock, ports.writer, ports.reader, self.events,
+            dispatch_children or _no_children, cpu_seconds,
         )  # fmt: skip
         self._slots = Slots(self.options.concurrency, self._begin)
         self._settler = Settler(
@@ -135,6 +135,11 @@ class Worker:
         """`request_stop`, then wait until `run` (in another thread) has returned. False if time ran out."""
         self.request_stop()
         return self._ended.wait(timeout_seconds)
+
+    @property
+    def counts(self) -> Mapping[WorkerEventName, int]:
+        """How many attempts were recorded to have ended in which way, so far."""
+        return self._settler.counts
 
     # --- working ---------------------------------------------------------------------------------------------------
 
