@@ -10,6 +10,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from jobledger.infrastructure.postgres.connect import open_ledger as open_postgres
 from jobledger.infrastructure.sqlite.connect import open_ledger
@@ -85,6 +86,15 @@ def _open_postgres(dsn: str) -> Iterator[LedgerUnderTest]:
     def set_checkpoint(position: int) -> None:
         execute("INSERT INTO jobledger.checkpoints VALUES ('tenant_jobs', 1, %s, NULL, now())", position)
 
+    def query(column: str, stream: UUID, version: int) -> bytes:
+        wanted = sql.SQL("SELECT {} FROM jobledger.ledger WHERE originator_id = %s AND originator_version = %s").format(
+            sql.Identifier(column)
+        )
+        with psycopg.connect(dsn) as connection:
+            row = connection.execute(wanted, (stream, version)).fetchone()
+        assert row is not None
+        return bytes(row[0])
+
     def connect() -> AbstractContextManager[psycopg.Connection]:
         return closing(psycopg.connect(dsn))
 
@@ -92,7 +102,7 @@ def _open_postgres(dsn: str) -> Iterator[LedgerUnderTest]:
     try:
         yield LedgerUnderTest(
             "postgres", opened.writer, opened.reader, opened.queue, opened.catalogue, opened.wake_up,
-            opened.transaction_writer, connect, purge, set_checkpoint, lambda: _open_postgres(dsn),
+            opened.transaction_writer, connect, purge, set_checkpoint, query, lambda: _open_postgres(dsn),
         )  # fmt: skip
     finally:
         opened.close()
