@@ -12,17 +12,26 @@ Load = Callable[[Sequence[Key]], Mapping[Key, Row]]
 
 def fold_batch(projection: Projection, events: Sequence[SeenEvent], load: Load) -> Changes:
     """What the events, in order, do to the view. Rows that a birth begins in this batch are not loaded."""
-    topics, births, key_of = projection.topics, projection.births, projection.key
-    keyed: list[tuple[Key, SeenEvent]] = []
-    needed: dict[Key, bool] = {}
+    topics, key_of, fold = projection.topics, projection.key, projection.fold
+    of_key: dict[Key, list[SeenEvent]] = {}
     for event in events:
         if event.topic in topics and (key := key_of(event)) is not None:
-            keyed.append((key, event))
-            if key not in needed:
-                needed[key] = event.topic not in births
-    missing = [key for key, is_needed in needed.items() if is_needed]
-    rows: dict[Key, Row | None] = dict(load(missing)) if missing else {}
-    fold = projection.fold
-    for key, event in keyed:
-        rows[key] = fold(rows.get(key), event)
-    return Changes([row for row in rows.values() if row is not None], [key for key, row in rows.items() if row is None])
+            found = of_key.get(key)
+            if found is None:
+                of_key[key] = [event]
+            else:
+                found.append(event)
+    births = projection.births
+    needed = [key for key, own in of_key.items() if own[0].topic not in births]
+    stored = load(needed) if needed else {}
+    rows: list[Row] = []
+    ended: list[Key] = []
+    for key, own in of_key.items():
+        row = stored.get(key) if own[0].topic not in births else None
+        for event in own:
+            row = fold(row, event)
+        if row is None:
+            ended.append(key)
+        else:
+            rows.append(row)
+    return Changes(rows, ended)

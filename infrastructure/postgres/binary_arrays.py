@@ -28,7 +28,7 @@ _HEADER = struct.Struct(">iiIii")
 
 
 def _uuid(value: Value) -> bytes:
-    return b"\x00\x00\x00\x10" + cast("UUID", value).bytes
+    return b"\x00\x00\x00\x10" + cast("UUID", value).int.to_bytes(16, "big")
 
 
 def _text(value: Value) -> bytes:
@@ -96,6 +96,8 @@ def encode_array(column_type: ColumnType, values: Sequence[Value]) -> BinaryArra
     """The values as an array of the column's type."""
     form = FORMS[column_type]
     encode = form.encode
+    if column_type == "uuid" and None not in values:  # all distinct, as a rule
+        return form.array(_HEADER.pack(1, 0, form.element_oid, len(values), 1) + b"".join(map(encode, values)))
     encoded = {value: _NULL if value is None else encode(value) for value in set(values)}
     header = _HEADER.pack(1, int(None in encoded), form.element_oid, len(values), 1)
     return form.array(header + b"".join([encoded[value] for value in values]))

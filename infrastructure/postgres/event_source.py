@@ -6,9 +6,9 @@ from jobledger.infrastructure.seen_events import seen_batch
 from jobledger.infrastructure.sql_blocks import load
 from jobledger.projections.ports import SeenBatch
 
-from .connections import PgConnection
-from .horizon import Horizon
-from .session import Connect, Session
+from .connections import Connections, Role
+from .reader import Horizon
+from .session import Session
 
 SQL = load("jobledger.infrastructure.postgres", "sql/views.sql")
 
@@ -17,12 +17,11 @@ INDEXES_ONLY = {"enable_seqscan": "off", "enable_bitmapscan": "off", "plan_cache
 
 
 class PostgresEventSource:
-    """Reads as `jobledger_projector` on a connection of its own, and asks the horizon on another one."""
+    """Reads as `jobledger_projector` on a connection of its own, below the horizon of this process."""
 
-    def __init__(self, connect: Connect, horizon: Horizon | None = None) -> None:
-        self._reading = Session(connect, INDEXES_ONLY)
-        self._asking = Session(connect, {})
-        self._horizon = horizon or Horizon(self._ask)
+    def __init__(self, connections: Connections, horizon: Horizon | None = None) -> None:
+        self._session = Session(lambda: connections.connect(Role.PROJECTOR), INDEXES_ONLY)
+        self._horizon = horizon or Horizon(connections)
 
     def head(self) -> int:
         """The position up to which the ledger can be read now."""
@@ -36,22 +35,11 @@ class PostgresEventSource:
         readable_to = self._horizon.position()
         if until is not None:
             readable_to = min(readable_to, until)
-        with self._reading.use() as connection, connection.cursor(binary=True) as cursor:
+        with self._session.use() as connection, connection.cursor(binary=True) as cursor:
             cursor.execute(SQL["read_events"], (position, readable_to, sorted(without), limit), prepare=True)
             rows = cursor.fetchall()
         return seen_batch(rows, after=position, limit=limit, readable_to=readable_to)
 
     def close(self) -> None:
-        """Close both connections."""
-        self._reading.close()
-        self._asking.close()
-
-    def _ask(self) -> int:
-        with self._asking.use() as connection:
-            return _horizon_ticket(connection)
-
-
-def _horizon_ticket(connection: PgConnection) -> int:
-    row = connection.execute(SQL["ledger_horizon"], prepare=True).fetchone()
-    assert row is not None
-    return int(row[0])
+        """Close the connection."""
+        self._session.close()

@@ -18,9 +18,9 @@ from jobledger.projections.ports import Changes, Checkpoint, CheckpointMoved, Ke
 from jobledger.projections.projection import Column, Projection, Row, Value
 
 from .binary_arrays import FORMS, columns_of, encode_array, register
-from .connections import PgConnection
+from .connections import Connections, PgConnection, Role
 from .event_source import INDEXES_ONLY
-from .session import Connect, Session
+from .session import Session
 
 SQL = load("jobledger.infrastructure.postgres", "sql/views.sql")
 
@@ -39,8 +39,8 @@ class Statements(NamedTuple):
 class PostgresViewStore:
     """Stores views as `jobledger_projector`, on one connection; threads take turns."""
 
-    def __init__(self, connect: Connect) -> None:
-        self._session = Session(connect, _SESSION, register)
+    def __init__(self, connections: Connections) -> None:
+        self._session = Session(lambda: connections.connect(Role.PROJECTOR), _SESSION, register)
 
     def checkpoints(self) -> Mapping[str, Checkpoint]:
         """The checkpoints of all projections by name."""

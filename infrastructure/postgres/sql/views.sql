@@ -1,9 +1,6 @@
 -- What the projections' store and source ask. The statements that write rows are composed in views.py from the
 -- columns of the projection.
 
--- name: ledger_horizon
-SELECT ledger_horizon()
-
 -- name: read_events
 -- Topics that nobody wants are left out here; unknown ones are not, so that an older program notices them.
 SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state

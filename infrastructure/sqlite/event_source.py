@@ -1,0 +1,47 @@
+"""The ledger as projections read it on SQLite: what is visible has everything before it visible too."""
+
+from __future__ import annotations
+
+import json
+from uuid import UUID
+
+from jobledger.infrastructure.seen_events import LedgerRow, seen_batch
+from jobledger.infrastructure.sql_blocks import load
+from jobledger.projections.ports import SeenBatch
+
+from .database import Database
+from .types import moment
+
+SQL = load("jobledger.infrastructure.sqlite", "sql/views.sql", "sql/reading.sql")
+
+_StoredRow = tuple[bytes, int, str, int, int, str, bytes]
+
+
+class SqliteEventSource:
+    """Reads on this process's readers."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def head(self) -> int:
+        """The last position that was given out; it never falls."""
+        with self._database.read() as connection:
+            head: int = connection.execute(SQL["head"]).fetchone()[0]
+        return head
+
+    def read_after(
+        self, position: int, *, limit: int, without: frozenset[str] = frozenset(), until: int | None = None
+    ) -> SeenBatch:
+        """At most `limit` events after `position`; see the port."""
+        with self._database.read() as connection:
+            readable_to: int = connection.execute(SQL["head"]).fetchone()[0]
+            if until is not None:
+                readable_to = min(readable_to, until)
+            wanted = (position, readable_to, json.dumps(sorted(without)), limit)
+            rows: list[_StoredRow] = connection.execute(SQL["read_events"], wanted).fetchall()
+        return seen_batch([_ledger_row(row) for row in rows], after=position, limit=limit, readable_to=readable_to)
+
+
+def _ledger_row(row: _StoredRow) -> LedgerRow:
+    stream, version, tenant, position, recorded_at, topic, state = row
+    return UUID(bytes=stream), version, tenant, position, moment(recorded_at), topic, state

@@ -1,0 +1,206 @@
+"""Where views are stored on SQLite: one adapter for all projections, composed from their columns.
+
+A batch is folded before the only writer is asked for, so that nobody waits for a fold. Ownership is therefore only
+taken when the batch is stored: of two runners that folded the same events, compare-and-set refuses the second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import cache
+from itertools import islice
+from sqlite3 import Connection
+from typing import NamedTuple, cast
+from uuid import UUID
+
+from jobledger.infrastructure.sql_blocks import load
+from jobledger.projections.ports import Changes, Checkpoint, CheckpointMoved, Key
+from jobledger.projections.projection import Column, ColumnType, Projection, Row, Value
+
+from .database import Database
+from .types import database_now, microseconds, moment, optional_microseconds, optional_moment
+
+SQL = load("jobledger.infrastructure.sqlite", "sql/views.sql")
+
+Stored = bytes | str | int | float | None
+"""What SQLite holds."""
+
+_KEYS_AT_ONCE = 500
+"""SQLite takes at least 999 parameters in one statement."""
+
+_ENCODE: Mapping[ColumnType, Callable[[Value], Stored]] = {
+    "uuid": lambda value: cast("UUID", value).bytes,
+    "timestamp": lambda value: microseconds(cast("datetime", value)),
+    "boolean": lambda value: int(cast("bool", value)),
+}
+_DECODE: Mapping[ColumnType, Callable[[Stored], Value]] = {
+    "uuid": lambda stored: UUID(bytes=cast("bytes", stored)),
+    "timestamp": lambda stored: moment(cast("int", stored)),
+    "boolean": bool,
+}
+
+
+class Statements(NamedTuple):
+    """The statements of one projection's table; columns are always named."""
+
+    load: str
+    """`{keys}` takes the placeholders of the keys that are sought."""
+    upsert: str
+    delete: str
+    truncate: str
+
+
+class SqliteViewStore:
+    """Stores views through the process's only writer."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def checkpoints(self) -> Mapping[str, Checkpoint]:
+        """The checkpoints of all projections by name."""
+        with self._database.read() as connection:
+            return _read_checkpoints(connection)
+
+    @contextmanager
+    def begin(self, projections: Sequence[Projection]) -> Iterator[SqliteViewTransaction]:
+        """Collect what a batch does, then store it in one transaction."""
+        transaction = SqliteViewTransaction(self._database)
+        yield transaction
+        transaction.commit()
+
+    def close(self) -> None:
+        """Nothing of its own to release."""
+
+
+class SqliteViewTransaction:
+    """One batch: reads at once, keeps writes until `commit`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._stored: Mapping[str, Checkpoint] | None = None
+        self._writes: list[Callable[[Connection], None]] = []
+
+    def checkpoint(self, projection: Projection) -> Checkpoint:
+        """Where the projection stands."""
+        if self._stored is None:
+            with self._database.read() as connection:
+                self._stored = _read_checkpoints(connection)
+        return self._stored.get(projection.name) or Checkpoint(0, projection.version)
+
+    def load(self, projection: Projection, keys: Sequence[Key]) -> Mapping[Key, Row]:
+        """The stored rows of these keys. They are no older than the checkpoint; were they newer, it would have moved
+        and nothing of this batch would be stored."""
+        names = [column.name for column in projection.columns]
+        places = [names.index(column.name) for column in projection.key_columns]
+        rows: list[list[Value]] = []
+        with self._database.read() as connection:
+            for sought in _in_chunks(_encoded(projection.key_columns, keys)):
+                statement = statements(projection).load.replace("{keys}", _tuples(len(sought), len(places)))
+                stored = connection.execute(statement, [value for key in sought for value in key]).fetchall()
+                rows += _decoded(projection.columns, stored)
+        return {tuple(row[place] for place in places): dict(zip(names, row, strict=True)) for row in rows}
+
+    def save(self, projection: Projection, changes: Changes, before: Checkpoint, after: Checkpoint) -> None:
+        """Keep the changes and the move of the checkpoint for `commit`. Encoded here, not while others wait."""
+        ours = statements(projection)
+        columns = ([row[column.name] for row in changes.rows] for column in projection.columns)
+        rows = list(zip(*map(_encode_column, projection.columns, columns), strict=True))
+        ended = _encoded(projection.key_columns, changes.ended)
+
+        def write(connection: Connection) -> None:
+            _move(connection, projection, before, after)
+            connection.executemany(ours.delete, ended)
+            connection.executemany(ours.upsert, rows)
+
+        self._writes.append(write)
+
+    def reset(self, projection: Projection) -> None:
+        """Remove all rows and begin again."""
+
+        def write(connection: Connection) -> None:
+            connection.execute(statements(projection).truncate)
+            connection.execute(SQL["reset_checkpoint"], (projection.name, projection.version, database_now()))
+
+        self._writes.append(write)
+
+    def commit(self) -> None:
+        """Store everything, or nothing."""
+        if self._writes:
+            with self._database.write() as connection:
+                for write in self._writes:
+                    write(connection)
+
+
+def _move(connection: Connection, projection: Projection, before: Checkpoint, after: Checkpoint) -> None:
+    now = database_now()
+    if before.position == 0:
+        connection.execute(SQL["begin_checkpoint"], (projection.name, projection.version, now))
+    recorded_at = optional_microseconds(after.recorded_at)
+    move = (after.position, after.version, recorded_at, now, projection.name, before.position)
+    if connection.execute(SQL["move_checkpoint"], move).rowcount != 1:
+        raise CheckpointMoved(f"another runner moved the checkpoint of {projection.name}", field="checkpoint")
+
+
+def _read_checkpoints(connection: Connection) -> dict[str, Checkpoint]:
+    rows = connection.execute(SQL["read_checkpoints"]).fetchall()
+    return {name: Checkpoint(position, version, optional_moment(at)) for name, position, version, at in rows}
+
+
+def _encoded(columns: Sequence[Column], rows: Sequence[Sequence[Value]]) -> list[tuple[Stored, ...]]:
+    """Rows as SQLite holds them; column by column, because a column has one way to be encoded."""
+    if not rows:
+        return []
+    return list(zip(*map(_encode_column, columns, zip(*rows, strict=True)), strict=True))
+
+
+def _encode_column(column: Column, values: Sequence[Value]) -> Sequence[Stored]:
+    encode = _ENCODE.get(column.type)
+    if encode is None:
+        return cast("Sequence[Stored]", values)
+    return [None if value is None else encode(value) for value in values]
+
+
+def _decoded(columns: Sequence[Column], rows: Sequence[Sequence[Stored]]) -> list[list[Value]]:
+    decoders = [_DECODE.get(column.type) for column in columns]
+    return [list(map(_decode, decoders, row)) for row in rows]
+
+
+def _decode(decode: Callable[[Stored], Value] | None, stored: Stored) -> Value:
+    return cast("Value", stored) if decode is None or stored is None else decode(stored)
+
+
+def _in_chunks(keys: Sequence[tuple[Stored, ...]]) -> Iterator[list[tuple[Stored, ...]]]:
+    remaining = iter(keys)
+    while chunk := list(islice(remaining, _KEYS_AT_ONCE)):
+        yield chunk
+
+
+def _tuples(count: int, width: int) -> str:
+    one = f"({', '.join('?' * width)})"
+    return ", ".join([one] * count)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+@cache
+def _compose(table: str, columns: tuple[Column, ...]) -> Statements:
+    names = [_quoted(column.name) for column in columns]
+    keys = [_quoted(column.name) for column in columns if column.key]
+    rest = [_quoted(column.name) for column in columns if not column.key]
+    where = " AND ".join(f"{key} = ?" for key in keys)
+    return Statements(
+        load=f"SELECT {', '.join(names)} FROM {_quoted(table)} WHERE ({', '.join(keys)}) IN (VALUES {{keys}})",
+        upsert=f"INSERT INTO {_quoted(table)} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+        f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in rest)}",
+        delete=f"DELETE FROM {_quoted(table)} WHERE {where}",
+        truncate=f"DELETE FROM {_quoted(table)}",
+    )
+
+
+def statements(projection: Projection) -> Statements:
+    """The statements of the projection's table."""
+    return _compose(projection.name, projection.columns)
