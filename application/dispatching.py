@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from itertools import islice
 from typing import NamedTuple
 
-from jobledger.domain.errors import IdempotencyConflict, InvalidInput, LedgerError, Refusal, VersionConflict
+from jobledger.domain.errors import IdempotencyConflict, InvalidInput, LedgerBusy, LedgerError, Refusal, VersionConflict
 from jobledger.domain.event import Event
 from jobledger.domain.identifiers import SYSTEM_TENANT
 from jobledger.domain.refusal import refuse
@@ -28,6 +28,7 @@ CHUNK = 500
 """Jobs prepared and handed to the writer at once."""
 CHUNKS_IN_FLIGHT = 4
 """Handed in and not yet durable, at most: memory stays bounded however long a batch is."""
+_BUSY_TRIES = 3
 
 
 class _Slot(NamedTuple):
@@ -144,13 +145,25 @@ class Dispatching:
 
     def _settled(self, slots: list[_Slot], written: Future[list[Outcome]], flow: Flow) -> Iterator[ItemResult]:
         late_refusals: list[Write] = []
-        for slot, outcome in zip(slots, written.result(), strict=True):
+        for slot, outcome in zip(slots, self._outcomes(slots, written), strict=True):
             result = self._result(slot, outcome)
             if isinstance(result, Refused) and slot.error is None:
                 late_refusals.append(self._refusal(result.error, slot.tenant, slot.job_type, slot.line, flow))
             yield ItemResult(slot.line, result)
         if late_refusals:
             self._writer.write(late_refusals)
+
+    def _outcomes(self, slots: list[_Slot], written: Future[list[Outcome]]) -> list[Outcome]:
+        """The outcomes of a chunk; items whose key another transaction held are written again."""
+        outcomes = written.result()
+        for _ in range(_BUSY_TRIES):
+            busy = [number for number, outcome in enumerate(outcomes) if outcome.status is WriteStatus.BUSY]
+            if not busy:
+                break
+            again = self._writer.write([slots[number].write for number in busy])
+            for number, outcome in zip(busy, again, strict=True):
+                outcomes[number] = outcome
+        return outcomes
 
     def _result(self, slot: _Slot, outcome: Outcome) -> Result[Receipt]:
         if slot.error is not None or not isinstance(slot.write, NewJob):
@@ -169,6 +182,8 @@ class Dispatching:
             if outcome.payload_sha256 != key.payload_sha256:
                 raise IdempotencyConflict(key.key, outcome.job_id)
             return Receipt(outcome.job_id, self._positions.text(outcome.position), duplicate=True)
+        if outcome.status is WriteStatus.BUSY:
+            raise LedgerBusy("another transaction holds this key", field="idempotency_key", hint="try again")
         raise VersionConflict(f"there is a job {job_id} already", field="job_id", rule="is new")
 
     def _refusal(self, error: Refusal, tenant: object, job_type: object, line: int | None, flow: Flow) -> Write:
