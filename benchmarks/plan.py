@@ -1,0 +1,79 @@
+"""Which scenarios a run consists of, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from . import scenarios
+from .backends import Postgres, Sqlite
+from .measures import Sample
+from .scenarios import Bench
+
+BATCHES = (100, 500)
+
+
+class Choice(NamedTuple):
+    """What the command line asked for. `finished`: how many finished jobs the large ledger has; 0 leaves it out."""
+
+    jobs: int
+    repeat: int
+    only: tuple[str, ...]
+    quick: bool
+    finished: int
+    results: Path
+
+
+class Planned(NamedTuple):
+    """A scenario with all that it needs. `once`: it repeats itself, on one ledger."""
+
+    name: str
+    run: Callable[[], Iterable[Sample]]
+    once: bool = False
+
+
+def planned(chosen: Choice, postgres: Postgres, sqlite: Sqlite, log: Path) -> list[Planned]:
+    """The scenarios of a run."""
+    steps = [*_raw(chosen, postgres), *_postgres(chosen, _bench(chosen, postgres, log)),
+             *_both(_bench(chosen, sqlite, log))]  # fmt: skip
+    return [step for step in steps if not chosen.only or step.name.startswith(chosen.only)]
+
+
+def _bench(chosen: Choice, backend: Postgres | Sqlite, log: Path) -> Bench:
+    return Bench(backend, chosen.jobs, log, pickups=20 if chosen.quick else 200)
+
+
+def _raw(chosen: Choice, postgres: Postgres) -> list[Planned]:
+    return [
+        Planned(f"raw-{batch}", partial(scenarios.raw_loop, postgres, jobs=chosen.jobs, batch=batch))
+        for batch in BATCHES
+    ]
+
+
+def _postgres(chosen: Choice, bench: Bench) -> list[Planned]:
+    steps = [
+        *_both(bench),
+        Planned("postgres-dispatch-bulk-100", partial(scenarios.dispatch_bulk, bench, batch=100, keys=False)),
+        Planned("postgres-drain-100", partial(scenarios.drain, bench, fetch_size=100)),
+    ]
+    if chosen.finished:
+        million = partial(scenarios.drain_beside_finished, bench, finished=chosen.finished, repeat=chosen.repeat)
+        steps.append(Planned("postgres-drain-million", million, once=True))
+    return steps
+
+
+def _both(bench: Bench) -> list[Planned]:
+    name = bench.backend.name
+    return [
+        Planned(f"{name}-dispatch-bulk", partial(scenarios.dispatch_bulk, bench, batch=500, keys=False)),
+        Planned(f"{name}-dispatch-bulk-keys", partial(scenarios.dispatch_bulk, bench, batch=500, keys=True)),
+        Planned(f"{name}-dispatch-single", partial(scenarios.dispatch_singly, bench, threads=1)),
+        Planned(f"{name}-dispatch-32", partial(scenarios.dispatch_singly, bench, threads=32)),
+        Planned(f"{name}-drain", partial(scenarios.drain, bench)),
+        Planned(f"{name}-drain-2", partial(scenarios.drain, bench, worker_count=2)),
+        Planned(f"{name}-pickup", partial(scenarios.pickup, bench)),
+        Planned(f"{name}-pickup-in-process", partial(scenarios.pickup_here, bench)),
+        Planned(f"{name}-project", partial(scenarios.project, bench)),
+    ]

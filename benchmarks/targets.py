@@ -1,0 +1,108 @@
+"""What was promised: each target names its figures, and is reached or missed by the medians of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from .measures import Key, Medians, Sample
+
+
+class Verdict(NamedTuple):
+    """A target with what was measured; None where the run left out what it needs."""
+
+    target: str
+    least: str
+    measured: str
+    reached: bool | None
+
+
+class _Target(NamedTuple):
+    name: str
+    bound: str
+    value: Callable[[Medians], float | None]
+    holds: Callable[[float], bool]
+    show: Callable[[float], str]
+
+
+BATCHES = (100, 500)
+PLAIN_DRAIN = Key("drain", "postgres", 500)
+_COUNTERPARTS = {
+    "dispatch-bulk": "raw-enqueue", "dispatch-bulk-keys": "raw-enqueue", "drain": "raw-consume",
+    "drain-2-workers": "raw-consume", "drain-million": "raw-consume",
+}  # fmt: skip
+
+
+def verdicts(figures: Medians) -> list[Verdict]:
+    """Every target against the medians."""
+    return [_judge(target, figures) for target in _targets()]
+
+
+def ratio_to_raw(figures: Medians, key: Key) -> float | None:
+    """A rate as a share of the raw loop's at the same batch size, where there is such a one."""
+    counterpart = _COUNTERPARTS.get(key.scenario)
+    if counterpart is None or key.engine != "postgres":
+        return None
+    return _ratio(figures, key, Key(counterpart, "raw", key.batch))
+
+
+def _targets() -> Iterator[_Target]:
+    for batch in BATCHES:
+        yield _of_raw(f"bulk dispatch, batch {batch}", 0.25, Key("dispatch-bulk", "postgres", batch))
+    for batch in BATCHES:
+        yield _of_raw(f"drain, one worker, batch {batch}", 0.45, Key("drain", "postgres", batch))
+    yield _Target(
+        "single dispatches, 32 threads, times one thread", ">= 8 x",
+        lambda figures: _ratio(figures, Key("dispatch-32-threads", "postgres"), Key("dispatch-1-thread", "postgres")),
+        lambda times: times >= 8, lambda times: f"{times:.1f} x",
+    )  # fmt: skip
+    yield _pickup("p50", 10, lambda sample: sample.p50_ms)
+    yield _pickup("p99", 50, lambda sample: sample.p99_ms)
+    yield _projecting("one list", Key("project-one", "postgres"))
+    yield _projecting("all lists", Key("project-all", "postgres"))
+    yield _Target(
+        "drain with 1,000,000 finished jobs, of the drain without", ">= 85 %",
+        lambda figures: _ratio(figures, PLAIN_DRAIN._replace(scenario="drain-million"), PLAIN_DRAIN),
+        lambda share: share >= 0.85, lambda share: f"{share:.0%}",
+    )  # fmt: skip
+
+
+def _of_raw(name: str, least: float, key: Key) -> _Target:
+    return _Target(
+        f"{name}, of the raw loop", f">= {least:.0%}", lambda figures: ratio_to_raw(figures, key),
+        lambda share: share >= least, lambda share: f"{share:.0%}",
+    )  # fmt: skip
+
+
+def _pickup(name: str, below_ms: float, of: Callable[[Sample], float | None]) -> _Target:
+    return _Target(
+        f"pickup when idle, {name}", f"< {below_ms:g} ms",
+        lambda figures: _figure(figures, Key("pickup", "postgres"), of),
+        lambda measured: measured < below_ms, lambda measured: f"{measured:.1f} ms",
+    )  # fmt: skip
+
+
+def _projecting(name: str, key: Key) -> _Target:
+    return _Target(
+        f"projection throughput, {name}", ">= 40,000 events/s",
+        lambda figures: _figure(figures, key, lambda sample: sample.rate),
+        lambda rate: rate >= 40_000, lambda rate: f"{rate:,.0f} events/s",
+    )  # fmt: skip
+
+
+def _judge(target: _Target, figures: Medians) -> Verdict:
+    value = target.value(figures)
+    if value is None:
+        return Verdict(target.name, target.bound, "not measured", None)
+    return Verdict(target.name, target.bound, target.show(value), target.holds(value))
+
+
+def _figure(figures: Medians, key: Key, of: Callable[[Sample], float | None]) -> float | None:
+    sample = figures.get(key)
+    return None if sample is None else of(sample)
+
+
+def _ratio(figures: Medians, of: Key, to: Key) -> float | None:
+    numerator = _figure(figures, of, lambda sample: sample.rate)
+    denominator = _figure(figures, to, lambda sample: sample.rate)
+    return None if numerator is None or not denominator else numerator / denominator

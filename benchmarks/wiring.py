@@ -1,0 +1,151 @@
+"""jobledger as its commands wire it: the client of a service, a worker, the projections, all of them in one process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from threading import Thread
+from types import TracebackType
+from typing import Self
+
+from jobledger import Actor, App, Dispatch
+from jobledger.application.client import LedgerClient
+from jobledger.application.worker import WorkerEvent, WorkerOptions
+from jobledger.infrastructure import bootstrap, service
+from jobledger.infrastructure.bootstrap import LedgerHandle
+from jobledger.infrastructure.service import Service
+from jobledger.infrastructure.settings import load
+from jobledger.projections.catalogue import PROJECTIONS
+from jobledger.projections.rebuild import rebuild
+
+from . import noop
+
+_LOOK_SECONDS = 0.002
+
+
+class _Opened:
+    """An open ledger, closed at the end of a `with` block."""
+
+    def __init__(self, url: str, app: App = noop.app) -> None:
+        self._handle: LedgerHandle = bootstrap.open_ledger(load(database=url), app=app)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._handle.close()
+
+
+class Client(_Opened):
+    """What a service that dispatches has, and what a benchmark asks beside."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._ledger = LedgerClient(self._handle.dispatcher, Actor(id=f"service:{noop.app.name}"))
+
+    def prepare(self) -> None:
+        """Create the tenants and publish the job types."""
+        for tenant in noop.TENANTS:
+            self._ledger.tenants.create(tenant)
+        service.publish_types(self._handle, noop.app)
+
+    def dispatch(self, item: Dispatch) -> None:
+        """Dispatch one job; durable on return."""
+        self._ledger.dispatch(
+            item.job_type, item.payload, tenant=item.tenant, persona=item.persona, idempotency_key=item.idempotency_key
+        )
+
+    def dispatch_many(self, items: Sequence[Dispatch]) -> None:
+        """Dispatch all; durable on return. Raises the first refusal."""
+        for result in self._ledger.dispatch_many(items):
+            result.unwrap()
+
+    def wait_for_lists(self, timeout_seconds: float) -> None:
+        """Wait until every list has reached the last position."""
+        head = self._handle.event_source.head()
+        deadline = time.monotonic() + timeout_seconds
+        while not self._lists_reached(head):
+            if time.monotonic() > deadline:
+                raise TimeoutError("the lists did not catch up")
+            time.sleep(_LOOK_SECONDS)
+
+    def _lists_reached(self, position: int) -> bool:
+        checkpoints = self._handle.view_store.checkpoints()
+        return all(name in checkpoints and checkpoints[name].position >= position for name in PROJECTIONS)
+
+    @contextmanager
+    def up(self) -> Iterator[None]:
+        """Run worker, projections and maintenance in this process, as `jobledger up` does."""
+        everything = Service(self._handle, noop.app, _options(self._handle))
+        running = Thread(target=everything.run, name="up", daemon=True)
+        running.start()
+        try:
+            yield
+        finally:
+            everything.request_stop()
+            running.join()
+
+
+class Working(_Opened):
+    """`jobledger work --without-projections`."""
+
+    def __init__(self, url: str, *, drain: bool, fetch_size: int | None) -> None:
+        super().__init__(url)
+        options = _options(self._handle, drain=drain, fetch_size=fetch_size)
+        self._service = Service(self._handle, noop.app, options, projections=False)
+        self._service.events.on("drained", self._note)
+        self.idle_at = 0.0
+        """The moment (`time.monotonic()`) when, the last time, nothing was left to do and all of it was durable."""
+
+    def run(self) -> None:
+        """Work until stopped or, with `drain`, until nothing is left."""
+        self._service.run()
+
+    def stop(self) -> None:
+        """End soon. May be called from any thread."""
+        self._service.request_stop()
+
+    def _note(self, event: WorkerEvent) -> None:
+        self.idle_at = time.monotonic()
+
+
+class Projecting(_Opened):
+    """All projections, on a thread of their own."""
+
+    def __enter__(self) -> Self:
+        self._runner = service.make_runner(self._handle)
+        self._runner.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._runner.stop()
+        super().__exit__(kind, error, trace)
+
+
+class Replay(_Opened):
+    """Makes lists anew from the whole ledger."""
+
+    def one(self) -> None:
+        """The tenants' list alone."""
+        rebuild(self._handle.view_store, self._handle.event_source, PROJECTIONS["tenant_jobs"])
+
+    def all(self) -> None:
+        """All lists from one scan, as the projections' process does."""
+        for projection in PROJECTIONS.values():
+            with self._handle.view_store.begin((projection,)) as transaction:
+                assert transaction is not None
+                transaction.reset(projection)
+        runner = service.make_runner(self._handle)
+        runner.run_until_current()
+        runner.stop()
+
+
+def _options(handle: LedgerHandle, *, drain: bool = False, fetch_size: int | None = None) -> WorkerOptions:
+    options = service.worker_options(handle.settings, noop.app, drain=drain)
+    return options if fetch_size is None else replace(options, fetch_size=fetch_size)
