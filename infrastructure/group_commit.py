@@ -276,10 +276,10 @@ class GroupCommit:
         if not self._listeners:
             return
         told = [(write, answer) for write, answer in zip(writes, answers, strict=True) if answer is not DEFERRED]
-        outcomes = [answer for _, answer in told]
-        for listener in self._listeners:
+        stored, outcomes = [write for write, _ in told], [answer for _, answer in told]
+        for listener in self._listeners if told else ():
             try:
-                listener([write for write, _ in told], outcomes)
+                listener(stored, outcomes)
             except Exception:  # noqa: BLE001 - a listener never breaks the flusher
                 _log.exception("ledger.listener_failed")
 
