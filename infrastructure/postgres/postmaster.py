@@ -60,9 +60,7 @@ def discard_stale_pid_file(data: Path) -> None:
         pid = int((data / "postmaster.pid").read_text().splitlines()[0])
     except (FileNotFoundError, IndexError, ValueError):
         return
-    if _exists(pid) and not any(
-        _may_work_in(int(entry.name), data) for entry in Path("/proc").glob("[0-9]*")
-    ):
+    if _exists(pid) and not any(_may_work_in(int(entry.name), data) for entry in Path("/proc").glob("[0-9]*")):
         (data / "postmaster.pid").unlink(missing_ok=True)
 
 

@@ -621,7 +621,8 @@ BEGIN
     IF turn IS NULL THEN
       RETURN;
     END IF;
-    SELECT array_agg(t.tenant_id) INTO active FROM tenants t WHERE t.tenant_id = ANY (turn) AND t.status = 'active';
+    SELECT array_agg(t.tenant_id ORDER BY w.n) INTO active
+      FROM unnest(turn) WITH ORDINALITY AS w(tenant, n) JOIN tenants t ON t.tenant_id = w.tenant AND t.status = 'active';
     IF cardinality(turn) > coalesce(cardinality(active), 0) THEN
       RETURN QUERY SELECT null::uuid, t, 0, 0, now_at, 0, 0, 0, 0, '', null::text, null::text, ''::bytea, ''::bytea,
                           ''::bytea, now_at
@@ -630,8 +631,9 @@ BEGIN
     IF active IS NULL THEN
       RETURN;
     END IF;
-    share := greatest(1, ceil(p_limit::numeric / cardinality(active)))::integer;
-    SELECT array_agg(r.job_id) INTO chosen FROM unnest(active) WITH ORDINALITY AS a(tenant, n) CROSS JOIN LATERAL (
+    active := active[1:p_limit];  -- the others' turn comes with the next claims; nothing of theirs is locked now
+    share := ceil(p_limit::numeric / cardinality(active))::integer;
+    SELECT array_agg(r.job_id ORDER BY a.n) INTO chosen FROM unnest(active) WITH ORDINALITY AS a(tenant, n) CROSS JOIN LATERAL (
       SELECT o.job_id FROM open_jobs o
         WHERE o.queue = p_queue AND o.tenant_id = a.tenant AND o.status = 'pending' AND o.stalls = 0 AND o.lock_key IS NULL
           AND o.job_type = ANY (p_job_types) AND (p_personas IS NULL OR o.persona = ANY (p_personas))

@@ -51,9 +51,9 @@ FROM open_jobs
 WHERE tenant_id = %s AND job_id = ANY (%s)
 
 -- name: next_due
--- Zero when something is ready; else until the next delayed job.
+-- Zero when something is ready; else until the next delayed job; null when there is none.
 SELECT CASE
   WHEN EXISTS (SELECT FROM open_jobs WHERE queue = ANY (%s) AND status = 'pending') THEN 0.0::float8
-  ELSE (SELECT greatest(0.0, extract(epoch FROM min(due_at) - clock_timestamp()))::float8
-        FROM open_jobs WHERE queue = ANY (%s) AND status = 'delayed')
+  ELSE (SELECT greatest(0.0, extract(epoch FROM due_at - clock_timestamp()))::float8
+        FROM open_jobs WHERE queue = ANY (%s) AND status = 'delayed' ORDER BY due_at LIMIT 1)
 END
