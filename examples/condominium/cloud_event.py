@@ -13,7 +13,7 @@ from cloudevents.core.exceptions import CloudEventValidationError
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
-from jobledger.domain.errors import InvalidInput
+from jobledger import InvalidInput
 
 from .domain_event import DomainEvent
 from .routes import tenants_named

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from jobledger.application.app import App
-from jobledger.application.dispatch_item import Dispatch, Malformed
-from jobledger.domain.errors import InvalidInput
+from jobledger import App, Dispatch, InvalidInput
+from jobledger.application.dispatch_item import Malformed
 
 from .cloud_event import LINE_BYTES_MAX, parse_object, to_domain_event
 from .domain_event import DomainEvent

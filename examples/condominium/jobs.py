@@ -9,12 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from jobledger.application.app import App
-from jobledger.application.dispatch_item import Dispatch
-from jobledger.application.job_context import JobContext
-from jobledger.domain.errors import NeverRetry, RetryAfter
-from jobledger.domain.rate_card import RateCard
-from jobledger.domain.retry import Retry
+from jobledger import App, Dispatch, JobContext, NeverRetry, RateCard, Retry, RetryAfter
 
 from .domain_event import DomainEvent
 from .errors import PermanentError, TemporaryError

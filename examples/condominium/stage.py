@@ -1,16 +1,22 @@
 """What the demo needs around it: an empty folder, a database, the payment provider, a worker in its own process."""
 
 import fcntl
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
+from jobledger.infrastructure.postgres.embedded import EmbeddedPostgres
+from jobledger.infrastructure.telemetry import configure_logging
+
 from . import wiring
+from .intake import RefusedLine
 from .provider import FlakyProvider
 
 ROOT = Path("var/demo")
@@ -19,6 +25,7 @@ POSTGRES_URL = f"embedded-postgres:///{ROOT}/postgres"
 FILES = ROOT / "files"
 EVENTS = ROOT / "events.jsonl"
 REFUSED = ROOT / "refused.jsonl"
+SERVICE_LOG = ROOT / "service.log"
 WORKER_LOG = ROOT / "worker.log"
 APP = "examples.condominium:app"
 # Later than the client's timeout, which is half a second.
@@ -72,10 +79,7 @@ def database(*, postgres: bool) -> Iterator[str]:
         yield POSTGRES_URL
 
 
-def _embedded_postgres():  # type: ignore[no-untyped-def]  # noqa: ANN202 - see below
-    # Imported here: with SQLite nothing of PostgreSQL is needed.
-    from jobledger.infrastructure.postgres.embedded import EmbeddedPostgres  # noqa: PLC0415
-
+def _embedded_postgres() -> EmbeddedPostgres:
     # A clone may lie in a folder that nobody but its owner may enter; demo data may as well lie elsewhere.
     return EmbeddedPostgres(_POSTGRES, relocatable=True)
 
@@ -134,6 +138,21 @@ def worker() -> Iterator[WorkerProcess]:
         yield running
     finally:
         running.stop()
+
+
+@contextmanager
+def logging_to_a_file() -> Iterator[None]:
+    """What this process logs goes to a file: the terminal belongs to the story."""
+    with SERVICE_LOG.open("w", encoding="utf-8") as log:
+        configure_logging(form="json", stream=log)
+        yield
+        configure_logging()
+
+
+def keep_refused(lines: Iterable[RefusedLine]) -> None:
+    """Write the refused lines of the input to a file, one JSON object each."""
+    text = "".join(f"{json.dumps(asdict(line), ensure_ascii=False)}\n" for line in lines)
+    REFUSED.write_text(text, encoding="utf-8")
 
 
 def run_command(*arguments: str) -> None:

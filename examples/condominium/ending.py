@@ -1,0 +1,144 @@
+"""The screens around the story. Lists and histories are shown by the commands that anybody would type."""
+
+import json
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from jobledger.domain.identifiers import short_id
+
+from . import catalog, stage
+from .board import Place, Watched
+from .chapters import Chapter
+from .demo import Demo
+from .screens import answer, commands, refused_table, section
+
+_TENANT = catalog.TENANTS[1].slug
+_OTHER_TENANT = catalog.TENANTS[0].slug
+_ROWS = "6"
+
+
+def introduce(console: Console, url: str, story: Sequence[Chapter]) -> None:
+    """What is about to happen, and where."""
+    lines = sum(len(chapter.deliveries) for chapter in story)
+    console.print(Text("jobledger: a SaaS for condominiums", style="bold"))
+    facts = (
+        ("input", f"{lines} lines of CloudEvents in {stage.EVENTS}, some of them bad on purpose"),
+        ("ledger", url),
+        ("worker", f"jobledger up --app {stage.APP}, in a process of its own"),
+        ("provider", "takes payments over HTTP; is down, busy or too slow every now and then"),
+    )
+    for name, fact in facts:
+        console.print(Text.assemble((f"  {name:<10}", "dim"), fact), soft_wrap=True)
+    console.print()
+
+
+def show(console: Console, url: str, demo: Demo) -> None:
+    """What the ledger knows now, and what to try next."""
+    _conclude(console, demo)
+    _run(console, f"The newest jobs of a tenant: {_TENANT}", "jobs", "list", "--tenant", _TENANT, "--limit", _ROWS)
+    _run(
+        console, f"Those of one persona of {_OTHER_TENANT}", "jobs", "list", "--tenant", _OTHER_TENANT,
+        "--persona", catalog.BILLING_BOT, "--limit", _ROWS,
+    )  # fmt: skip
+    for tenant, number in _dead_by_tenant(demo).items():
+        _run(
+            console, f"Dead letters of {tenant}: {number}. Only people get them out", "dlq", "list", "--tenant", tenant
+        )
+    retried = demo.board.most_retried()
+    if retried is not None:
+        _run(console, "One job's history: why it was retried", "jobs", "history", *_named(retried))
+    _show_refused(console, demo)
+    _show_answer(console, demo)
+    _show_files(console)
+    section(console, "Try next")
+    commands(console, _suggestions(url, demo))
+
+
+def _conclude(console: Console, demo: Demo) -> None:
+    outcome, board = demo.outcome, demo.board
+    tally = board.tally()
+    again = outcome.repeated_events + outcome.repeated_keys
+    console.print()
+    console.print(Text.assemble(
+        (f"{outcome.lines} lines", "bold"), " became ", (f"{len(outcome.jobs)} jobs", "bold green"), ", ",
+        (f"{len(outcome.refused)} refusals", "bold yellow"), f" and {again} repetitions without effect: "
+        f"{outcome.repeated_events} events came twice, {outcome.repeated_keys} payments in another event.",
+    ), soft_wrap=True)  # fmt: skip
+    console.print(Text(
+        f"{tally.done} jobs are done, {tally.dead} are dead letters; {tally.retries} attempts were retried. "
+        f"{board.events:,} events in the ledger, {demo.progress.seconds:.1f} s, estimated cost {board.cost:.2f}."
+    ), soft_wrap=True)  # fmt: skip
+
+
+def _run(console: Console, title: str, *words: str) -> None:
+    section(console, title, shlex.join(("jobledger", *words)))
+    stage.run_command(*words)
+
+
+def _dead_by_tenant(demo: Demo) -> Counter[str]:
+    dead = [job.tenant for job in demo.board.jobs.values() if job.place is Place.DEAD]
+    return Counter(sorted(dead))
+
+
+def _show_refused(console: Console, demo: Demo) -> None:
+    section(console, "What was refused, and why (each refusal stands in the ledger)")
+    console.print(refused_table(demo.outcome.refused))
+    console.print(Text(f"line by line: {stage.REFUSED}", style="dim"))
+
+
+def _show_answer(console: Console, demo: Demo) -> None:
+    section(console, "What a resident asked, answered from the tenant's own documents")
+    console.print(answer(demo.answer_to(catalog.QUESTIONS[0][0])))
+
+
+def _show_files(console: Console) -> None:
+    section(console, "What the jobs made")
+    for folder, pattern in (("invoices", "*/*.pdf"), ("receipts", "*/*.pdf"), ("tenants", "*/*.db")):
+        found = sorted((stage.FILES / folder).glob(pattern))
+        if found:
+            console.print(Text.assemble((f"{len(found):>4} ", "green"), f"in {folder}, such as {found[0]}"))
+
+
+def _suggestions(url: str, demo: Demo) -> list[tuple[str, str]]:
+    """Comment and command. They are run from where the demo was run, one after the other."""
+    question = {"question_id": "mine", "question": "Who may sit at the fire in the winter house?"}
+    found = [
+        ("this ledger", f"export JOBLEDGER_DATABASE={url}"),
+        ("who is there, and what can be done", f"{_typed('tenants', 'list')} && {_typed('types', 'list')}"),
+        ("do the job types keep the rules?", _typed("check", "--app", stage.APP)),
+    ]
+    retried = demo.board.most_retried()
+    if retried is not None:
+        again = _typed("jobs", "history", *_named(retried), "--bodies")
+        found.append(("that history again, with payload, tracebacks and result", again))
+    found.append(("ask the archive yourself", _typed(
+        "dispatch", "document.answer", "--tenant", _TENANT, "--reason", "trying it out",
+        "--payload", json.dumps(question),
+    )))  # fmt: skip
+    booking = demo.repaired_booking()
+    if booking is not None:
+        job, payload = booking
+        found.append(("two families wanted one room: give the second one another day", _typed(
+            "dlq", "requeue", *_named(job), "--reason", "they agreed on another day",
+            "--payload", json.dumps(payload, ensure_ascii=False),
+        )))  # fmt: skip
+    found.append(("let a worker do what waits now, and end", _typed("up", "--app", stage.APP, "--drain")))
+    return found
+
+
+def _typed(*words: str) -> str:
+    """A command as one types it here."""
+    path = Path(sys.executable).with_name("jobledger")
+    program = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return shlex.join((str(program), *words))
+
+
+def _named(job: Watched) -> tuple[str, str, str]:
+    """How a command names a job: the end of its id is enough within its tenant."""
+    return short_id(job.job_id), "--tenant", job.tenant
