@@ -68,16 +68,22 @@ class Claimer:
         self.found_nothing = not claim.jobs
         if claim.jobs:
             self._vain = 0
-            self._transitions.started(claim.jobs, worker=self._request.worker)
             attempts = [Attempt(job, self._jobs[job.state.job_type], self._request.worker) for job in claim.jobs]
             self._held.add(attempts)
             self._held.claims_ended += 1
             self._slots.offer(attempts)
+            self._log_started(claim)
         else:
             self._held.claims_ended += 1
         if claim.inactive_tenants:
             self._inactive()
         return bool(claim.jobs)
+
+    def _log_started(self, claim: Claim) -> None:
+        try:
+            self._transitions.started(claim.jobs, worker=self._request.worker)
+        except Exception as error:  # noqa: BLE001 - say, a handler closed our stdout
+            self._trouble.error("worker.logging_failed", error)
 
     def _room(self) -> int:
         """How many more to claim; 0 until enough were begun for a claim to be worth its cost."""

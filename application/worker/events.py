@@ -10,9 +10,7 @@ from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
-import structlog
-
-_log = structlog.get_logger("jobledger.worker")
+from .log import say
 
 
 class WorkerEventName(StrEnum):
@@ -89,4 +87,4 @@ class WorkerEvents:
             try:
                 listener(event)
             except Exception as error:  # noqa: BLE001 - a listener never breaks the worker
-                _log.warning("worker.listener_failed", worker_event=event.name.value, error=repr(error))
+                say("warning", "worker.listener_failed", worker_event=event.name.value, error=repr(error))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-import structlog
-
 from jobledger.domain import job as jobs
 from jobledger.domain.errors import JobledgerError, LeaseLost, LedgerBusy, LedgerUnavailable
 from jobledger.domain.job import Lease
@@ -16,10 +14,9 @@ from ..ports import HeldLease, OpenJob, Queue, WorkerHeartbeat
 from ..writes import ChangeJob
 from .attempt import Attempt, LeaseKey, Services
 from .held import Held
+from .log import say
 from .options import WorkerOptions
 from .trouble import Trouble
-
-_log = structlog.get_logger("jobledger.worker")
 
 
 class Heartbeat:
@@ -125,9 +122,9 @@ class Heartbeat:
         try:
             self._services.writer.write([change])
         except JobledgerError as error:
-            _log.warning("worker.give_back_failed", job_id=str(lease.job_id), error=str(error))
+            say("warning", "worker.give_back_failed", job_id=str(lease.job_id), error=str(error))
             return
-        _log.warning("worker.unknown_lease_given_back", tenant=lease.tenant, job_id=str(lease.job_id))
+        say("warning", "worker.unknown_lease_given_back", tenant=lease.tenant, job_id=str(lease.job_id))
         self._open_again(job.state.queue)
 
     def _interruption(self, job: OpenJob, lease: Lease) -> ChangeJob | None:

@@ -5,19 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-import structlog
-
 from jobledger.domain.job import AttemptError
 
 from .attempt import Attempt, LeaseKey, Services
 from .events import WorkerEventName
 from .failures import digest
+from .log import say
 from .outcomes import Failed
 from .running import Settle
 
 TICK_SECONDS = 0.2
-
-_log = structlog.get_logger("jobledger.worker")
 
 
 class Monitor:
@@ -53,7 +50,7 @@ class Monitor:
                 try:
                     self._look_at(attempt, now)
                 except Exception as error:  # noqa: BLE001 - timeouts are watched whatever happens
-                    _log.error("worker.monitor_failed", job_id=str(attempt.job.job_id), error=repr(error))
+                    say("error", "worker.monitor_failed", job_id=str(attempt.job.job_id), error=repr(error))
 
     def _look_at(self, attempt: Attempt, now: float) -> None:
         state, elapsed = attempt.job.state, now - attempt.begun_at

@@ -12,8 +12,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import NamedTuple
 
-import structlog
-
 from jobledger.domain.errors import IllegalTransition, JobledgerError, LeaseLost, LedgerBusy, LedgerUnavailable
 from jobledger.domain.event import Metadata
 from jobledger.domain.job import AttemptError, Measured
@@ -24,6 +22,7 @@ from .attempt import Attempt, Services
 from .events import WorkerEventName
 from .failures import digest, failure, traceback_of
 from .held import Held
+from .log import say
 from .outcomes import Ending, Failed, GivenBack, PutOff, Report, Stopped, Succeeded, change_of
 from .reporting import Reporter
 from .trouble import FATAL, Trouble
@@ -34,8 +33,6 @@ LINGER_SECONDS = 0.005
 """How long an ending may wait for others while more jobs are about to end."""
 STUCK_SECONDS, FLIGHTS_MAX = 0.25, 8
 _REDECIDE_MAX = 5
-
-_log = structlog.get_logger("jobledger.worker")
 
 _TOLD = {
     Succeeded: WorkerEventName.PROCESSED, Failed: WorkerEventName.ERRORED, PutOff: WorkerEventName.SNOOZED,
@@ -297,8 +294,7 @@ class Settler:
         attempt.lost = True
         self._held.remove(attempt)
         self.counts[WorkerEventName.LEASE_LOST] += 1
-        _log.warning(
-            "worker.lease_lost", tenant=attempt.job.tenant, job_id=str(attempt.job.job_id),
+        say("warning", "worker.lease_lost", tenant=attempt.job.tenant, job_id=str(attempt.job.job_id),
             attempt=attempt.lease.attempt, ending=type(settlement.ending).__name__,
         )  # fmt: skip
         self._services.tell(WorkerEventName.LEASE_LOST, attempt.job, type(settlement.ending).__name__)

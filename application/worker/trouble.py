@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import threading
 
-import structlog
-
 from jobledger.domain.errors import LedgerError, LedgerNotFound, LedgerRestored, SchemaOutdated, SchemaTooNew
 
 from .events import WorkerEvent, WorkerEventName, WorkerEvents
+from .log import say
 
 PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 0.05, 5.0
 FATAL = (LedgerRestored, LedgerNotFound, SchemaTooNew, SchemaOutdated)
 """Trying again cannot help: the worker ends."""
-
-_log = structlog.get_logger("jobledger.worker")
 
 
 class Trouble:
@@ -44,11 +41,11 @@ class Trouble:
         with self._lock:
             failures, self._failures = self._failures, 0
         if failures:
-            _log.info("worker.ledger_recovered", worker=self._worker, failures=failures)
+            say("info", "worker.ledger_recovered", worker=self._worker, failures=failures)
             self._events.emit(WorkerEvent(WorkerEventName.RECOVERED, self._worker))
 
     def error(self, event: str, error: BaseException, **fields: str) -> None:
         """An error of the worker itself, to the log and to its listeners."""
         detail = f"{type(error).__name__}: {error}"
-        _log.error(event, worker=self._worker, error=detail, **fields)
+        say("error", event, worker=self._worker, error=detail, **fields)
         self._events.emit(WorkerEvent(WorkerEventName.ERROR, self._worker, detail=detail))

@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-import structlog
-
 from jobledger.domain.errors import InvalidInput, JobledgerError, LedgerBusy, LedgerUnavailable
 
 from ..declared_job import DeclaredJob
@@ -23,14 +21,13 @@ from .events import WorkerEvent, WorkerEventName, WorkerEvents
 from .execution import AsyncExecutor, Slots, ThreadExecutor
 from .heartbeat import Heartbeat
 from .held import Held
+from .log import say
 from .monitor import Monitor
 from .options import RunResult, WorkerOptions
 from .outcomes import GivenBack
 from .running import Runner
 from .settling import Settler
 from .trouble import Trouble
-
-_log = structlog.get_logger("jobledger.worker")
 
 _SETTLE_SECONDS = 10.0
 """How long a worker that ends goes on trying to record what it has."""
@@ -146,7 +143,7 @@ class Worker:
     def _work(self) -> RunResult:
         while not self._stop_requested:
             if self._quarantined >= self.options.max_quarantined:
-                _log.warning("worker.recycling", worker=self.name, quarantined=self._quarantined)
+                say("warning", "worker.recycling", worker=self.name, quarantined=self._quarantined)
                 return RunResult.RECYCLE
             if self._trouble.fatal is not None:
                 return RunResult.FAILED
@@ -244,7 +241,7 @@ class Worker:
         try:
             self._ports.queue.goodbye(self.name)
         except JobledgerError as error:
-            _log.warning("worker.goodbye_failed", worker=self.name, error=str(error))
+            say("warning", "worker.goodbye_failed", worker=self.name, error=str(error))
 
 
 def _check(jobs: Mapping[str, DeclaredJob]) -> None:
