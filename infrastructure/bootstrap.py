@@ -1,68 +1,178 @@
-"""The single composition root: settings in, a ledger with all its adapters out. Nothing else wires anything."""
+"""The single composition root: settings in, a ledger with all its adapters out. Nothing else wires anything.
+
+An engine's package is imported when its URL asks for it: a SQLite user never waits for psycopg to load.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import NamedTuple
 
+from jobledger.application.app import App
 from jobledger.application.dispatcher import Dispatcher
-from jobledger.application.ports import (
-    Catalogue,
-    Clock,
-    EventReader,
-    Identifiers,
-    JobViews,
-    LedgerWriter,
-    Queue,
-    TransactionWriter,
-    WakeUp,
-)
-from jobledger.domain.errors import LedgerNotFound, LedgerUnavailable
+from jobledger.application.ports import WakeUp
+from jobledger.application.preparing import OptionDefaults
+from jobledger.application.transitions import TransitionLog
+from jobledger.application.use_cases import Ports, use_cases
+from jobledger.application.wake_up_listener import waking
+from jobledger.domain.errors import LedgerNotFound
+from jobledger.projections.ports import EventSource, ViewStore
 
 from .database_url import DatabaseUrl
+from .group_commit import GroupCommit, Limits
 from .settings import Settings
+from .system import RandomIdentifiers, SystemClock
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerHandle:
-    """An open ledger: the ports with their adapters. Close it when done; closing twice is harmless."""
+    """An open ledger: ports with their adapters, and all use cases behind `dispatcher`. Close it when done."""
 
     settings: Settings
-    writer: LedgerWriter
-    transaction_writer: TransactionWriter
-    reader: EventReader
-    queue: Queue
-    catalogue: Catalogue
-    views: JobViews
+    ports: Ports
     wake_up: WakeUp
-    clock: Clock
-    identifiers: Identifiers
+    view_store: ViewStore
+    event_source: EventSource
     dispatcher: Dispatcher
-    _closing: list[Callable[[], None]] = field(default_factory=list)
+    prepare_storage: Callable[[], None] | None = None
+    app: App | None = None
+    _closing: ExitStack = field(default_factory=ExitStack)
 
     def close(self) -> None:
-        """Let go of everything, the last opened first."""
-        while self._closing:
-            self._closing.pop()()
+        """Let go of everything, the last opened first. Closing twice is harmless."""
+        self._closing.close()
 
 
-def open_ledger(settings: Settings, *, create: bool = False) -> LedgerHandle:
+class _Engine(NamedTuple):
+    """What an engine brings; `closing` ends it."""
+
+    writer: GroupCommit
+    ports: Ports
+    wake_up: WakeUp
+    view_store: ViewStore
+    event_source: EventSource
+    prepare_storage: Callable[[], None] | None = None
+
+
+# --- the ledger ------------------------------------------------------------------------------------------------------
+
+
+def open_ledger(settings: Settings, *, create: bool = False, app: App | None = None) -> LedgerHandle:
     """Open the ledger that the settings name; with `create`, make it or bring its schema up to date first.
 
-    Raises LedgerNotFound, SchemaOutdated, SchemaTooNew or LedgerUnavailable.
+    With `app`, payloads of its job types are checked by its own code. Raises LedgerNotFound, SchemaOutdated,
+    SchemaTooNew, MigrationFailed or LedgerUnavailable; then nothing is left open.
     """
-    raise LedgerUnavailable(f"{settings.database.engine} is not wired yet ({create=})")
+    with ExitStack() as closing:
+        if create:
+            _migrate(settings, closing)
+        engine = _open_engine(settings, closing)
+        defaults = OptionDefaults(installation=settings.job_defaults)
+        dispatcher = use_cases(engine.ports, app=app, defaults=defaults)
+        engine.writer.add_listener(waking(engine.wake_up))
+        engine.writer.add_listener(TransitionLog().committed)
+        return LedgerHandle(
+            settings, engine.ports, engine.wake_up, engine.view_store, engine.event_source, dispatcher,
+            engine.prepare_storage, app, closing.pop_all(),
+        )  # fmt: skip
 
 
-def migrate(settings: Settings) -> tuple[str, ...]:
+def migrate(settings: Settings) -> list[str]:
     """Create the ledger or bring its schema up to date; returns the names of the migrations that were applied."""
-    raise LedgerUnavailable(f"{settings.database.engine} is not wired yet")
+    with ExitStack() as closing:
+        return _migrate(settings, closing)
 
 
-def not_found(url: DatabaseUrl, where: Path | str) -> LedgerNotFound:
-    """There is no ledger: where it was looked for, and what to run."""
-    return LedgerNotFound(
-        f"there is no ledger at {where}", field="JOBLEDGER_DATABASE", rule="must name a ledger that exists",
-        hint=f"create it with: jobledger migrate; or set JOBLEDGER_DATABASE (now {url})",
+def _migrate(settings: Settings, closing: ExitStack) -> list[str]:
+    url = settings.database
+    if url.path is not None and url.engine == "sqlite":
+        from .sqlite.migrations import migrate as migrate_sqlite  # noqa: PLC0415 - see the module's docstring
+
+        return migrate_sqlite(url.path)
+    from .postgres.migrations import migrate as migrate_postgres  # noqa: PLC0415
+
+    return migrate_postgres(_dsn(settings, closing, create=True))
+
+
+def _open_engine(settings: Settings, closing: ExitStack) -> _Engine:
+    if settings.database.engine == "sqlite":
+        return _open_sqlite(settings, closing)
+    return _open_postgres(settings, _dsn(settings, closing, create=False), closing)
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        max_writes=settings.group_commit_max_writes, buffer_writes=settings.group_commit_buffer_writes,
+        wait_seconds=settings.group_commit_wait_seconds,
     )  # fmt: skip
+
+
+def _not_found(url: DatabaseUrl) -> LedgerNotFound:
+    return LedgerNotFound(
+        f"there is no ledger at {url.path or url}", field="JOBLEDGER_DATABASE", rule="must name a ledger that exists",
+        hint="create it with: jobledger migrate (or jobledger up), or set JOBLEDGER_DATABASE",
+    )  # fmt: skip
+
+
+# --- the engines -----------------------------------------------------------------------------------------------------
+
+
+def _open_sqlite(settings: Settings, closing: ExitStack) -> _Engine:
+    from .sqlite.connect import open_ledger as open_sqlite  # noqa: PLC0415
+    from .sqlite.event_source import SqliteEventSource  # noqa: PLC0415
+    from .sqlite.job_views import SqliteJobViews  # noqa: PLC0415
+    from .sqlite.views import SqliteViewStore  # noqa: PLC0415
+
+    path = settings.database.path
+    if path is None or not path.is_file():
+        raise _not_found(settings.database)
+    ledger = open_sqlite(path, busy_timeout_seconds=settings.sqlite_busy_timeout_seconds, limits=_limits(settings))
+    closing.callback(ledger.close)
+    view_store, event_source = SqliteViewStore(ledger.database), SqliteEventSource(ledger.database)
+    closing.callback(view_store.close)
+    ports = Ports(
+        writer=ledger.writer, transaction_writer=ledger.transaction_writer, reader=ledger.reader, queue=ledger.queue,
+        catalogue=ledger.catalogue, views=SqliteJobViews(ledger.database), clock=SystemClock(),
+        identifiers=RandomIdentifiers(),
+    )  # fmt: skip
+    return _Engine(ledger.writer, ports, ledger.wake_up, view_store, event_source)
+
+
+def _open_postgres(settings: Settings, dsn: str, closing: ExitStack) -> _Engine:
+    from .postgres.connect import open_ledger as open_postgres  # noqa: PLC0415
+    from .postgres.event_source import PostgresEventSource  # noqa: PLC0415
+    from .postgres.job_views import PostgresJobViews  # noqa: PLC0415
+    from .postgres.views import PostgresViewStore  # noqa: PLC0415
+
+    ledger = open_postgres(
+        dsn, pool_min_size=settings.pool_min_size, pool_max_size=settings.pool_max_size,
+        connect_timeout_seconds=settings.connect_timeout_seconds, limits=_limits(settings),
+    )  # fmt: skip
+    closing.callback(ledger.close)
+    view_store = PostgresViewStore(ledger.connections)
+    event_source = PostgresEventSource(ledger.connections, ledger.horizon)
+    closing.callback(view_store.close)
+    closing.callback(event_source.close)
+    ports = Ports(
+        writer=ledger.writer, transaction_writer=ledger.transaction_writer, reader=ledger.reader, queue=ledger.queue,
+        catalogue=ledger.catalogue, views=PostgresJobViews(ledger.connections), clock=SystemClock(),
+        identifiers=RandomIdentifiers(),
+    )  # fmt: skip
+    return _Engine(ledger.writer, ports, ledger.wake_up, view_store, event_source, ledger.ensure_partitions)
+
+
+def _dsn(settings: Settings, closing: ExitStack, *, create: bool) -> str:
+    """The URL of a PostgreSQL server: the one that was named, or that of an embedded one, started (or joined) here."""
+    url = settings.database
+    if url.path is None:
+        return url.url
+    from .postgres.embedded import EmbeddedPostgres  # noqa: PLC0415
+
+    server = EmbeddedPostgres(url.path, binaries=settings.pg_bin)
+    if not server.exists and not create:
+        raise _not_found(url)
+    dsn = server.start()
+    closing.callback(server.stop)
+    return dsn

@@ -176,7 +176,7 @@ class Settings(BaseSettings):
     # --- writing and reading ---------------------------------------------------------------------------------------
 
     group_commit_max_writes: int = Field(
-        default=500, ge=1, le=4_096, description="Writes that share one durable commit at most. Default 500."
+        default=1_000, ge=1, le=4_096, description="Writes that share one durable commit at most. Default 1000."
     )
     group_commit_buffer_writes: int = Field(
         default=10_000, ge=1, le=1_000_000,
@@ -203,8 +203,8 @@ class Settings(BaseSettings):
         default=5_000, ge=1, le=100_000, description="Events that a projection folds in one transaction. Default 5000."
     )
     projection_poll_seconds: float = Field(
-        default=0.05, ge=0.005, le=60,
-        description="Seconds after which an idle projection looks for events though nothing woke it. Default 0.05.",
+        default=0.02, ge=0.002, le=60,
+        description="Seconds after which an idle projection looks for events though nothing woke it. Default 0.02.",
     )  # fmt: skip
 
     @model_validator(mode="after")

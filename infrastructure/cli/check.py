@@ -1,12 +1,48 @@
-"""`jobledger check`: is the ledger well, and do an application's job types conform (R4.14)?"""
+"""`jobledger check`: is the ledger well, and do a program's job types conform (R4.14)?"""
 
 from __future__ import annotations
 
-import typer
+from typing import NamedTuple
 
-from jobledger.domain.errors import LedgerUnavailable
+import typer
+from rich.console import Console
+
+from jobledger.application.conformance import check_app
+from jobledger.application.queries import ListJobTypes, ListTenants
+from jobledger.projections.catalogue import ALL_PROJECTIONS
 
 from . import options
+from .app_loader import load_app
+from .conformance import print_reports, report_shape
+from .exit_codes import ExitCode
+from .json_output import print_json
+from .output import console, table
+from .session import Session, configure_quiet_logging, load_settings, opened
+
+
+class ProjectionHealth(NamedTuple):
+    """How far a read model is behind, and whether its rows were written by this version of it."""
+
+    name: str
+    position: int
+    lag_positions: int
+    current_version: bool
+
+
+class Health(NamedTuple):
+    """The state of a ledger that answers."""
+
+    database: str
+    incarnation: str
+    head: int
+    tenants: int
+    job_types: int
+    projections: tuple[ProjectionHealth, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """A lag is normal; rows of another version have to be rebuilt."""
+        return all(projection.current_version for projection in self.projections)
 
 
 def register(app: typer.Typer) -> None:
@@ -14,6 +50,67 @@ def register(app: typer.Typer) -> None:
     app.command()(check)
 
 
-def check(app: options.App = None, as_json: options.Json = False) -> None:
-    """Check the ledger; with --app, also that its job types conform. Exit code 1 on a violation."""
-    raise LedgerUnavailable(f"not wired yet ({app=} {as_json=})")
+def check(*, app: options.App = None, as_json: options.Json = False) -> None:
+    """Check that the ledger is well; with --app, that the program's job types conform. Exit code 1 where not."""
+    fine = _check_app(app, as_json=as_json) if app is not None else _check_ledger(as_json=as_json)
+    if not fine:
+        raise typer.Exit(ExitCode.REFUSED)
+
+
+def _check_app(reference: str, *, as_json: bool) -> bool:
+    settings = load_settings()
+    configure_quiet_logging(settings)
+    program = load_app(reference, settings)
+    reports = check_app(program)
+    if as_json:
+        print_json({"app": program.name, "types": [report_shape(report) for report in reports]})
+    else:
+        print_reports(console(), program, reports)
+    return all(report.conforms for report in reports)
+
+
+def _check_ledger(*, as_json: bool) -> bool:
+    with opened() as session:
+        health = _health(session)
+    if as_json:
+        print_json(_health_shape(health))
+    else:
+        _print_health(console(), health)
+    return health.healthy
+
+
+def _health(session: Session) -> Health:
+    handle = session.handle
+    head = handle.event_source.head()
+    checkpoints = handle.view_store.checkpoints()
+    projections = []
+    for projection in ALL_PROJECTIONS:
+        stored = checkpoints.get(projection.name)
+        position = 0 if stored is None else stored.position
+        current = stored is None or stored.version == projection.version
+        projections.append(ProjectionHealth(projection.name, position, max(0, head - position), current))
+    return Health(
+        str(session.settings.database), handle.ports.reader.incarnation(), head, len(session.ask(ListTenants)),
+        len(session.ask(ListJobTypes)), tuple(projections),
+    )  # fmt: skip
+
+
+def _health_shape(health: Health) -> dict[str, object]:
+    shape: dict[str, object] = {**health._asdict(), "healthy": health.healthy}
+    shape["projections"] = [projection._asdict() for projection in health.projections]
+    return shape
+
+
+def _print_health(out: Console, health: Health) -> None:
+    out.print(f"[bold]{health.database}[/] answers", soft_wrap=True)
+    out.print(f"{health.tenants} tenants, {health.job_types} job types, head at {health.incarnation}.{health.head}")
+    rows = [
+        (
+            projection.name,
+            str(projection.position),
+            str(projection.lag_positions),
+            "[green]fine[/]" if projection.current_version else "[red]rows of another version: rebuild it[/]",
+        )
+        for projection in health.projections
+    ]
+    out.print(table("read model", ("position", "right"), ("behind", "right"), "state", rows=rows))

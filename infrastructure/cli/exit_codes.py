@@ -14,6 +14,7 @@ class ExitCode(IntEnum):
     NO_LEDGER = 3
     UNAVAILABLE = 4
     UNEXPECTED = 70
+    RECYCLE = 75
     INTERRUPTED = 130
 
 
@@ -25,5 +26,6 @@ MEANING: dict[ExitCode, str] = {
     ExitCode.NO_LEDGER: "There is no ledger there, or its schema does not fit this version.",
     ExitCode.UNAVAILABLE: "The ledger does not answer, is full, busy or was restored; trying again later may help.",
     ExitCode.UNEXPECTED: "An error of jobledger itself, with a traceback.",
+    ExitCode.RECYCLE: "Too many handlers ignored their hard timeout: start the worker again.",
     ExitCode.INTERRUPTED: "Interrupted (Ctrl-C).",
 }

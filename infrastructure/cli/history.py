@@ -19,6 +19,7 @@ _STYLE = {
     "sent_to_dlq": "bold red", "requeued": "cyan", "cancelled": "magenta", "stalled": "red",
 }  # fmt: skip
 _BODY_CHARACTERS = 4_000
+_INDENT = 24
 
 
 def print_history(console: Console, past: History, *, bodies: bool, tenant: str | None) -> None:
@@ -29,15 +30,23 @@ def print_history(console: Console, past: History, *, bodies: bool, tenant: str 
         if (today := f"{moment:%Y-%m-%d}") != day:
             day = today
             console.print(f"[dim]{day} UTC[/]")
-        console.print(_headline(entry))
+        console.print(_headline(entry), soft_wrap=True)
         if entry.why:
-            console.print(Padding(Text(entry.why), (0, 0, 0, 24)))
+            _print_below(console, Text(entry.why))
         if bodies and entry.event.body:
-            console.print(Padding(Text(_body(entry.event.body), style="dim"), (0, 0, 0, 24)))
+            _print_below(console, Text(_body(entry.event.body), style="dim"))
     if past.next_version is not None:
         owner = f" --tenant {tenant}" if tenant else ""
         command = f"jobledger jobs history {short_id(past.job_id)}{owner} --after {past.next_version}"
         console.print(f"[dim]next page:[/] {command}", soft_wrap=True)
+
+
+def _print_below(console: Console, text: Text) -> None:
+    if console.is_terminal:
+        console.print(Padding(text, (0, 0, 0, _INDENT), expand=False))
+    else:
+        for line in text.split("\n"):
+            console.print(" " * _INDENT, line, sep="", soft_wrap=True)
 
 
 def _headline(entry: Entry) -> Text:

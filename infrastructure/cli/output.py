@@ -64,8 +64,8 @@ def time_text(moment: datetime | None) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """`0.4 ms`, `12.3 s`, `2 min 5 s`, `3 h 2 min`, `4 d 1 h`."""
-    if seconds < 1:
+    """`0 s`, `0.4 ms`, `12.3 s`, `2 min 5 s`, `3 h 2 min`, `4 d 1 h`."""
+    if 0 < seconds < 1:
         return f"{seconds * 1000:.3g} ms"
     if seconds < 60:
         return f"{seconds:.3g} s"

@@ -1,15 +1,49 @@
-"""What `up` and `work` have in common: a worker with what it needs, until it is told to stop."""
+"""What `up` and `work` have in common: a service that runs until it is told to stop."""
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from types import FrameType
 from typing import NamedTuple
 
-from jobledger.domain.errors import LedgerUnavailable
+import structlog
+import typer
+from rich.panel import Panel
+from rich.table import Table
+
+from jobledger.application.app import App
+from jobledger.application.worker import RunResult, WorkerEventName
+
+from ..bootstrap import open_ledger
+from ..service import Service, worker_options
+from ..settings import Settings
+from ..telemetry import configure_logging
+from .app_loader import load_app
+from .conformance import require_conforming
+from .exit_codes import ExitCode
+from .json_output import print_json
+from .output import console, duration_text
+from .session import load_settings
+
+_EXIT_CODES = {RunResult.RECYCLE: ExitCode.RECYCLE, RunResult.FAILED: ExitCode.UNAVAILABLE}
+_COUNTED = {
+    "completed": WorkerEventName.PROCESSED, "failed": WorkerEventName.ERRORED, "snoozed": WorkerEventName.SNOOZED,
+    "cancelled": WorkerEventName.CANCELLED, "given_back": WorkerEventName.INTERRUPTED,
+    "lease_lost": WorkerEventName.LEASE_LOST,
+}  # fmt: skip
+
+_log = structlog.get_logger("jobledger")
 
 
 class Request(NamedTuple):
     """What the command line asked for; None and empty leave it to the settings."""
 
+    command: str
     app: str | None
     queues: tuple[str, ...]
     concurrency: int | None
@@ -21,5 +55,82 @@ class Request(NamedTuple):
 
 
 def serve(request: Request) -> None:
-    """Run until stopped or drained."""
-    raise LedgerUnavailable(f"not wired yet: {request}")
+    """Run until stopped or drained; the exit code says how it ended."""
+    settings = load_settings()
+    configure_logging(level=settings.log_level, form=settings.log_format)
+    app = load_app(request.app, settings)
+    require_conforming(app, settings)
+    options = worker_options(
+        settings, app, queues=request.queues, concurrency=request.concurrency, drain=request.drain,
+        drain_wait_seconds=request.drain_wait_seconds,
+    )  # fmt: skip
+    with closing(open_ledger(settings, create=request.create, app=app)) as handle:
+        service = Service(handle, app, options, projections=request.projections)
+        _announce(request, settings, app, service)
+        began = time.monotonic()
+        with _stopped_by_signals(service, settings):
+            result = service.run()
+        _conclude(service, result, time.monotonic() - began, as_json=request.as_json)
+    if result in _EXIT_CODES:
+        raise typer.Exit(_EXIT_CODES[result])
+
+
+@contextmanager
+def _stopped_by_signals(service: Service, settings: Settings) -> Iterator[None]:
+    """The first SIGTERM or SIGINT ends gracefully, the second gives everything back at once, the third just ends."""
+    received = 0
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        nonlocal received
+        received += 1
+        if received == 1:
+            service.request_stop()
+            grace = duration_text(settings.shutdown_grace_seconds)
+            _say(f"{signal.Signals(number).name}: taking no more jobs; those that run have {grace}. Again: at once.")
+        elif received == 2:
+            service.request_stop_now()
+            _say("giving everything back")
+        else:
+            os._exit(ExitCode.INTERRUPTED)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say(text: str) -> None:
+    """From a signal handler: no lock may be taken that the interrupted code may hold."""
+    os.write(sys.stderr.fileno(), f"{text}\n".encode())
+
+
+def _announce(request: Request, settings: Settings, app: App, service: Service) -> None:
+    options = service.worker.options
+    if request.as_json or not sys.stdout.isatty():
+        _log.info(
+            f"{request.command}.started", database=str(settings.database), app=app.name, code_version=app.code_version,
+            worker=service.worker.name, queues=list(options.queues), concurrency=options.concurrency,
+        )  # fmt: skip
+        return
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row("database", str(settings.database))
+    grid.add_row("app", f"{app.name} ({len(app.jobs)} job types, code {app.code_version})")
+    grid.add_row("queues", ", ".join(options.queues))
+    grid.add_row("worker", f"{service.worker.name}, {options.concurrency} jobs at a time")
+    grid.add_row("runs", "worker, projections, maintenance" if request.projections else "worker, maintenance")
+    grid.add_row("stop", "when nothing is left" if request.drain else "Ctrl-C (running jobs finish or are given back)")
+    title = f"[bold]jobledger {request.command}[/]"
+    console().print(Panel(grid, title=title, title_align="left", expand=False, padding=(1, 2)))
+
+
+def _conclude(service: Service, result: RunResult, seconds: float, *, as_json: bool) -> None:
+    counts = {name: service.counts[event] for name, event in _COUNTED.items()}
+    if as_json:
+        print_json({"result": result.value, **counts, "seconds": round(seconds, 3)})
+        return
+    told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count) or "no jobs"
+    console().print(f"{result.value} after {duration_text(seconds)}: {told}")

@@ -65,9 +65,9 @@ def acting(settings: Settings) -> Actor:
 
 
 def configure_quiet_logging(settings: Settings) -> None:
-    """Logs of a command that answers at once: what it says, it says itself, so only warnings where nobody asked."""
+    """Logs of a command that answers at once: what it says, it says itself, so logs only where somebody asked."""
     asked = "log_level" in settings.model_fields_set
-    configure_logging(level=settings.log_level if asked else "warning", form=settings.log_format)
+    configure_logging(level=settings.log_level if asked else "error", form=settings.log_format)
 
 
 def require_tenant(tenant: str | None, settings: Settings) -> str:

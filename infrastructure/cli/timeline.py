@@ -91,7 +91,7 @@ def _dispatched(facts: JobDispatched) -> str:
 
 
 def _started(facts: JobStarted) -> str:
-    return f"attempt {facts.attempt} on {facts.worker} (code {facts.code_version}, lease {facts.lease_seconds:g} s)"
+    return f"attempt {facts.attempt}, code {facts.code_version}, lease {facts.lease_seconds:g} s"
 
 
 def _completed(facts: JobCompleted) -> str:

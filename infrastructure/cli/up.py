@@ -26,7 +26,7 @@ def up(
     """Run everything in one process: worker, projections and maintenance. Creates or migrates the ledger first."""
     serve(
         Request(
-            app=app, queues=tuple(queue or ()), concurrency=concurrency, drain=drain, drain_wait_seconds=drain_wait,
-            projections=True, create=True, as_json=as_json,
+            command="up", app=app, queues=tuple(queue or ()), concurrency=concurrency, drain=drain,
+            drain_wait_seconds=drain_wait, projections=True, create=True, as_json=as_json,
         )
     )  # fmt: skip

@@ -42,7 +42,7 @@ def work(
     """Run jobs until stopped (Ctrl-C or SIGTERM: running jobs finish or are given back; again: at once)."""
     serve(
         Request(
-            app=app, queues=tuple(queue or ()), concurrency=concurrency, drain=drain, drain_wait_seconds=drain_wait,
-            projections=not without_projections, create=False, as_json=as_json,
+            command="work", app=app, queues=tuple(queue or ()), concurrency=concurrency, drain=drain,
+            drain_wait_seconds=drain_wait, projections=not without_projections, create=False, as_json=as_json,
         )
     )  # fmt: skip

@@ -54,27 +54,27 @@ class Steps(BaseModel):
     fail_after: int = 0
 
 
-@app.job("sample.ok", effects="none", rate_card=RateCard(version="2026-01", per_attempt=0.01))
+@app.job("sample.ok", effects="none", timeout_seconds=30, rate_card=RateCard(version="2026-01", per_attempt=0.01))
 def ok(context: JobContext, payload: Message) -> Echo:
     """Echo the text."""
     context.progress(1.0, "echoed")
     return Echo(echo=payload.text, tenant=context.tenant)
 
 
-@app.job("sample.async", effects="none")
+@app.job("sample.async", effects="none", timeout_seconds=30)
 async def async_ok(context: JobContext, payload: Message) -> Echo:
     """Echo the text from a coroutine."""
     await asyncio.sleep(0)
     return Echo(echo=payload.text, tenant=context.tenant)
 
 
-@app.job("sample.keyed", idempotency_key="text", queue="keyed")
+@app.job("sample.keyed", idempotency_key="text", queue="keyed", timeout_seconds=30)
 def keyed(context: JobContext, payload: Message) -> Echo:
     """Echo the text, once per text."""
     return Echo(echo=payload.text, tenant=context.tenant)
 
 
-@app.job("sample.flaky", effects="none", retry=_AT_ONCE)
+@app.job("sample.flaky", effects="none", timeout_seconds=30, retry=_AT_ONCE)
 def flaky(context: JobContext, payload: Flaky) -> dict[str, int]:
     """Fail in the first attempts, then succeed."""
     if context.attempt <= payload.failures:
@@ -82,20 +82,20 @@ def flaky(context: JobContext, payload: Flaky) -> dict[str, int]:
     return {"attempt": context.attempt}
 
 
-@app.job("sample.failing", effects="none", retry=_AT_ONCE)
+@app.job("sample.failing", effects="none", timeout_seconds=30, retry=_AT_ONCE)
 def failing(context: JobContext, payload: Message) -> None:
     """Always fail."""
     context.log("about to fail", number=payload.number)
     raise RuntimeError("this never works")
 
 
-@app.job("sample.hopeless", effects="none", retry=_AT_ONCE)
+@app.job("sample.hopeless", effects="none", timeout_seconds=30, retry=_AT_ONCE)
 def hopeless(_context: JobContext, payload: Message) -> None:
     """Fail in a way that no retry can mend."""
     raise NeverRetry(f"the account is closed: {payload.number}")
 
 
-@app.job("sample.slow", effects="none", retry=_AT_ONCE)
+@app.job("sample.slow", effects="none", timeout_seconds=30, retry=_AT_ONCE)
 def slow(context: JobContext, payload: Gate) -> str:
     """Say that it runs, then wait for its gate."""
     payload.started.touch()
@@ -105,7 +105,7 @@ def slow(context: JobContext, payload: Gate) -> str:
     return "released"
 
 
-@app.job("sample.steps", effects="steps", retry=_AT_ONCE)
+@app.job("sample.steps", effects="steps", timeout_seconds=30, retry=_AT_ONCE)
 def steps(context: JobContext, payload: Steps) -> list[str]:
     """Three recorded steps; whatever is retried, none of them runs twice."""
     done: list[str] = []

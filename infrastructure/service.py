@@ -1,0 +1,150 @@
+"""What runs on a ledger: a worker for one program, the read models' runner, maintenance. Started and ended in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+import structlog
+
+from jobledger.application.app import App
+from jobledger.application.commands import DispatchJobs, JobTypesRegistered, RegisterJobTypes
+from jobledger.application.dispatch_item import Dispatch
+from jobledger.application.maintenance import Maintenance
+from jobledger.application.message import Actor
+from jobledger.application.worker import RunResult, Worker, WorkerEventName, WorkerEvents, WorkerOptions
+from jobledger.application.worker.worker import WorkerPorts
+from jobledger.domain.errors import JobledgerError
+from jobledger.domain.options import DEFAULT_QUEUE
+from jobledger.projections.catalogue import ALL_PROJECTIONS
+from jobledger.projections.runner import Pace, Runner
+
+from .bootstrap import LedgerHandle
+from .settings import Settings
+
+_CATCH_UP_SECONDS = 30.0
+"""How long the read models get to show what this process did, once its worker has ended."""
+
+_log = structlog.get_logger("jobledger.service")
+
+
+class Service:
+    """A worker with projections and maintenance, for one run. Listen to `events` before `run`."""
+
+    def __init__(
+        self,
+        handle: LedgerHandle,
+        app: App,
+        options: WorkerOptions,
+        *,
+        projections: bool = True,
+        maintenance: bool = True,
+    ) -> None:
+        self.events = WorkerEvents()
+        self._handle = handle
+        self._app = app
+        self.worker = make_worker(handle, app, options, self.events)
+        self._runner = make_runner(handle) if projections else None
+        self._maintenance = make_maintenance(handle, actor=f"worker:{self.worker.name}") if maintenance else None
+
+    def run(self) -> RunResult:
+        """Publish the program's types, then work until asked to stop (or drained); then let the lists catch up."""
+        publish_types(self._handle, self._app)
+        if self._runner is not None:
+            self._runner.start()
+        if self._maintenance is not None:
+            self._maintenance.start()
+        try:
+            return self.worker.run()
+        finally:
+            if self._maintenance is not None:
+                self._maintenance.stop()
+            if self._runner is not None:
+                self._catch_up(self._runner)
+                self._runner.stop()
+
+    @property
+    def counts(self) -> Mapping[WorkerEventName, int]:
+        """How many attempts ended in which way, and that is durable."""
+        return self.worker.counts
+
+    def request_stop(self) -> None:
+        """Take no new jobs, finish those that run within the grace period, give back the rest."""
+        self.worker.request_stop()
+
+    def request_stop_now(self) -> None:
+        """Give everything back at once."""
+        self.worker.request_stop_now()
+
+    def _catch_up(self, runner: Runner) -> None:
+        try:
+            head = self._handle.event_source.head()
+        except JobledgerError as error:
+            _log.warning("service.not_caught_up", error=str(error))
+            return
+        if not runner.wait_for(head, _CATCH_UP_SECONDS):
+            _log.warning("service.not_caught_up", head=head, waited_seconds=_CATCH_UP_SECONDS)
+
+
+def publish_types(handle: LedgerHandle, app: App) -> JobTypesRegistered:
+    """Tell the installation which job types the program has. Raises the refusal of one that may not be published."""
+    return handle.dispatcher.send(
+        RegisterJobTypes, actor=Actor(id=f"service:{app.name}"), app=app.name, code_version=app.code_version,
+        definitions=app.definitions,
+    ).unwrap()  # fmt: skip
+
+
+def worker_options(
+    settings: Settings,
+    app: App,
+    *,
+    queues: tuple[str, ...] = (),
+    concurrency: int | None = None,
+    drain: bool = False,
+    drain_wait_seconds: float = 0.0,
+) -> WorkerOptions:
+    """A worker's options: what was chosen, else the settings; the queues else those of the program's job types."""
+    declared = sorted({definition.options.queue or DEFAULT_QUEUE for definition in app.definitions})
+    return WorkerOptions(
+        queues=queues or settings.queues or tuple(declared), concurrency=concurrency or settings.concurrency,
+        lease_seconds=settings.lease_seconds, lease_renew_buffer_seconds=settings.lease_renew_buffer_seconds,
+        poll_seconds=settings.poll_interval_seconds, grace_seconds=settings.shutdown_grace_seconds, drain=drain,
+        drain_wait_seconds=drain_wait_seconds,
+    )  # fmt: skip
+
+
+def make_worker(handle: LedgerHandle, app: App, options: WorkerOptions, events: WorkerEvents | None = None) -> Worker:
+    """A worker for the program's job types; what its handlers dispatch goes through the same use cases."""
+    ports = handle.ports
+
+    def dispatch_children(children: Sequence[Dispatch]) -> list[UUID]:
+        actor = Actor(id=f"service:{app.name}")
+        bulk = handle.dispatcher.send(DispatchJobs, actor=actor, items=children).unwrap()
+        return [item.result.unwrap().job_id for item in bulk.results]
+
+    return Worker(
+        app.jobs,
+        WorkerPorts(ports.writer, ports.reader, ports.queue, handle.wake_up, ports.clock, ports.identifiers),
+        options, code_version=app.code_version, dispatch_children=dispatch_children,
+        telemetry=handle.dispatcher.telemetry, events=events,
+    )  # fmt: skip
+
+
+def make_runner(handle: LedgerHandle) -> Runner:
+    """What keeps the read models current; commits of this process wake it."""
+    settings = handle.settings
+    runner = Runner(
+        handle.view_store, handle.event_source, ALL_PROJECTIONS, batch_size=settings.projection_batch_events,
+        pace=Pace(poll_seconds=settings.projection_poll_seconds),
+    )  # fmt: skip
+    handle.ports.writer.add_listener(lambda _writes, _outcomes: runner.hint())
+    return runner
+
+
+def make_maintenance(handle: LedgerHandle, *, actor: str) -> Maintenance:
+    """What rescues stalled jobs and rejects those of inactive tenants."""
+    return Maintenance(
+        handle.ports.queue, handle.ports.writer, handle.ports.clock, actor=actor,
+        interval_seconds=handle.settings.maintenance_interval_seconds, wake_up=handle.wake_up,
+        prepare_storage=handle.prepare_storage,
+    )  # fmt: skip
