@@ -1,0 +1,73 @@
+"""What the lists of both engines have in common: where a page begins and ends, short ids, waiting for a position."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple, TypeVar
+from uuid import UUID
+
+from jobledger.application.ports import DlqRow, JobFilter, JobListRow, PageKey
+from jobledger.domain.identifiers import BIRTH_TOLERANCE, SHORT_ID_LENGTH, uuid7
+from jobledger.projections.catalogue import ALL_PROJECTIONS
+
+LIST_NAMES = tuple(projection.name for projection in ALL_PROJECTIONS)
+"""Those that `wait_for` waits for."""
+
+FOR_EVER = datetime(9999, 12, 31, tzinfo=UTC)
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_ID = UUID(int=0)
+_ID_LENGTH = 32
+
+_FIRST_PAUSE_SECONDS = 0.001
+_LONGEST_PAUSE_SECONDS = 0.01
+
+ListRow = TypeVar("ListRow", JobListRow, DlqRow)
+
+
+class Bounds(NamedTuple):
+    """The rows of a page lie before `before` (exclusive) and not before `since`; newest first."""
+
+    before: PageKey
+    since: datetime
+
+
+def bounds(where: JobFilter, after: PageKey | None) -> Bounds:
+    """A page continues after a row, within the time asked for."""
+    end = PageKey(where.created_to or FOR_EVER, _FIRST_ID)
+    return Bounds(end if after is None else min(after, end), where.created_from or LONG_AGO)
+
+
+def short_id_digits(text: str) -> str | None:
+    """The digits of a short id (the last 8 characters of a job's id, or more of them), or None for anything else."""
+    digits = text.replace("-", "").lower()
+    if SHORT_ID_LENGTH <= len(digits) <= _ID_LENGTH and all(digit in "0123456789abcdef" for digit in digits):
+        return digits
+    return None
+
+
+def ending_in(digits: str, job_ids: Sequence[UUID]) -> list[UUID]:
+    """Those ids that end in these digits."""
+    return [job_id for job_id in job_ids if job_id.hex.endswith(digits)]
+
+
+def first_unlisted_id(listed_to: datetime | None) -> UUID:
+    """Jobs that a list which shows all recorded up to this moment may lack have ids from this one on."""
+    if listed_to is None:
+        return _FIRST_ID
+    born = listed_to - BIRTH_TOLERANCE - timedelta(seconds=1)
+    return uuid7(int(born.timestamp() * 1000), 0)
+
+
+def wait_until(reached: Callable[[], bool], timeout_seconds: float) -> bool:
+    """Ask again and again, ever less often, until it is so or time has run out."""
+    deadline = time.monotonic() + timeout_seconds
+    pause = _FIRST_PAUSE_SECONDS
+    while not reached():
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            return False
+        time.sleep(min(pause, remaining))
+        pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
+    return True

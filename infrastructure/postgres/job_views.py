@@ -1,0 +1,116 @@
+"""The read models on PostgreSQL, as `jobledger_api`: one tenant a transaction, under row-level security."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from jobledger.application.ports import (
+    DlqPage,
+    DlqRow,
+    Freshness,
+    JobFilter,
+    JobListRow,
+    JobPage,
+    PageKey,
+)
+from jobledger.domain.job import JobStatus
+from jobledger.infrastructure.job_pages import (
+    LIST_NAMES,
+    bounds,
+    ending_in,
+    first_unlisted_id,
+    short_id_digits,
+    wait_until,
+)
+from jobledger.infrastructure.sql_blocks import load
+from jobledger.projections.dlq import DLQ
+from jobledger.projections.persona_jobs import PERSONA_JOBS
+from jobledger.projections.tenant_jobs import TENANT_JOBS
+
+from .connections import Connections, PgConnection, Role
+from .reader import Horizon
+
+SQL = load("jobledger.infrastructure.postgres", "sql/job_views.sql")
+
+_SHORT = -8
+
+
+class PostgresJobViews:
+    """The `JobViews` port on PostgreSQL."""
+
+    def __init__(self, connections: Connections, horizon: Horizon | None = None) -> None:
+        self._connections = connections
+        self._horizon = horizon or Horizon(connections)
+
+    def tenant_jobs(self, tenant: str, where: JobFilter, *, after: PageKey | None, limit: int) -> JobPage:
+        """The jobs of a tenant, newest first."""
+        wanted = _wanted(tenant, where, after, limit)
+        return self._job_page(TENANT_JOBS.name, SQL["tenant_jobs"], wanted, limit)
+
+    def persona_jobs(
+        self, tenant: str, persona: str, where: JobFilter, *, after: PageKey | None, limit: int
+    ) -> JobPage:
+        """The jobs of one persona of a tenant, newest first."""
+        wanted = {**_wanted(tenant, where, after, limit), "persona": persona}
+        return self._job_page(PERSONA_JOBS.name, SQL["persona_jobs"], wanted, limit)
+
+    def dlq(self, tenant: str, where: JobFilter, *, after: PageKey | None, limit: int) -> DlqPage:
+        """The jobs of a tenant in the dead-letter queue, most recently dead first."""
+        found, freshness = self._list(DLQ.name, SQL["dlq_jobs"], _wanted(tenant, where, after, limit))
+        rows = tuple(DlqRow(*row) for row in found[:limit])
+        return DlqPage(rows, PageKey(rows[-1].dead_at, rows[-1].job_id) if len(found) > limit else None, freshness)
+
+    def find_by_short_id(self, tenant: str, short_id: str) -> list[UUID]:
+        """Ids of the tenant's jobs that end in these (8 or more) characters: from the list, else from the queue."""
+        digits = short_id_digits(short_id)
+        if digits is None:
+            return []
+        with self._connections.tenant_transaction(tenant) as connection:
+            listed = _ids(connection, SQL["jobs_by_short_id"], tenant, digits[_SHORT:])
+            if found := ending_in(digits, listed):
+                return found
+            checkpoint = connection.execute(SQL["checkpoint"], (TENANT_JOBS.name,)).fetchone()
+            unlisted = first_unlisted_id(None if checkpoint is None else checkpoint[1])
+            return ending_in(digits, _ids(connection, SQL["open_jobs_born_since"], tenant, unlisted))
+
+    def wait_for(self, position: int, timeout_seconds: float) -> bool:
+        """Wait until every list has reached `position`; False when time ran out."""
+        return wait_until(lambda: self._lowest_position() >= position, timeout_seconds)
+
+    def _lowest_position(self) -> int:
+        with self._connections.connection(Role.API) as connection:
+            row = connection.execute(SQL["lowest_position"], (list(LIST_NAMES),)).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def _job_page(self, name: str, statement: str, wanted: dict[str, object], limit: int) -> JobPage:
+        found, freshness = self._list(name, statement, wanted)
+        rows = tuple(JobListRow(*row)._replace(status=JobStatus(row[3])) for row in found[:limit])
+        key = PageKey(rows[-1].created_at, rows[-1].job_id) if len(found) > limit else None
+        return JobPage(rows, key, freshness)
+
+    def _list(
+        self, name: str, statement: str, wanted: dict[str, object]
+    ) -> tuple[Sequence[tuple[Any, ...]], Freshness]:
+        tenant = str(wanted["tenant"])
+        with self._connections.tenant_transaction(tenant) as connection:
+            # the checkpoint first: rows may then be newer than it says, never older
+            checkpoint = connection.execute(SQL["checkpoint"], (name,), prepare=True)
+            found = connection.execute(statement, wanted, prepare=False, binary=True)
+            at, rows = checkpoint.fetchone(), found.fetchall()
+        position, recorded_at = (0, None) if at is None else at
+        return rows, Freshness(position, max(position, self._horizon.position()), recorded_at)
+
+
+def _wanted(tenant: str, where: JobFilter, after: PageKey | None, limit: int) -> dict[str, object]:
+    page = bounds(where, after)
+    return {
+        "tenant": tenant, "status": None if where.status is None else where.status.value, "failed": where.failed,
+        "job_type": where.job_type, "kind": where.kind, "queue": where.queue, "created_from": page.since,
+        "before_at": page.before.created_at, "before_id": page.before.job_id, "limit": limit + 1,
+    }  # fmt: skip
+
+
+def _ids(connection: PgConnection, statement: str, *values: object) -> list[UUID]:
+    return [row[0] for row in connection.execute(statement, values, binary=True).fetchall()]

@@ -1,0 +1,64 @@
+-- The lists, as jobledger_api: row-level security adds the tenant once more.
+--
+-- Newest first, by keyset: `before` is the row that ends the page before this one, or the end of the time asked for.
+-- These are never prepared. With the values at hand the planner drops filters that are null, sees the others as plain
+-- conditions, and so finds the index for each combination, in the order of the page.
+
+-- name: tenant_jobs
+SELECT job_id, tenant_id, persona, status, failed, job_type, kind, queue, priority, attempt, attempts_counted,
+    attempts_allowed, created_at, updated_at, due_at, started_at, completed_at, error_type, error_message, progress
+FROM tenant_jobs
+WHERE tenant_id = %(tenant)s
+    AND (created_at, job_id) < (%(before_at)s::timestamptz, %(before_id)s::uuid)
+    AND created_at >= %(created_from)s::timestamptz
+    AND (%(status)s::text IS NULL OR status = %(status)s::text)
+    AND (%(failed)s::boolean IS NULL OR failed = %(failed)s::boolean)
+    AND (%(job_type)s::text IS NULL OR job_type = %(job_type)s::text)
+    AND (%(kind)s::text IS NULL OR kind = %(kind)s::text)
+    AND (%(queue)s::text IS NULL OR queue = %(queue)s::text)
+ORDER BY created_at DESC, job_id DESC
+LIMIT %(limit)s
+
+-- name: persona_jobs
+SELECT job_id, tenant_id, persona, status, failed, job_type, kind, queue, priority, attempt, attempts_counted,
+    attempts_allowed, created_at, updated_at, due_at, started_at, completed_at, error_type, error_message, progress
+FROM persona_jobs
+WHERE tenant_id = %(tenant)s AND persona = %(persona)s
+    AND (created_at, job_id) < (%(before_at)s::timestamptz, %(before_id)s::uuid)
+    AND created_at >= %(created_from)s::timestamptz
+    AND (%(status)s::text IS NULL OR status = %(status)s::text)
+    AND (%(failed)s::boolean IS NULL OR failed = %(failed)s::boolean)
+    AND (%(job_type)s::text IS NULL OR job_type = %(job_type)s::text)
+    AND (%(kind)s::text IS NULL OR kind = %(kind)s::text)
+    AND (%(queue)s::text IS NULL OR queue = %(queue)s::text)
+ORDER BY created_at DESC, job_id DESC
+LIMIT %(limit)s
+
+-- name: dlq_jobs
+-- By the time of death.
+SELECT job_id, tenant_id, persona, job_type, kind, queue, reason, error_type, error_message, fingerprint, attempt,
+    created_at, dead_at
+FROM dlq_jobs
+WHERE tenant_id = %(tenant)s
+    AND (dead_at, job_id) < (%(before_at)s::timestamptz, %(before_id)s::uuid)
+    AND dead_at >= %(created_from)s::timestamptz
+    AND (%(job_type)s::text IS NULL OR job_type = %(job_type)s::text)
+    AND (%(kind)s::text IS NULL OR kind = %(kind)s::text)
+    AND (%(queue)s::text IS NULL OR queue = %(queue)s::text)
+ORDER BY dead_at DESC, job_id DESC
+LIMIT %(limit)s
+
+-- name: checkpoint
+SELECT position, recorded_at FROM checkpoints WHERE projection = %s
+
+-- name: lowest_position
+-- Of those that are named; 0 where one of them never ran.
+SELECT coalesce(min(coalesce(position, 0)), 0)
+FROM unnest(%s::text[]) AS wanted (name) LEFT JOIN checkpoints ON projection = name
+
+-- name: jobs_by_short_id
+SELECT job_id FROM tenant_jobs WHERE tenant_id = %s AND short_id = %s
+
+-- name: open_jobs_born_since
+-- Jobs that the list may not show yet: ids rise with their birth, so few rows are visited.
+SELECT job_id FROM open_jobs WHERE tenant_id = %s AND job_id >= %s::uuid ORDER BY job_id

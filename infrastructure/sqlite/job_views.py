@@ -1,0 +1,148 @@
+"""The read models on SQLite. The tenant stands in every query."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from sqlite3 import Connection
+from uuid import UUID
+
+from jobledger.application.ports import (
+    DlqPage,
+    DlqRow,
+    Freshness,
+    JobFilter,
+    JobListRow,
+    JobPage,
+    PageKey,
+)
+from jobledger.domain.job import JobKind, JobStatus
+from jobledger.infrastructure.job_pages import (
+    LIST_NAMES,
+    bounds,
+    ending_in,
+    first_unlisted_id,
+    short_id_digits,
+    wait_until,
+)
+from jobledger.infrastructure.sql_blocks import load
+from jobledger.projections.dlq import DLQ
+from jobledger.projections.persona_jobs import PERSONA_JOBS
+from jobledger.projections.tenant_jobs import TENANT_JOBS
+
+from .database import Database
+from .types import microseconds, moment, optional_moment
+
+SQL = load("jobledger.infrastructure.sqlite", "sql/job_views.sql", "sql/reading.sql")
+
+_SHORT = -8
+
+Wanted = Mapping[str, str | int | bytes | None]
+
+
+class SqliteJobViews:
+    """The `JobViews` port on SQLite."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def tenant_jobs(self, tenant: str, where: JobFilter, *, after: PageKey | None, limit: int) -> JobPage:
+        """The jobs of a tenant, newest first."""
+        wanted = _wanted(tenant, where, after, limit)
+        if where.status is not None:
+            return self._job_page(TENANT_JOBS.name, SQL["tenant_jobs_by_status"], wanted, limit)
+        if where.failed:
+            return self._job_page(TENANT_JOBS.name, SQL["tenant_jobs_failed"], wanted, limit)
+        return self._job_page(TENANT_JOBS.name, SQL["tenant_jobs_by_time"], wanted, limit)
+
+    def persona_jobs(
+        self, tenant: str, persona: str, where: JobFilter, *, after: PageKey | None, limit: int
+    ) -> JobPage:
+        """The jobs of one persona of a tenant, newest first."""
+        wanted = {**_wanted(tenant, where, after, limit), "persona": persona}
+        if where.status is not None:
+            return self._job_page(PERSONA_JOBS.name, SQL["persona_jobs_by_status"], wanted, limit)
+        if where.failed:
+            return self._job_page(PERSONA_JOBS.name, SQL["persona_jobs_failed"], wanted, limit)
+        return self._job_page(PERSONA_JOBS.name, SQL["persona_jobs_by_time"], wanted, limit)
+
+    def dlq(self, tenant: str, where: JobFilter, *, after: PageKey | None, limit: int) -> DlqPage:
+        """The jobs of a tenant in the dead-letter queue, most recently dead first."""
+        with self._database.read() as connection:
+            found = connection.execute(SQL["dlq_jobs"], _wanted(tenant, where, after, limit)).fetchall()
+            freshness = _freshness(connection, DLQ.name)
+        rows = tuple(_dead_job(*row) for row in found[:limit])
+        return DlqPage(rows, PageKey(rows[-1].dead_at, rows[-1].job_id) if len(found) > limit else None, freshness)
+
+    def find_by_short_id(self, tenant: str, short_id: str) -> list[UUID]:
+        """Ids of the tenant's jobs that end in these (8 or more) characters: from the list, else from the queue."""
+        digits = short_id_digits(short_id)
+        if digits is None:
+            return []
+        with self._database.read() as connection:
+            listed = _ids(connection, SQL["jobs_by_short_id"], tenant, digits[_SHORT:])
+            if found := ending_in(digits, listed):
+                return found
+            unlisted = first_unlisted_id(_freshness(connection, TENANT_JOBS.name).recorded_at)
+            return ending_in(digits, _ids(connection, SQL["open_jobs_born_since"], tenant, unlisted.bytes))
+
+    def wait_for(self, position: int, timeout_seconds: float) -> bool:
+        """Wait until every list has reached `position`; False when time ran out."""
+        return wait_until(lambda: self._lowest_position() >= position, timeout_seconds)
+
+    def _lowest_position(self) -> int:
+        with self._database.read() as connection:
+            lowest: int = connection.execute(SQL["lowest_position"], (json.dumps(LIST_NAMES),)).fetchone()[0]
+        return lowest
+
+    def _job_page(self, name: str, statement: str, wanted: Wanted, limit: int) -> JobPage:
+        with self._database.read() as connection:
+            found = connection.execute(statement, wanted).fetchall()
+            freshness = _freshness(connection, name)
+        rows = tuple(_job(*row) for row in found[:limit])
+        key = PageKey(rows[-1].created_at, rows[-1].job_id) if len(found) > limit else None
+        return JobPage(rows, key, freshness)
+
+
+def _freshness(connection: Connection, name: str) -> Freshness:
+    head: int = connection.execute(SQL["head"]).fetchone()[0]
+    checkpoint = connection.execute(SQL["checkpoint"], (name,)).fetchone()
+    position, recorded_at = (0, None) if checkpoint is None else checkpoint
+    return Freshness(position, head, optional_moment(recorded_at))
+
+
+def _wanted(tenant: str, where: JobFilter, after: PageKey | None, limit: int) -> Wanted:
+    page = bounds(where, after)
+    return {
+        "tenant": tenant, "status": None if where.status is None else where.status.value, "failed": where.failed,
+        "job_type": where.job_type, "kind": where.kind, "queue": where.queue, "limit": limit + 1,
+        "created_from": microseconds(page.since), "before_at": microseconds(page.before.created_at),
+        "before_id": page.before.job_id.bytes,
+    }  # fmt: skip
+
+
+def _job(  # noqa: PLR0917 - the columns of every listing statement, in their order
+    job_id: bytes, tenant: str, persona: str | None, status: str, failed: int, job_type: str, kind: JobKind, queue: str,
+    priority: int, attempt: int, attempts_counted: int, attempts_allowed: int, created_at: int, updated_at: int,
+    due_at: int | None, started_at: int | None, completed_at: int | None, error_type: str | None,
+    error_message: str | None, progress: float | None,
+) -> JobListRow:  # fmt: skip
+    return JobListRow(
+        UUID(bytes=job_id), tenant, persona, JobStatus(status), bool(failed), job_type, kind, queue, priority, attempt,
+        attempts_counted, attempts_allowed, moment(created_at), moment(updated_at), optional_moment(due_at),
+        optional_moment(started_at), optional_moment(completed_at), error_type, error_message, progress,
+    )  # fmt: skip
+
+
+def _dead_job(  # noqa: PLR0917 - as above
+    job_id: bytes, tenant: str, persona: str | None, job_type: str, kind: JobKind, queue: str, reason: str,
+    error_type: str, error_message: str, fingerprint: str, attempt: int, created_at: int, dead_at: int,
+) -> DlqRow:  # fmt: skip
+    return DlqRow(
+        UUID(bytes=job_id), tenant, persona, job_type, kind, queue, reason, error_type, error_message, fingerprint,
+        attempt, moment(created_at), moment(dead_at),
+    )  # fmt: skip
+
+
+def _ids(connection: Connection, statement: str, *values: str | bytes) -> list[UUID]:
+    return [UUID(bytes=row[0]) for row in connection.execute(statement, values).fetchall()]

@@ -1,0 +1,113 @@
+-- The lists. Every query names the tenant: SQLite has no row-level security.
+--
+-- Newest first, by keyset: `before` is the row that ends the page before this one, or the end of the time asked for.
+-- SQLite does not look at values when it chooses an index, so there is one block for each index; the filters that do
+-- not lead are tested row by row, in the order of the page.
+
+-- name: tenant_jobs_by_time
+SELECT job_id, tenant_id, persona, status, failed, job_type, kind, queue, priority, attempt, attempts_counted,
+    attempts_allowed, created_at, updated_at, due_at, started_at, completed_at, error_type, error_message, progress
+FROM tenant_jobs
+WHERE tenant_id = :tenant
+    AND (created_at, job_id) < (:before_at, :before_id) AND created_at >= :created_from
+    AND (:status IS NULL OR status = :status)
+    AND (:failed IS NULL OR failed = :failed)
+    AND (:job_type IS NULL OR job_type = :job_type)
+    AND (:kind IS NULL OR kind = :kind)
+    AND (:queue IS NULL OR queue = :queue)
+ORDER BY created_at DESC, job_id DESC
+LIMIT :limit
+
+-- name: tenant_jobs_by_status
+SELECT job_id, tenant_id, persona, status, failed, job_type, kind, queue, priority, attempt, attempts_counted,
+    attempts_allowed, created_at, updated_at, due_at, started_at, completed_at, error_type, error_message, progress
+FROM tenant_jobs
+WHERE tenant_id = :tenant AND status = :status
+    AND (created_at, job_id) < (:before_at, :before_id) AND created_at >= :created_from
+    AND (:failed IS NULL OR failed = :failed)
+    AND (:job_type IS NULL OR job_type = :job_type)
+    AND (:kind IS NULL OR kind = :kind)
+    AND (:queue IS NULL OR queue = :queue)
+ORDER BY created_at DESC, job_id DESC
+LIMIT :limit
+
+-- name: tenant_jobs_failed
+SELECT job_id, tenant_id, persona, status, failed, job_type, kind, queue, priority, attempt, attempts_counted,
+    attempts_allowed, created_at, updated_at, due_at, started_at, completed_at, error_type, error_message, progress
+FROM tenant_jobs
+WHERE tenant_id = :tenant AND failed
+    AND (created_at, job_id) < (:before_at, :before_id) AND created_at >= :created_from
+    AND (:status IS NULL OR status = :status)
+    AND (:job_type IS NULL OR job_type = :job_type)
+    AND (:kind IS NULL OR kind = :kind)
+    AND (:queue IS NULL OR queue = :queue)
+ORDER BY created_at DESC, job_id DESC
+LIMIT :limit
+
+-- name: persona_jobs_by_time
+SELECT job_id, tenant_id, persona, status, failed, job_type, kind, queue, priority, attempt, attempts_counted,
+    attempts_allowed, created_at, updated_at, due_at, started_at, completed_at, error_type, error_message, progress
+FROM persona_jobs
+WHERE tenant_id = :tenant AND persona = :persona
+    AND (created_at, job_id) < (:before_at, :before_id) AND created_at >= :created_from
+    AND (:status IS NULL OR status = :status)
+    AND (:failed IS NULL OR failed = :failed)
+    AND (:job_type IS NULL OR job_type = :job_type)
+    AND (:kind IS NULL OR kind = :kind)
+    AND (:queue IS NULL OR queue = :queue)
+ORDER BY created_at DESC, job_id DESC
+LIMIT :limit
+
+-- name: persona_jobs_by_status
+SELECT job_id, tenant_id, persona, status, failed, job_type, kind, queue, priority, attempt, attempts_counted,
+    attempts_allowed, created_at, updated_at, due_at, started_at, completed_at, error_type, error_message, progress
+FROM persona_jobs
+WHERE tenant_id = :tenant AND persona = :persona AND status = :status
+    AND (created_at, job_id) < (:before_at, :before_id) AND created_at >= :created_from
+    AND (:failed IS NULL OR failed = :failed)
+    AND (:job_type IS NULL OR job_type = :job_type)
+    AND (:kind IS NULL OR kind = :kind)
+    AND (:queue IS NULL OR queue = :queue)
+ORDER BY created_at DESC, job_id DESC
+LIMIT :limit
+
+-- name: persona_jobs_failed
+SELECT job_id, tenant_id, persona, status, failed, job_type, kind, queue, priority, attempt, attempts_counted,
+    attempts_allowed, created_at, updated_at, due_at, started_at, completed_at, error_type, error_message, progress
+FROM persona_jobs
+WHERE tenant_id = :tenant AND persona = :persona AND failed
+    AND (created_at, job_id) < (:before_at, :before_id) AND created_at >= :created_from
+    AND (:status IS NULL OR status = :status)
+    AND (:job_type IS NULL OR job_type = :job_type)
+    AND (:kind IS NULL OR kind = :kind)
+    AND (:queue IS NULL OR queue = :queue)
+ORDER BY created_at DESC, job_id DESC
+LIMIT :limit
+
+-- name: dlq_jobs
+-- By the time of death.
+SELECT job_id, tenant_id, persona, job_type, kind, queue, reason, error_type, error_message, fingerprint, attempt,
+    created_at, dead_at
+FROM dlq_jobs
+WHERE tenant_id = :tenant
+    AND (dead_at, job_id) < (:before_at, :before_id) AND dead_at >= :created_from
+    AND (:job_type IS NULL OR job_type = :job_type)
+    AND (:kind IS NULL OR kind = :kind)
+    AND (:queue IS NULL OR queue = :queue)
+ORDER BY dead_at DESC, job_id DESC
+LIMIT :limit
+
+-- name: checkpoint
+SELECT position, recorded_at FROM checkpoints WHERE projection = ?
+
+-- name: lowest_position
+-- Of those that are named; 0 where one of them never ran.
+SELECT coalesce(min(coalesce(position, 0)), 0)
+FROM json_each(?) AS wanted LEFT JOIN checkpoints ON projection = wanted.value
+
+-- name: jobs_by_short_id
+SELECT job_id FROM tenant_jobs WHERE tenant_id = ? AND short_id = ?
+
+-- name: open_jobs_born_since
+-- Jobs that the list may not show yet: ids rise with their birth, so few rows are visited.
+SELECT job_id FROM open_jobs WHERE tenant_id = ? AND job_id >= ? ORDER BY job_id
