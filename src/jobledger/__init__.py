@@ -7,59 +7,74 @@ with Ledger.open() as ledger:                    what a service does: dispatch, 
 
 from __future__ import annotations
 
-from .application.app import App
-from .application.client import LedgerClient
-from .application.commands import Receipt
-from .application.dispatch_item import Dispatch
-from .application.job_context import JobContext
-from .application.message import Actor
-from .application.result import Accepted, Refused, Result
-from .domain.errors import (
-    IdempotencyConflict,
-    IllegalTransition,
-    InvalidInput,
-    JobCancelledError,
-    JobledgerError,
-    LedgerError,
-    NeverRetry,
-    NotFound,
-    Refusal,
-    RetryAfter,
-    Snooze,
-    UnknownJobType,
-    UnknownTenant,
-)
-from .domain.job import JobStatus
-from .domain.rate_card import RateCard
-from .domain.retry import Retry
+from importlib import import_module
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from .application.app import App
+    from .application.client import LedgerClient
+    from .application.commands import Receipt
+    from .application.dispatch_item import Dispatch
+    from .application.job_context import JobContext
+    from .application.message import Actor
+    from .application.result import Accepted, Refused, Result
+    from .domain.errors import (
+        IdempotencyConflict,
+        IllegalTransition,
+        InvalidInput,
+        JobCancelledError,
+        JobledgerError,
+        LedgerError,
+        NeverRetry,
+        NotFound,
+        Refusal,
+        RetryAfter,
+        Snooze,
+        UnknownJobType,
+        UnknownTenant,
+    )
+    from .domain.job import JobStatus
+    from .domain.rate_card import RateCard
+    from .domain.retry import Retry
+    from .infrastructure.ledger import Ledger
 
-class Ledger(LedgerClient):
-    """An open ledger; a context manager that closes it. Safe to share between threads."""
+_HOME = {
+    "application.app": ("App",),
+    "application.client": ("LedgerClient",),
+    "application.commands": ("Receipt",),
+    "application.dispatch_item": ("Dispatch",),
+    "application.job_context": ("JobContext",),
+    "application.message": ("Actor",),
+    "application.result": ("Accepted", "Refused", "Result"),
+    "domain.errors": (
+        "IdempotencyConflict", "IllegalTransition", "InvalidInput", "JobCancelledError", "JobledgerError",
+        "LedgerError", "NeverRetry", "NotFound", "Refusal", "RetryAfter", "Snooze", "UnknownJobType", "UnknownTenant",
+    ),
+    "domain.job": ("JobStatus",),
+    "domain.rate_card": ("RateCard",),
+    "domain.retry": ("Retry",),
+    "infrastructure.ledger": ("Ledger",),
+}  # fmt: skip
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
-    @classmethod
-    def open(cls, url: str | None = None, *, app: App | None = None, actor: Actor | None = None) -> Ledger:
-        """Open the ledger of `url` (default: JOBLEDGER_DATABASE, else `sqlite:///jobledger.db`).
+if not TYPE_CHECKING:
 
-        With `app`, payloads of its job types are checked by its own models; other types by the installation's
-        registry. `actor` defaults to `service:<app>`, else to whom the settings name. Raises `LedgerNotFound`,
-        `SchemaOutdated`, `SchemaTooNew` or `LedgerUnavailable`.
-        """
-        # adapters, drivers and settings are only loaded by programs that open a ledger
-        from .infrastructure.bootstrap import open_ledger  # noqa: PLC0415
-        from .infrastructure.settings import load  # noqa: PLC0415
+    def __getattr__(name: str) -> object:
+        """Load what is asked for when it is asked for: a command line that says its version needs none of it."""
+        module = _MODULE_OF.get(name)
+        if module is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f".{module}", __name__), name)
+        globals()[name] = value
+        return value
 
-        settings = load() if url is None else load(database=url)
-        name, authenticated = settings.acting
-        if app is not None:
-            name, authenticated = f"service:{app.name}", True
-        handle = open_ledger(settings, app=app)
-        return cls(handle.dispatcher, actor or Actor(id=name, authenticated=authenticated), close=handle.close)
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
 
 
 __all__ = [
     "Accepted", "Actor", "App", "Dispatch", "IdempotencyConflict", "IllegalTransition", "InvalidInput",
-    "JobCancelledError", "JobContext", "JobStatus", "JobledgerError", "Ledger", "LedgerError", "NeverRetry", "NotFound",
-    "RateCard", "Receipt", "Refusal", "Refused", "Result", "Retry", "RetryAfter", "Snooze", "UnknownJobType",
-    "UnknownTenant",
+    "JobCancelledError", "JobContext", "JobStatus", "JobledgerError", "Ledger", "LedgerClient", "LedgerError",
+    "NeverRetry", "NotFound", "RateCard", "Receipt", "Refusal", "Refused", "Result", "Retry", "RetryAfter", "Snooze",
+    "UnknownJobType", "UnknownTenant",
 ]  # fmt: skip
