@@ -1,0 +1,207 @@
+"""The ledger in memory: writer, reader, catalogue, transactions, and all ports together."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from uuid import UUID
+
+from jobledger.application.ports import Clock, EventBatch, Identifiers
+from jobledger.application.use_cases import Ports
+from jobledger.application.writes import JobTypeRow, NewJob, Outcome, TenantRow, Write, WriteStatus
+from jobledger.domain.errors import InvalidInput, LedgerError
+from jobledger.domain.event import RecordedEvent
+
+from ..system import RandomIdentifiers, SystemClock
+from .queue import MemoryQueue
+from .store import Store
+from .views import MemoryJobViews
+
+Listener = Callable[[Sequence[Write], Sequence[Outcome]], None]
+
+_INCARNATION = "memory"
+
+
+class MemoryWriter:
+    """The `LedgerWriter`: durable for as long as the process lives, done when `submit` returns."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._listeners: list[Listener] = []
+        self.unavailable: LedgerError | None = None
+        """Set by a test: what every write raises, as a database that is down would."""
+
+    def submit(self, writes: Sequence[Write]) -> Future[list[Outcome]]:
+        """Store the writes; see `LedgerWriter`."""
+        written: Future[list[Outcome]] = Future()
+        if self.unavailable is not None:
+            written.set_exception(self.unavailable)
+            return written
+        with self._store.lock:
+            outcomes = [self._store.write(write) for write in writes]
+        for listener in self._listeners:
+            listener(writes, outcomes)
+        written.set_result(outcomes)
+        return written
+
+    def write(self, writes: Sequence[Write]) -> list[Outcome]:
+        """`submit(...).result()`."""
+        return self.submit(writes).result()
+
+    def add_listener(self, listener: Listener) -> None:
+        """Call `listener` after each commit."""
+        self._listeners.append(listener)
+
+
+class MemoryReader:
+    """The `EventReader`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def stream(
+        self,
+        tenant: str,
+        originator_id: UUID,
+        *,
+        after_version: int = 0,
+        limit: int | None = None,
+        bodies: bool = False,
+    ) -> list[RecordedEvent]:
+        """The events of a stream in order of version; empty where the tenant has no such stream."""
+        with self._store.lock:
+            stored = self._store.streams.get(originator_id, [])
+            wanted = [event for event in stored if event.tenant == tenant and event.originator_version > after_version]
+        return [event.read(bodies=bodies) for event in wanted[:limit]]
+
+    def streams(self, tenant: str, originator_ids: Sequence[UUID]) -> dict[UUID, list[RecordedEvent]]:
+        """Several streams at once; ids the tenant does not have are absent."""
+        found = {stream: self.stream(tenant, stream) for stream in originator_ids}
+        return {stream: events for stream, events in found.items() if events}
+
+    def read_after(self, position: int, *, limit: int, topics: frozenset[str] | None = None) -> EventBatch:
+        """The next events of all tenants; with `topics`, others count as read but are left out."""
+        with self._store.lock:
+            page = self._store.events[position : position + limit]
+        events = tuple(event.read(bodies=False) for event in page if topics is None or event.topic in topics)
+        return EventBatch(events, page[-1].position if page else position)
+
+    def head(self) -> int:
+        """The last position."""
+        with self._store.lock:
+            return len(self._store.events)
+
+    def incarnation(self) -> str:
+        """Memory is never restored."""
+        return _INCARNATION
+
+
+class MemoryCatalogue:
+    """The `Catalogue`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def tenant(self, name: str) -> TenantRow | None:
+        """A tenant, or None."""
+        with self._store.lock:
+            return self._store.tenants.get(name)
+
+    def tenants(self) -> list[TenantRow]:
+        """All tenants by name."""
+        with self._store.lock:
+            return [row for _, row in sorted(self._store.tenants.items())]
+
+    def job_type(self, name: str) -> JobTypeRow | None:
+        """A job type, or None."""
+        with self._store.lock:
+            return self._store.job_types.get(name)
+
+    def job_types(self) -> list[JobTypeRow]:
+        """All job types by name."""
+        with self._store.lock:
+            return [row for _, row in sorted(self._store.job_types.items())]
+
+
+class MemoryTransaction:
+    """What stands for a caller's own transaction: dispatches on it are stored by `commit`, or not at all."""
+
+    def __init__(self, writer: MemoryWriter) -> None:
+        self._writer = writer
+        self.pending: list[NewJob] = []
+
+    def commit(self) -> list[Outcome]:
+        """Store what was dispatched."""
+        pending, self.pending = self.pending, []
+        return self._writer.write(pending)
+
+    def rollback(self) -> None:
+        """Forget what was dispatched."""
+        self.pending = []
+
+
+class MemoryTransactionWriter:
+    """The `TransactionWriter` over `MemoryTransaction`. Conflicts and duplicates only show at the commit."""
+
+    def dispatch(self, connection: object, new_jobs: Sequence[NewJob]) -> list[Outcome]:
+        """Dispatch on a `MemoryTransaction`; `InvalidInput` for a connection of another kind."""
+        if not isinstance(connection, MemoryTransaction):
+            raise InvalidInput(
+                f"a {type(connection).__name__} cannot write to a ledger in memory", field="connection",
+                rule="is a MemoryTransaction of this ledger",
+            )  # fmt: skip
+        connection.pending.extend(new_jobs)
+        return [_promised(new) for new in new_jobs]
+
+
+class MemoryWakeUp:
+    """The `WakeUp` within a process."""
+
+    def __init__(self) -> None:
+        self._hint = threading.Event()
+
+    def notify(self, queues: frozenset[str]) -> None:
+        """Say that jobs became ready."""
+        self._hint.set()
+
+    def wait(self, timeout_seconds: float) -> bool:
+        """Wait for a hint; True if one came."""
+        hinted = self._hint.wait(timeout_seconds)
+        self._hint.clear()
+        return hinted
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class MemoryLedger:
+    """A ledger in memory with all its adapters."""
+
+    def __init__(self, clock: Clock | None = None, identifiers: Identifiers | None = None) -> None:
+        self.clock = clock or SystemClock()
+        self.identifiers = identifiers or RandomIdentifiers()
+        store = Store(self.clock.now)
+        self.writer = MemoryWriter(store)
+        self.reader = MemoryReader(store)
+        self.queue = MemoryQueue(store)
+        self.catalogue = MemoryCatalogue(store)
+        self.views = MemoryJobViews(store)
+        self.transaction_writer = MemoryTransactionWriter()
+        self.wake_up = MemoryWakeUp()
+
+    @property
+    def ports(self) -> Ports:
+        """What use cases need."""
+        return Ports(
+            writer=self.writer, transaction_writer=self.transaction_writer, reader=self.reader, queue=self.queue,
+            catalogue=self.catalogue, views=self.views, clock=self.clock, identifiers=self.identifiers,
+        )  # fmt: skip
+
+    def transaction(self) -> MemoryTransaction:
+        """A caller's own transaction."""
+        return MemoryTransaction(self.writer)
+
+
+def _promised(new: NewJob) -> Outcome:
+    return Outcome(WriteStatus.WRITTEN, None, 1, new.event.originator_id)

@@ -1,0 +1,166 @@
+"""What a ledger in memory holds. Whoever reads or changes it holds its lock; every write is a commit of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from threading import RLock
+from typing import NamedTuple
+from uuid import UUID
+
+from jobledger.application.ports import OpenJob, WorkerHeartbeat
+from jobledger.application.writes import (
+    AppendEvents,
+    ChangeJob,
+    JobTypeRow,
+    NewJob,
+    Outcome,
+    QueueChange,
+    TenantRow,
+    Write,
+    WriteStatus,
+)
+from jobledger.domain.errors import CorruptEvent
+from jobledger.domain.event import Event, RecordedEvent
+from jobledger.domain.job import JobStatus
+
+from .. import mapper
+
+_Key = tuple[str, str, str]
+_CONFLICT, _MISSING = Outcome(WriteStatus.CONFLICT), Outcome(WriteStatus.MISSING)
+
+
+class Stored(NamedTuple):
+    """A row of the ledger, in its stored form: what cannot be stored does not pass here either."""
+
+    originator_id: UUID
+    originator_version: int
+    tenant: str
+    position: int
+    recorded_at: datetime
+    topic: str
+    state: bytes
+    body: bytes | None
+
+    def read(self, *, bodies: bool) -> RecordedEvent:
+        """The event."""
+        return mapper.recorded_event(*self[:-1], self.body if bodies else None)
+
+
+class Seen(NamedTuple):
+    """A worker's last heartbeat."""
+
+    heartbeat: WorkerHeartbeat
+    at: datetime
+
+
+class Store:
+    """Events, queue and catalogue."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self.lock = RLock()
+        self.now = now
+        self.events: list[Stored] = []
+        self.streams: dict[UUID, list[Stored]] = {}
+        self.open_jobs: dict[UUID, OpenJob] = {}
+        self.tenants: dict[str, TenantRow] = {}
+        self.job_types: dict[str, JobTypeRow] = {}
+        self.workers: dict[str, Seen] = {}
+        self._keys: dict[_Key, tuple[UUID, str]] = {}
+
+    def write(self, write: Write) -> Outcome:
+        """Store a write, or nothing of it where its guard does not hold."""
+        if isinstance(write, NewJob):
+            return self._dispatch(write)
+        if isinstance(write, ChangeJob):
+            return self._change(write)
+        return self._append_events(write)
+
+    def append(self, event: Event, version: int) -> int:
+        """Store an event; its position."""
+        position = len(self.events) + 1
+        stored = Stored(
+            event.originator_id, version, event.tenant, position, self.now(), event.facts.topic,
+            mapper.encode_state(event.metadata, event.facts, event.body), mapper.encode_body(event.body),
+        )  # fmt: skip
+        self.events.append(stored)
+        self.streams.setdefault(event.originator_id, []).append(stored)
+        return position
+
+    def _dispatch(self, new: NewJob) -> Outcome:
+        event, job_id, key = new.event, new.event.originator_id, _key_of(new)
+        first = self._keys.get(key) if key is not None else None
+        if first is not None:
+            return Outcome(WriteStatus.DUPLICATE, job_id=first[0], payload_sha256=first[1])
+        if job_id in self.streams:
+            return _CONFLICT
+        position = self.append(event, 1)
+        self.open_jobs[job_id] = OpenJob(
+            job_id, event.tenant, 1, new.state, None, event.metadata.correlation_id, event.metadata.trace_parent,
+            event.body or b"",
+        )  # fmt: skip
+        if key is not None and new.idempotency is not None:
+            self._keys[key] = (job_id, new.idempotency.payload_sha256)
+        return Outcome(WriteStatus.WRITTEN, position, 1, job_id)
+
+    def _change(self, change: ChangeJob) -> Outcome:
+        row = self.open_jobs.get(change.job_id)
+        if row is None or row.tenant != change.tenant:
+            return _MISSING
+        if not _holds(change, row):
+            return _CONFLICT
+        position, version = None, row.version
+        for event in change.events:
+            version += 1
+            position = self.append(event, version)
+        changed = row._replace(version=version)
+        if change.change is not None and change.change.removes_row:
+            del self.open_jobs[change.job_id]
+        else:
+            self.open_jobs[change.job_id] = changed if change.change is None else _changed(changed, change.change)
+        return Outcome(WriteStatus.WRITTEN, position, version, change.job_id)
+
+    def _append_events(self, append: AppendEvents) -> Outcome:
+        first = append.events[0]
+        stored = self.streams.get(first.originator_id, [])
+        tenant = stored[0].tenant if stored else first.tenant
+        if any(event.tenant != tenant for event in append.events):
+            raise CorruptEvent(
+                "events name another tenant than their stream's", field="tenant", rule="one tenant a stream"
+            )
+        if first.originator_version != len(stored) + 1:
+            return _CONFLICT
+        position = None
+        for version, event in enumerate(append.events, start=first.originator_version):
+            position = self.append(event, version)
+        if isinstance(append.catalogue, TenantRow):
+            self.tenants[append.catalogue.name] = append.catalogue
+        elif append.catalogue is not None:
+            self.job_types[append.catalogue.definition.name] = append.catalogue
+        return Outcome(WriteStatus.WRITTEN, position, append.events[-1].originator_version, first.originator_id)
+
+
+def _key_of(new: NewJob) -> _Key | None:
+    if new.idempotency is None:
+        return None
+    return (new.event.tenant, new.idempotency.job_type, new.idempotency.key)
+
+
+def _holds(change: ChangeJob, row: OpenJob) -> bool:
+    """Whether the guard of a change holds for the row."""
+    if change.expected_version is not None:
+        return row.version == change.expected_version
+    if change.lease is None or (row.state.worker, row.state.attempt) != change.lease:
+        return False
+    return change.cancel_expected is None or change.cancel_expected == (row.state.cancel_reason is not None)
+
+
+def _changed(row: OpenJob, change: QueueChange) -> OpenJob:
+    state = row.state._replace(
+        status=change.status, attempts_counted=change.attempts_counted, attempts_allowed=change.attempts_allowed,
+        stalls=change.stalls, cancel_reason=change.cancel_reason,
+        priority=row.state.priority if change.priority is None else change.priority,
+        due_at=row.state.due_at if change.due_at is None else change.due_at,
+        worker=row.state.worker if change.status is JobStatus.IN_PROGRESS else None,
+    )  # fmt: skip
+    return row._replace(state=state, payload=row.payload if change.payload is None else change.payload)

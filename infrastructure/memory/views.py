@@ -1,0 +1,128 @@
+"""The read models in memory: the same projections as everywhere, folded when somebody looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from jobledger.application.ports import DlqPage, DlqRow, Freshness, JobFilter, JobListRow, JobPage, PageKey
+from jobledger.domain.job import JobStatus
+from jobledger.projections.dlq import DLQ
+from jobledger.projections.projection import Projection, Row, SeenEvent, Value
+from jobledger.projections.tenant_jobs import TENANT_JOBS
+
+from .store import Store
+
+_Rows = dict[tuple[Value, ...], Row]
+
+
+class _View:
+    """A projection's rows, brought up to date before each look."""
+
+    def __init__(self, store: Store, projection: Projection) -> None:
+        self._store = store
+        self._projection = projection
+        self._rows: _Rows = {}
+        self._position = 0
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows, as of now."""
+        with self._store.lock:
+            for stored in self._store.events[self._position :]:
+                if stored.topic in self._projection.topics:
+                    self._fold(SeenEvent(*stored[:6], stored.read(bodies=False).facts))
+            self._position = len(self._store.events)
+            return [dict(row) for row in self._rows.values()]
+
+    def _fold(self, event: SeenEvent) -> None:
+        key = self._projection.key(event)
+        if key is None:
+            return
+        row = self._projection.fold(self._rows.get(key), event)
+        if row is None:
+            self._rows.pop(key, None)
+        else:
+            self._rows[key] = row
+
+
+class MemoryJobViews:
+    """The `JobViews`; always current."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._jobs = _View(store, TENANT_JOBS)
+        self._dlq = _View(store, DLQ)
+
+    def tenant_jobs(self, tenant: str, where: JobFilter, *, after: PageKey | None, limit: int) -> JobPage:
+        """The jobs of a tenant, newest first."""
+        return self._jobs_page(lambda row: row["tenant_id"] == tenant, where, after, limit)
+
+    def persona_jobs(
+        self, tenant: str, persona: str, where: JobFilter, *, after: PageKey | None, limit: int
+    ) -> JobPage:
+        """The jobs of one persona of a tenant, newest first."""
+        return self._jobs_page(
+            lambda row: row["tenant_id"] == tenant and row["persona"] == persona, where, after, limit
+        )
+
+    def dlq(self, tenant: str, where: JobFilter, *, after: PageKey | None, limit: int) -> DlqPage:
+        """The dead jobs of a tenant, most recently dead first."""
+        rows = [row for row in self._dlq.rows() if row["tenant_id"] == tenant and _matches(row, where, "dead_at")]
+        page, following = _page(rows, "dead_at", after, limit)
+        return DlqPage(tuple(_dlq_row(row) for row in page), following, self._freshness())
+
+    def find_by_short_id(self, tenant: str, short_id: str) -> list[UUID]:
+        """Ids of the tenant's jobs that end in these characters."""
+        rows = [row for row in self._jobs.rows() if row["tenant_id"] == tenant]
+        return [row["job_id"] for row in rows if row["job_id"].hex.endswith(short_id)]
+
+    def wait_for(self, position: int, timeout_seconds: float) -> bool:
+        """Whether the position was reached: what is looked at is always current."""
+        del timeout_seconds
+        with self._store.lock:
+            return position <= len(self._store.events)
+
+    def _jobs_page(
+        self, belongs: Callable[[dict[str, Any]], bool], where: JobFilter, after: PageKey | None, limit: int
+    ) -> JobPage:
+        rows = [row for row in self._jobs.rows() if belongs(row) and _matches(row, where, "created_at")]
+        page, following = _page(rows, "created_at", after, limit)
+        return JobPage(tuple(_list_row(row) for row in page), following, self._freshness())
+
+    def _freshness(self) -> Freshness:
+        events = self._store.events
+        return Freshness(len(events), len(events), events[-1].recorded_at if events else None)
+
+
+def _matches(row: dict[str, Any], where: JobFilter, time: str) -> bool:
+    return (
+        (where.status is None or row.get("status") == where.status)
+        and (where.failed is None or row.get("failed") == where.failed)
+        and (where.job_type is None or row["job_type"] == where.job_type)
+        and (where.kind is None or row["kind"] == where.kind)
+        and (where.queue is None or row["queue"] == where.queue)
+        and (where.created_from is None or row[time] >= where.created_from)
+        and (where.created_to is None or row[time] < where.created_to)
+    )
+
+
+def _page(
+    rows: list[dict[str, Any]], time: str, after: PageKey | None, limit: int
+) -> tuple[list[dict[str, Any]], PageKey | None]:
+    def place(row: dict[str, Any]) -> tuple[datetime, UUID]:
+        return (row[time], row["job_id"])
+
+    rest = sorted((row for row in rows if after is None or place(row) < after), key=place, reverse=True)
+    page = rest[:limit]
+    return page, PageKey(*place(page[-1])) if len(rest) > limit else None
+
+
+def _list_row(row: dict[str, Any]) -> JobListRow:
+    values = {name: row[name] for name in JobListRow._fields if name in row}
+    return JobListRow(**{**values, "tenant": row["tenant_id"], "status": JobStatus(row["status"])})
+
+
+def _dlq_row(row: dict[str, Any]) -> DlqRow:
+    return DlqRow(**{**{name: row[name] for name in DlqRow._fields if name in row}, "tenant": row["tenant_id"]})
