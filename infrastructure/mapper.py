@@ -22,6 +22,8 @@ from jobledger.domain.errors import CorruptEvent, UnknownTopic
 from jobledger.domain.event import Event, Facts, Metadata, RecordedEvent
 from jobledger.domain.topics import TOPICS, UPCASTERS
 
+from .stored_event import LedgerStoredEvent, in_ledger_form
+
 PLAIN = b"p"
 """The tag in front of a body that is stored as it is (a sealed one will have another)."""
 
@@ -106,7 +108,7 @@ def decode_metadata(state: bytes) -> Metadata:
     return metadata
 
 
-def leaf(
+def leaf(  # noqa: PLR0917 - the columns of a row, in their order
     tenant: str, originator_id: UUID, originator_version: int, recorded_at_microseconds: int, topic: str, state: bytes
 ) -> bytes:
     """SHA-256 over the canonical stored form without the body; PostgreSQL computes the same in SQL."""
@@ -114,7 +116,7 @@ def leaf(
     return hashlib.sha256(head.encode() + state).digest()
 
 
-def recorded_event(
+def recorded_event(  # noqa: PLR0917 - the columns of a row, in their order
     originator_id: UUID,
     originator_version: int,
     tenant: str,
@@ -137,13 +139,24 @@ class LedgerMapper(Mapper[UUID]):
     def __init__(self) -> None:
         super().__init__(transcoder=JSONTranscoder())
 
-    def to_stored_event(self, domain_event: DomainEventProtocol[UUID]) -> StoredEvent:
-        """The stored form of an `Event`."""
+    def to_stored_event(self, domain_event: DomainEventProtocol[UUID]) -> LedgerStoredEvent:
+        """The stored form of an `Event`, with its tenant and its body."""
         if not isinstance(domain_event, Event):
             raise CorruptEvent(f"{type(domain_event).__name__} is not an Event", field="event")
-        return StoredEvent(
+        return LedgerStoredEvent(
             originator_id=domain_event.originator_id,
             originator_version=domain_event.originator_version,
             topic=domain_event.facts.topic,
             state=encode_state(domain_event.metadata, domain_event.facts, domain_event.body),
+            tenant=domain_event.tenant,
+            body=encode_body(domain_event.body),
         )
+
+    def to_domain_event(self, stored_event: StoredEvent) -> Event:
+        """The `Event` of a stored one, brought up to the version that this program knows."""
+        ours = in_ledger_form(stored_event)
+        return Event(
+            ours.originator_id if isinstance(ours.originator_id, UUID) else UUID(ours.originator_id),
+            ours.originator_version, ours.tenant, decode_metadata(ours.state), decode_facts(ours.topic, ours.state),
+            decode_body(ours.body),
+        )  # fmt: skip

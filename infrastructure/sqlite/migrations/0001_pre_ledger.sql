@@ -105,8 +105,10 @@ CREATE TABLE installation (
 ) STRICT, WITHOUT ROWID;
 INSERT INTO installation VALUES ('incarnation', lower(hex(randomblob(4))));
 
--- How far consumers of the library have come (its tracking records), apart from our own checkpoints.
+-- How far consumers that use the library's tracking have come, each for itself, apart from our own checkpoints.
 CREATE TABLE tracking (
-    application_name TEXT NOT NULL PRIMARY KEY,
-    notification_id INTEGER NOT NULL
+    consumer TEXT NOT NULL,
+    application_name TEXT NOT NULL,
+    notification_id INTEGER NOT NULL,
+    PRIMARY KEY (consumer, application_name)
 ) STRICT, WITHOUT ROWID;
