@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from threading import Thread
 from uuid import UUID
 
 import structlog
@@ -43,6 +44,7 @@ class Service:
         self.events = WorkerEvents()
         self._handle = handle
         self._app = app
+        self._thread: Thread | None = None
         self.worker = make_worker(handle, app, options, self.events)
         self._runner = make_runner(handle) if projections else None
         self._maintenance = make_maintenance(handle, actor=f"worker:{self.worker.name}") if maintenance else None
@@ -62,6 +64,23 @@ class Service:
             if self._runner is not None:
                 self._catch_up(self._runner)
                 self._runner.stop()
+
+    def start(self) -> None:
+        """`run` in a thread of its own, for programs that do other things meanwhile; end it with `close`."""
+        self._thread = Thread(target=self.run, name=f"{self.worker.name}-service", daemon=True)
+        self._thread.start()
+
+    def close(self, timeout_seconds: float | None = None) -> bool:
+        """`request_stop`, then wait for the end; give back what still runs once time is out. False if that was so."""
+        self.request_stop()
+        if self._thread is None:
+            return True
+        self._thread.join(timeout_seconds)
+        in_time = not self._thread.is_alive()
+        if not in_time:
+            self.request_stop_now()
+            self._thread.join()
+        return in_time
 
     @property
     def counts(self) -> Mapping[WorkerEventName, int]:
