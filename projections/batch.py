@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from typing import NamedTuple
 
-from jobledger.domain.errors import LedgerBusy, LedgerUnavailable, SchemaOutdated, SchemaTooNew, UnknownTopic
+from jobledger.domain.errors import LedgerBusy, LedgerUnavailable, SchemaOutdated, SchemaTooNew
 from jobledger.domain.topics import TOPICS
 
-from .folding import fold_batch
-from .ports import Changes, Checkpoint, CheckpointMoved, EventSource, SeenBatch, ViewTransaction
+from .folding import Fold, fold_batch
+from .ports import Checkpoint, CheckpointMoved, EventSource, SeenBatch, ViewTransaction
 from .projection import Projection
 
 TRY_AGAIN = (LedgerUnavailable, LedgerBusy, CheckpointMoved)
@@ -60,32 +59,47 @@ def apply_batch(group: Group, reading: ReadAhead, transaction: ViewTransaction) 
     before = {projection.name: transaction.checkpoint(projection) for projection in group.projections}
     if any(checkpoint.position != group.position for checkpoint in before.values()):
         return Applied(0, before, {}, more=True)  # somebody else was here: regroup
-    stopped: dict[str, Exception] = {}
-    after = dict(before)
     batch = reading.read(group)
-    for projection in group.projections:
-        try:
-            after[projection.name] = _apply(projection, batch, before[projection.name], transaction)
-        except TRY_AGAIN:
-            raise
-        except Exception as error:  # noqa: BLE001 - one projection's trouble must not stop the others
-            stopped[projection.name] = error
+    stopped: dict[str, Exception] = {}
+    folds = _begin(group.projections, batch, before, transaction, stopped)
+    fold_batch(folds, batch.events)
+    after = dict(before)
+    for fold in folds:
+        if fold.error is not None:
+            stopped[fold.projection.name] = fold.error
+        else:
+            after[fold.projection.name] = _save(fold, batch, before[fold.projection.name], transaction)
     stopped |= _stopped_by_unreadable(group, batch)
     return Applied(len(batch.events), after, stopped, batch.more or (batch.unreadable is not None))
 
 
-def _apply(projection: Projection, batch: SeenBatch, before: Checkpoint, transaction: ViewTransaction) -> Checkpoint:
-    _require_version(projection, before)
+def _begin(
+    projections: Sequence[Projection],
+    batch: SeenBatch,
+    before: Mapping[str, Checkpoint],
+    transaction: ViewTransaction,
+    stopped: dict[str, Exception],
+) -> list[Fold]:
+    """The folds of the projections that can take the batch; why the others cannot goes into `stopped`."""
+    folds: list[Fold] = []
+    for projection in projections:
+        try:
+            _require_version(projection, before[projection.name])
+            folds.append(Fold(projection, batch.events, transaction.load))
+        except TRY_AGAIN:
+            raise
+        except Exception as error:  # noqa: BLE001 - one projection's trouble must not stop the others
+            stopped[projection.name] = error
+    return folds
+
+
+def _save(fold: Fold, batch: SeenBatch, before: Checkpoint, transaction: ViewTransaction) -> Checkpoint:
     if batch.position == before.position:
         return before
     recorded_at = batch.events[-1].recorded_at if batch.events else before.recorded_at
-    after = Checkpoint(batch.position, projection.version, recorded_at)
-    changes = fold_batch(projection, batch.events, partial(transaction.load, projection)) if batch.events else _NONE
-    transaction.save(projection, changes, before, after)
+    after = Checkpoint(batch.position, fold.projection.version, recorded_at)
+    transaction.save(fold.projection, fold.changes(), before, after)
     return after
-
-
-_NONE = Changes((), ())
 
 
 def _require_version(projection: Projection, stored: Checkpoint) -> None:
@@ -103,14 +117,10 @@ def _require_version(projection: Projection, stored: Checkpoint) -> None:
 
 
 def _stopped_by_unreadable(group: Group, batch: SeenBatch) -> dict[str, Exception]:
+    """An event newer than this program ends its work on all of them: a newer program goes on from there."""
     if batch.unreadable is None or batch.events:
         return {}  # the events in front of it come first
-    newer = isinstance(batch.unreadable.error, UnknownTopic)
-    return {
-        projection.name: batch.unreadable.error
-        for projection in group.projections
-        if newer or batch.unreadable.topic in projection.topics
-    }
+    return {projection.name: batch.unreadable.error for projection in group.projections}
 
 
 class ReadAhead:

@@ -1,37 +1,71 @@
-"""Folding a batch: events of one key together, each row loaded once and written once."""
+"""Folding a batch: each event once for all projections, each row loaded once and written once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from .ports import Changes, Key
 from .projection import Projection, Row, SeenEvent
 
-Load = Callable[[Sequence[Key]], Mapping[Key, Row]]
+Load = Callable[[Projection, Sequence[Key]], Callable[[], Mapping[Key, Row]]]
+"""Asks for the stored rows of keys; calling what it returns waits for them."""
 
 
-def fold_batch(projection: Projection, events: Sequence[SeenEvent], load: Load) -> Changes:
-    """What the events, in order, do to the view. Rows that a birth begins in this batch are not loaded."""
-    topics, key_of, fold = projection.topics, projection.key, projection.fold
-    of_key: dict[Key, list[SeenEvent]] = {}
-    for event in events:
-        if event.topic in topics and (key := key_of(event)) is not None:
-            found = of_key.get(key)
-            if found is None:
-                of_key[key] = [event]
-            else:
-                found.append(event)
-    births = projection.births
-    needed = [key for key, own in of_key.items() if own[0].topic not in births]
-    stored = load(needed) if needed else {}
-    rows: list[Row] = []
-    ended: list[Key] = []
-    for key, own in of_key.items():
-        row = stored.get(key) if own[0].topic not in births else None
-        for event in own:
-            row = fold(row, event)
-        if row is None:
-            ended.append(key)
-        else:
-            rows.append(row)
-    return Changes(rows, ended)
+class Fold:
+    """One projection over one batch. An event of the batch belongs to a slot, which holds the row of its key."""
+
+    def __init__(self, projection: Projection, events: Iterable[SeenEvent], load: Load) -> None:
+        self.projection = projection
+        self.error: Exception | None = None
+        self.slots: list[list[Row | None] | None] = []
+        self._slot_of: dict[Key, list[Row | None]] = {}
+        self._stored = load(projection, needed) if (needed := self._assign(events)) else None
+
+    def _assign(self, events: Iterable[SeenEvent]) -> list[Key]:
+        """Give each event its slot; returns the keys whose rows must be loaded: those not born in this batch."""
+        topics, births, key_of = self.projection.topics, self.projection.births, self.projection.key
+        slot_of, add = self._slot_of, self.slots.append
+        needed: list[Key] = []
+        for event in events:
+            if event.topic not in topics or (key := key_of(event)) is None:
+                add(None)
+                continue
+            slot = slot_of.get(key)
+            if slot is None:
+                slot = slot_of[key] = [None]
+                if event.topic not in births:
+                    needed.append(key)
+            add(slot)
+        return needed
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no event of the batch is for this projection."""
+        return not self._slot_of
+
+    def receive(self) -> None:
+        """Put the stored rows into their slots."""
+        if self._stored is not None:
+            for key, row in self._stored().items():
+                self._slot_of[key][0] = row
+
+    def changes(self) -> Changes:
+        """What the batch did to the view."""
+        rows = [slot[0] for slot in self._slot_of.values() if slot[0] is not None]
+        return Changes(rows, [key for key, slot in self._slot_of.items() if slot[0] is None])
+
+
+def fold_batch(folds: Sequence[Fold], events: Sequence[SeenEvent]) -> None:
+    """Fold the events, in order, into the slots. A fold that raises ends with its `error`; the others go on."""
+    going = [fold for fold in folds if not fold.is_idle and fold.error is None]
+    for fold in going:
+        fold.receive()
+    for place, event in enumerate(events):
+        for fold in going:
+            slot = fold.slots[place]
+            if slot is not None:
+                try:
+                    slot[0] = fold.projection.fold(slot[0], event)
+                except Exception as error:  # noqa: BLE001 - one projection's trouble must not stop the others
+                    fold.error = error
+                    going = [other for other in going if other is not fold]

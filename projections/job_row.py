@@ -25,7 +25,6 @@ from jobledger.domain.job import (
     JobSnoozed,
     JobStalled,
     JobStarted,
-    JobStatus,
 )
 
 from .projection import Column, Row, SeenEvent
@@ -35,18 +34,18 @@ SHOWN_TEXT_LENGTH = 500
 
 JOB_COLUMNS: tuple[Column, ...] = (
     Column("job_id", "uuid", key=True),
-    Column("tenant_id", "text"),
-    Column("persona", "text", nullable=True),
+    Column("tenant_id", "text", constant=True),
+    Column("persona", "text", nullable=True, constant=True),
     Column("status", "text"),
     Column("failed", "boolean"),
-    Column("job_type", "text"),
-    Column("kind", "text"),
-    Column("queue", "text"),
+    Column("job_type", "text", constant=True),
+    Column("kind", "text", constant=True),
+    Column("queue", "text", constant=True),
     Column("priority", "integer"),
     Column("attempt", "integer"),
     Column("attempts_counted", "integer"),
     Column("attempts_allowed", "integer"),
-    Column("created_at", "timestamp"),
+    Column("created_at", "timestamp", constant=True),
     Column("updated_at", "timestamp"),
     Column("due_at", "timestamp", nullable=True),
     Column("started_at", "timestamp", nullable=True),
@@ -72,9 +71,9 @@ def fold_job(row: Row | None, event: SeenEvent) -> Row:
         raise CorruptEvent(
             f"{event.topic} {event.originator_id}.{event.originator_version} comes before job.dispatched", field="topic"
         )
-    after = _FOLDS[event.topic](row, event)
-    after["updated_at"] = event.recorded_at
-    return after
+    _FOLDS[event.topic](row, event)
+    row["updated_at"] = event.recorded_at
+    return row
 
 
 def _dispatched(event: SeenEvent) -> Row:
@@ -104,95 +103,92 @@ def _dispatched(event: SeenEvent) -> Row:
     }
 
 
-def _started(row: Row, event: SeenEvent) -> Row:
+def _started(row: Row, event: SeenEvent) -> None:
     facts = event.facts
     assert isinstance(facts, JobStarted)
-    return {
-        **row,
-        "status": JobStatus.IN_PROGRESS.value,
-        "attempt": facts.attempt,
-        "attempts_counted": _counted(row) + 1,
-        "started_at": event.recorded_at,
-        "progress": None,
-    }
+    row["status"] = "in_progress"
+    row["attempt"] = facts.attempt
+    row["attempts_counted"] = _counted(row) + 1
+    row["started_at"] = event.recorded_at
+    row["progress"] = None
 
 
-def _completed(row: Row, event: SeenEvent) -> Row:
-    return {
-        **row,
-        "status": JobStatus.COMPLETED.value,
-        "failed": False,
-        "due_at": None,
-        "completed_at": event.recorded_at,
-        "error_type": None,
-        "error_message": None,
-    }
+def _completed(row: Row, event: SeenEvent) -> None:
+    row["status"] = "completed"
+    row["failed"] = False
+    row["due_at"] = None
+    row["completed_at"] = event.recorded_at
+    row["error_type"] = row["error_message"] = None
 
 
-def _failed(row: Row, event: SeenEvent) -> Row:
+def _failed(row: Row, event: SeenEvent) -> None:
     facts = event.facts
     assert isinstance(facts, JobFailed)
-    return {**row, "failed": True, "error_type": shown(facts.error_type), "error_message": shown(facts.message)}
+    _remember_error(row, facts.error_type, facts.message)
 
 
-def _retried(row: Row, event: SeenEvent) -> Row:
+def _retried(row: Row, event: SeenEvent) -> None:
     facts = event.facts
     assert isinstance(facts, JobRetried)
-    return {**row, "status": JobStatus.DELAYED.value, "due_at": facts.due_at}
+    row["status"] = "delayed"
+    row["due_at"] = facts.due_at
 
 
-def _snoozed(row: Row, event: SeenEvent) -> Row:
+def _snoozed(row: Row, event: SeenEvent) -> None:
     facts = event.facts
     assert isinstance(facts, JobSnoozed)
-    return {**_given_back(row), "status": JobStatus.DELAYED.value, "due_at": facts.due_at}
+    _give_back(row)
+    row["status"] = "delayed"
+    row["due_at"] = facts.due_at
 
 
-def _pending_again(row: Row, event: SeenEvent) -> Row:
-    return {**_given_back(row), "status": JobStatus.PENDING.value}
+def _pending_again(row: Row, event: SeenEvent) -> None:
+    _give_back(row)
+    row["status"] = "pending"
 
 
-def _released(row: Row, event: SeenEvent) -> Row:
-    return {**row, "status": JobStatus.PENDING.value}
+def _released(row: Row, event: SeenEvent) -> None:
+    row["status"] = "pending"
 
 
-def _rescheduled(row: Row, event: SeenEvent) -> Row:
+def _rescheduled(row: Row, event: SeenEvent) -> None:
     facts = event.facts
     assert isinstance(facts, JobRescheduled)
-    return {**row, "status": facts.status, "priority": facts.priority, "due_at": facts.due_at}
+    row["status"] = facts.status
+    row["priority"] = facts.priority
+    row["due_at"] = facts.due_at
 
 
-def _progressed(row: Row, event: SeenEvent) -> Row:
+def _progressed(row: Row, event: SeenEvent) -> None:
     facts = event.facts
     assert isinstance(facts, JobProgressed)
-    return {**row, "progress": facts.fraction}
+    row["progress"] = facts.fraction
 
 
-def _sent_to_dlq(row: Row, event: SeenEvent) -> Row:
+def _sent_to_dlq(row: Row, event: SeenEvent) -> None:
     facts = event.facts
     assert isinstance(facts, JobSentToDlq)
-    return {
-        **row,
-        "status": JobStatus.DLQ.value,
-        "failed": True,
-        "due_at": None,
-        "error_type": shown(facts.error_type),
-        "error_message": shown(facts.message),
-    }
+    row["status"] = "dlq"
+    row["due_at"] = None
+    _remember_error(row, facts.error_type, facts.message)
 
 
-def _requeued(row: Row, event: SeenEvent) -> Row:
+def _requeued(row: Row, event: SeenEvent) -> None:
     facts = event.facts
     assert isinstance(facts, JobRequeued)
-    allowed = _counted(row) + facts.attempts_granted
-    return {**row, "status": JobStatus.PENDING.value, "due_at": facts.due_at, "attempts_allowed": allowed}
+    row["status"] = "pending"
+    row["due_at"] = facts.due_at
+    row["attempts_allowed"] = _counted(row) + facts.attempts_granted
 
 
-def _cancelled(row: Row, event: SeenEvent) -> Row:
-    return {**row, "status": JobStatus.CANCELLED.value, "due_at": None}
+def _cancelled(row: Row, event: SeenEvent) -> None:
+    row["status"] = "cancelled"
+    row["due_at"] = None
 
 
-def _discarded(row: Row, event: SeenEvent) -> Row:
-    return {**row, "status": JobStatus.DISCARDED.value, "due_at": None}
+def _discarded(row: Row, event: SeenEvent) -> None:
+    row["status"] = "discarded"
+    row["due_at"] = None
 
 
 def _counted(row: Row) -> int:
@@ -201,11 +197,17 @@ def _counted(row: Row) -> int:
     return counted
 
 
-def _given_back(row: Row) -> Row:
-    return {**row, "attempts_counted": max(0, _counted(row) - 1)}
+def _give_back(row: Row) -> None:
+    row["attempts_counted"] = max(0, _counted(row) - 1)
 
 
-_FOLDS: Mapping[str, Callable[[Row, SeenEvent], Row]] = {
+def _remember_error(row: Row, error_type: str, message: str) -> None:
+    row["failed"] = True
+    row["error_type"] = shown(error_type)
+    row["error_message"] = shown(message)
+
+
+_FOLDS: Mapping[str, Callable[[Row, SeenEvent], None]] = {
     JobReleased.topic: _released,
     JobStarted.topic: _started,
     JobProgressed.topic: _progressed,

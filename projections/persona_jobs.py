@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import cast
-
-from jobledger.domain.job import JobFacts
-
 from .job_row import JOB_BIRTHS, JOB_COLUMNS, JOB_TOPICS, fold_job
 from .projection import Projection, SeenEvent, Value
 
 
 def key(event: SeenEvent) -> tuple[Value, ...] | None:
     """A row a job. Every event repeats the persona, which never changes, so the job id alone is the key."""
-    facts = cast("JobFacts", event.facts)
-    return None if facts.persona is None else (event.originator_id,)
+    return None if event.persona is None else (event.originator_id,)
 
 
 PERSONA_JOBS = Projection(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from jobledger.domain.errors import JobledgerError, LedgerError
+from jobledger.domain.errors import LedgerError, UnknownTopic
 
 from .projection import Projection, Row, SeenEvent, Value
 
@@ -31,17 +31,16 @@ class Checkpoint(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """An event that this program cannot decode: `UnknownTopic` where it is newer, `CorruptEvent` where it is broken."""
+    """An event that this program cannot take, because it is older than the event."""
 
     position: int
-    topic: str
-    error: JobledgerError
+    error: UnknownTopic
 
 
 class SeenBatch(NamedTuple):
     """Events in order, and the last position *read*, which may lie beyond the last event. `more`: the batch was full.
 
-    Reading stops in front of an event that cannot be decoded, which is then named.
+    Reading stops in front of an event that is newer than this program, which is then named.
     """
 
     events: Sequence[SeenEvent]
@@ -79,8 +78,8 @@ class ViewTransaction(Protocol):
         """Where the projection stands; a new one stands at position 0 with its own version."""
         ...
 
-    def load(self, projection: Projection, keys: Sequence[Key]) -> Mapping[Key, Row]:
-        """The stored rows of these keys."""
+    def load(self, projection: Projection, keys: Sequence[Key]) -> Callable[[], Mapping[Key, Row]]:
+        """Ask for the stored rows of these keys (at least one); calling the answer waits for them."""
         ...
 
     def save(self, projection: Projection, changes: Changes, before: Checkpoint, after: Checkpoint) -> None:

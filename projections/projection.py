@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from jobledger.domain.event import Facts
@@ -18,8 +18,21 @@ Value = UUID | str | int | float | bool | datetime | None
 Row = dict[str, Value]
 
 
+class StoredFacts(Protocol):
+    """Reads facts out of their stored form, when somebody looks at them."""
+
+    def facts(self, topic: str, stored: bytes) -> Facts:
+        """The facts; `CorruptEvent` where they cannot be read."""
+        ...
+
+    def persona(self, topic: str, stored: bytes) -> str | None:
+        """The persona that a job's event repeats, without decoding the rest."""
+        ...
+
+
 class SeenEvent(NamedTuple):
-    """What a fold sees of an event: never a body."""
+    """What a fold sees of an event: never a body. Facts are decoded when they are looked at, which costs more than
+    anything else here: a fold that can do without does."""
 
     originator_id: UUID
     originator_version: int
@@ -27,20 +40,51 @@ class SeenEvent(NamedTuple):
     position: int
     recorded_at: datetime
     topic: str
-    facts: Facts
+    stored: bytes
+    reader: StoredFacts
+
+    @property
+    def facts(self) -> Facts:
+        """What the event says."""
+        return self.reader.facts(self.topic, self.stored)
+
+    @property
+    def persona(self) -> str | None:
+        """The persona of a job's event."""
+        return self.reader.persona(self.topic, self.stored)
+
+
+class KnownFacts(NamedTuple):
+    """`StoredFacts` of an event whose facts are at hand."""
+
+    known: Facts
+
+    def facts(self, topic: str, stored: bytes) -> Facts:
+        """The facts at hand."""
+        return self.known
+
+    def persona(self, topic: str, stored: bytes) -> str | None:
+        """Their persona."""
+        persona: str | None = getattr(self.known, "persona", None)
+        return persona
 
 
 class Column(NamedTuple):
-    """A column of a view; `key` columns make its primary key. The DDL stands in the migrations, a test compares."""
+    """A column of a view; `key` columns make its primary key. The DDL stands in the migrations, a test compares.
+
+    A `constant` column keeps the value that its row began with: updates leave it, and its indexes, alone.
+    """
 
     name: str
     type: ColumnType
     nullable: bool = False
     key: bool = False
+    constant: bool = False
 
 
 class Projection(NamedTuple):
-    """A read model. `fold(row, event)` returns the row after the event; None: there is no row (any more).
+    """A read model. `fold(row, event)` returns the row after the event; None: there is no row (any more). The row it
+    is given is its own: it may change and return it.
 
     `key` says which row an event belongs to (the values of the key columns, in order); None: the event is not for
     this view. `births` are the topics that always begin a new row: for them no stored row needs to be loaded.

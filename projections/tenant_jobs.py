@@ -24,7 +24,7 @@ def fold(row: Row | None, event: SeenEvent) -> Row:
 TENANT_JOBS = Projection(
     name="tenant_jobs",
     topics=JOB_TOPICS,
-    columns=(*JOB_COLUMNS, Column("short_id", "text")),
+    columns=(*JOB_COLUMNS, Column("short_id", "text", constant=True)),
     key=key,
     fold=fold,
     births=JOB_BIRTHS,

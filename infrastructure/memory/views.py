@@ -10,7 +10,7 @@ from uuid import UUID
 from jobledger.application.ports import DlqPage, DlqRow, Freshness, JobFilter, JobListRow, JobPage, PageKey
 from jobledger.domain.job import JobStatus
 from jobledger.projections.dlq import DLQ
-from jobledger.projections.projection import Projection, Row, SeenEvent, Value
+from jobledger.projections.projection import KnownFacts, Projection, Row, SeenEvent, Value
 from jobledger.projections.tenant_jobs import TENANT_JOBS
 
 from .store import Store
@@ -32,7 +32,7 @@ class _View:
         with self._store.lock:
             for stored in self._store.events[self._position :]:
                 if stored.topic in self._projection.topics:
-                    self._fold(SeenEvent(*stored[:6], stored.read(bodies=False).facts))
+                    self._fold(SeenEvent(*stored[:6], b"", KnownFacts(stored.read(bodies=False).facts)))
             self._position = len(self._store.events)
             return [dict(row) for row in self._rows.values()]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobledger.infrastructure.seen_events import seen_batch
+from jobledger.infrastructure.seen_events import LazyFacts, seen_batch
 from jobledger.infrastructure.sql_blocks import load
 from jobledger.projections.ports import SeenBatch
 
@@ -21,6 +21,7 @@ class PostgresEventSource:
 
     def __init__(self, connections: Connections, horizon: Horizon | None = None) -> None:
         self._session = Session(lambda: connections.connect(Role.PROJECTOR), INDEXES_ONLY)
+        self._facts = LazyFacts()
         self._horizon = horizon or Horizon(connections)
 
     def head(self) -> int:
@@ -38,7 +39,7 @@ class PostgresEventSource:
         with self._session.use() as connection, connection.cursor(binary=True) as cursor:
             cursor.execute(SQL["read_events"], (position, readable_to, sorted(without), limit), prepare=True)
             rows = cursor.fetchall()
-        return seen_batch(rows, after=position, limit=limit, readable_to=readable_to)
+        return seen_batch(rows, self._facts, after=position, limit=limit, readable_to=readable_to)
 
     def close(self) -> None:
         """Close the connection."""

@@ -6,7 +6,7 @@ not wait for the disk (`synchronous_commit = off`), while those of the ledger do
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
@@ -82,16 +82,17 @@ class PostgresViewTransaction:
         self._connection.execute(SQL["begin_checkpoint"], (projection.name, projection.version))
         return Checkpoint(0, projection.version)
 
-    def load(self, projection: Projection, keys: Sequence[Key]) -> Mapping[Key, Row]:
-        """The stored rows of these keys."""
-        if not keys:
-            return {}
-        names = [column.name for column in projection.columns]
-        places = [names.index(column.name) for column in projection.key_columns]
-        with self._connection.cursor(binary=True) as cursor:
-            cursor.execute(statements(projection).load, _arrays(projection.key_columns, keys), prepare=True)
-            rows = cursor.fetchall()
-        return {tuple(row[place] for place in places): dict(zip(names, row, strict=True)) for row in rows}
+    def load(self, projection: Projection, keys: Sequence[Key]) -> Callable[[], Mapping[Key, Row]]:
+        """Ask for the stored rows of these keys; the server looks for them while the caller goes on."""
+        cursor = self._connection.cursor(binary=True)
+        cursor.execute(statements(projection).load, _arrays(projection.key_columns, keys), prepare=True)
+
+        def receive() -> Mapping[Key, Row]:
+            names = [column.name for column in projection.columns]
+            places = [names.index(column.name) for column in projection.key_columns]
+            return {tuple([row[place] for place in places]): dict(zip(names, row, strict=True)) for row in cursor}
+
+        return receive
 
     def save(self, projection: Projection, changes: Changes, before: Checkpoint, after: Checkpoint) -> None:
         """Send the changes and the move of the checkpoint; `verify` looks at the answers."""
@@ -139,7 +140,7 @@ def _columns(projection: Projection, rows: Sequence[Row]) -> list[bytes]:
 @cache
 def _compose(table: str, columns: tuple[Column, ...]) -> Statements:
     keys = [column for column in columns if column.key]
-    rest = [column for column in columns if not column.key]
+    rest = [column for column in columns if not column.key and not column.constant]
     parts = {
         "table": sql.Identifier(table),
         "columns": _names(columns),

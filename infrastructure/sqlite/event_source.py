@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from uuid import UUID
 
-from jobledger.infrastructure.seen_events import LedgerRow, seen_batch
+from jobledger.infrastructure.seen_events import LazyFacts, LedgerRow, seen_batch
 from jobledger.infrastructure.sql_blocks import load
 from jobledger.projections.ports import SeenBatch
 
@@ -22,6 +22,7 @@ class SqliteEventSource:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._facts = LazyFacts()
 
     def head(self) -> int:
         """The last position that was given out; it never falls."""
@@ -39,7 +40,9 @@ class SqliteEventSource:
                 readable_to = min(readable_to, until)
             wanted = (position, readable_to, json.dumps(sorted(without)), limit)
             rows: list[_StoredRow] = connection.execute(SQL["read_events"], wanted).fetchall()
-        return seen_batch([_ledger_row(row) for row in rows], after=position, limit=limit, readable_to=readable_to)
+        return seen_batch(
+            [_ledger_row(row) for row in rows], self._facts, after=position, limit=limit, readable_to=readable_to
+        )
 
 
 def _ledger_row(row: _StoredRow) -> LedgerRow:

@@ -89,7 +89,7 @@ class SqliteViewTransaction:
                 self._stored = _read_checkpoints(connection)
         return self._stored.get(projection.name) or Checkpoint(0, projection.version)
 
-    def load(self, projection: Projection, keys: Sequence[Key]) -> Mapping[Key, Row]:
+    def load(self, projection: Projection, keys: Sequence[Key]) -> Callable[[], Mapping[Key, Row]]:
         """The stored rows of these keys. They are no older than the checkpoint; were they newer, it would have moved
         and nothing of this batch would be stored."""
         names = [column.name for column in projection.columns]
@@ -100,7 +100,8 @@ class SqliteViewTransaction:
                 statement = statements(projection).load.replace("{keys}", _tuples(len(sought), len(places)))
                 stored = connection.execute(statement, [value for key in sought for value in key]).fetchall()
                 rows += _decoded(projection.columns, stored)
-        return {tuple(row[place] for place in places): dict(zip(names, row, strict=True)) for row in rows}
+        found = {tuple([row[place] for place in places]): dict(zip(names, row, strict=True)) for row in rows}
+        return lambda: found
 
     def save(self, projection: Projection, changes: Changes, before: Checkpoint, after: Checkpoint) -> None:
         """Keep the changes and the move of the checkpoint for `commit`. Encoded here, not while others wait."""
@@ -190,7 +191,7 @@ def _quoted(name: str) -> str:
 def _compose(table: str, columns: tuple[Column, ...]) -> Statements:
     names = [_quoted(column.name) for column in columns]
     keys = [_quoted(column.name) for column in columns if column.key]
-    rest = [_quoted(column.name) for column in columns if not column.key]
+    rest = [_quoted(column.name) for column in columns if not column.key and not column.constant]
     where = " AND ".join(f"{key} = ?" for key in keys)
     return Statements(
         load=f"SELECT {', '.join(names)} FROM {_quoted(table)} WHERE ({', '.join(keys)}) IN (VALUES {{keys}})",
