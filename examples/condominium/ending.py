@@ -46,10 +46,7 @@ def show(console: Console, url: str, demo: Demo) -> None:
         console, f"Those of one persona of {_OTHER_TENANT}", "jobs", "list", "--tenant", _OTHER_TENANT,
         "--persona", catalog.BILLING_BOT, "--limit", _ROWS,
     )  # fmt: skip
-    for tenant, number in _dead_by_tenant(demo).items():
-        _run(
-            console, f"Dead letters of {tenant}: {number}. Only people get them out", "dlq", "list", "--tenant", tenant
-        )
+    _show_dead(console, demo)
     retried = demo.board.most_retried()
     if retried is not None:
         _run(console, "One job's history: why it was retried", "jobs", "history", *_named(retried))
@@ -81,9 +78,13 @@ def _run(console: Console, title: str, *words: str) -> None:
     stage.run_command(*words)
 
 
-def _dead_by_tenant(demo: Demo) -> Counter[str]:
-    dead = [job.tenant for job in demo.board.jobs.values() if job.place is Place.DEAD]
-    return Counter(sorted(dead))
+def _show_dead(console: Console, demo: Demo) -> None:
+    dead = Counter(job.tenant for job in demo.board.jobs.values() if job.place is Place.DEAD).most_common()
+    if dead:
+        (tenant, _), *others = dead
+        _run(console, f"Dead letters of {tenant}: only people get them out", "dlq", "list", "--tenant", tenant)
+        elsewhere = ", ".join(f"{number} of {name}" for name, number in others)
+        console.print(Text(f"dead letters of other tenants: {elsewhere or 'none'}", style="dim"))
 
 
 def _show_refused(console: Console, demo: Demo) -> None:

@@ -45,7 +45,7 @@ app = App("condominium")
 # A tenant is provisioned and cancelled once, and never both at the same time.
 ONCE_A_TENANT = "tenant"
 # Pauses of a demo; a real provider would be given seconds.
-QUICK = Retry.exponential(max_attempts=5, base_seconds=0.4, cap_seconds=4)
+QUICK = Retry.exponential(max_attempts=5, base_seconds=0.4, cap_seconds=1.5)
 PRICES = "2026-03"
 
 

@@ -18,20 +18,21 @@ from typing import Any, Self
 
 
 class Mood(StrEnum):
-    """How the provider treats a payment; each temporary trouble is over after `TRIES[mood]` tries."""
+    """How the provider treats a payment; temporary trouble is over after `TRIES[mood]` tries."""
 
     FINE = "fine"
     DOWN = "down"  # 503
     BUSY = "busy"  # 429 with Retry-After
     SLOW = "slow"  # collects the money, but answers too late
+    OUT = "out"  # 503, for ever: no number of retries is enough
     BROKE = "broke"  # 402, for ever
     WRONG = "wrong"  # 422, for ever
 
 
 TRIES = {Mood.DOWN: 2, Mood.BUSY: 1, Mood.SLOW: 1}
 
-# Of 20 payments. BROKE and WRONG are few: each of them becomes a dead letter that somebody has to look at.
-_MOODS = (*[Mood.FINE] * 11, *[Mood.DOWN] * 3, *[Mood.BUSY] * 2, *[Mood.SLOW] * 2, Mood.BROKE, Mood.WRONG)
+# Of 20 payments. OUT, BROKE and WRONG are few: each of them becomes a dead letter that somebody has to look at.
+_MOODS = (*[Mood.FINE] * 10, Mood.OUT, *[Mood.DOWN] * 3, *[Mood.BUSY] * 2, *[Mood.SLOW] * 2, Mood.BROKE, Mood.WRONG)
 _PATH = "/v1/captures"
 _LARGEST_BODY = 16_384
 
@@ -71,7 +72,7 @@ class Books:
             if mood in (Mood.BROKE, Mood.WRONG):
                 return _refusal(mood)
             trouble = tries <= TRIES.get(mood, 0)
-            if trouble and mood is Mood.DOWN:
+            if mood is Mood.OUT or (trouble and mood is Mood.DOWN):
                 return Reply(503, {"error": "the service is being restarted"})
             if trouble and mood is Mood.BUSY:
                 return Reply(429, {"error": "too many requests"}, retry_after_seconds=1)

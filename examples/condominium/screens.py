@@ -20,6 +20,7 @@ from .results import Answer
 WIDTH_MAX = 100
 _RATE_SECONDS = 1.0
 _PLAIN_EVERY_SECONDS = 1.0
+_MESSAGE_CHARACTERS = 60
 
 
 class Now(NamedTuple):
@@ -47,6 +48,7 @@ class Progress:
         self._console = console
         self._board = board
         self._began = time.monotonic()
+        self._over: float | None = None
         self._ended: deque[tuple[float, int]] = deque()
         self._live: Live | None = None
         self._now = Now(0, 0, "")
@@ -54,18 +56,20 @@ class Progress:
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
-        return time.monotonic() - self._began
+        """Since it began, until all chapters were over."""
+        return (self._over or time.monotonic()) - self._began
 
     @contextmanager
     def shown(self) -> Iterator["Progress"]:
         """Draw until the block ends; the last state stays on the screen."""
         if not self._console.is_terminal:
             yield self
+            self._over = time.monotonic()
             return
         with Live(self._screen(), console=self._console, auto_refresh=False) as live:
             self._live = live
             yield self
+            self._over = time.monotonic()
             live.update(self._screen(), refresh=True)
 
     def begin(self, now: Now, outcome: Outcome) -> None:
@@ -149,13 +153,15 @@ def refused_table(lines: Iterable[RefusedLine]) -> Table:
     groups: dict[tuple[str, str], list[RefusedLine]] = defaultdict(list)
     for line in lines:
         groups[line.field, line.rule].append(line)
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", width=None)
-    for title in ("field", "rule", "for example"):
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("lines", no_wrap=True)
+    for title in ("field", "rule", "the first one says"):
         table.add_column(title, overflow="fold")
-    table.add_column("lines", overflow="fold", min_width=14)
     for (field, rule), found in sorted(groups.items(), key=lambda group: group[1][0].line):
-        numbers = ", ".join(str(line.line) for line in found)
-        table.add_row(Text(field, style="yellow"), rule, Text(found[0].message, style="dim"), numbers)
+        numbers = " ".join(str(line.line) for line in found)
+        message = found[0].message
+        short = message if len(message) <= _MESSAGE_CHARACTERS else f"{message[: _MESSAGE_CHARACTERS - 3]}..."
+        table.add_row(numbers, Text(field, style="yellow"), rule, Text(short, style="dim"))
     return table
 
 

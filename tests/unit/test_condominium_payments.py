@@ -61,6 +61,13 @@ def test_a_provider_that_is_down_comes_back(payments: Payments) -> None:
     assert payments.capture(TENANT, payment(Mood.DOWN)).capture_id
 
 
+def test_a_provider_that_is_out_of_order_stays_so(payments: Payments) -> None:
+    """Each try meets an error that calls itself temporary: only a limit on attempts ends this."""
+    for _ in range(10):
+        with pytest.raises(ProviderUnavailableError, match="503"):
+            payments.capture(TENANT, payment(Mood.OUT))
+
+
 def test_a_busy_provider_says_when_to_come_back(payments: Payments) -> None:
     """429 is temporary and carries its Retry-After."""
     with pytest.raises(ProviderRateLimitedError) as caught:

@@ -41,7 +41,7 @@ class Documents:
     def answer(self, tenant: str, request: AnswerQuestion) -> Answer:
         """The passages of this tenant's documents nearest to the question. Raises NothingEmbeddedError."""
         self._require_active(tenant)
-        vector = self.embedder.embed([request.question])[0]
+        vector = self.embedder.embed([request.question]).vectors[0]
         passages = self._store(tenant).nearest(vector, request.limit)
         if not passages:
             raise NothingEmbeddedError(f"tenant {tenant!r} has no embedded documents yet", retry_after_seconds=2.0)
@@ -54,7 +54,7 @@ class Documents:
 
     def _embed(self, tenant: str, request: EmbedDocument, text: str, sha256: str) -> tuple[int, int]:
         pieces = list(library.chunks(text))
-        tokens = self.embedder.count_tokens(pieces)
+        vectors, tokens = self.embedder.embed(pieces)
         document = EmbeddedDocument(
             document_id=request.document_id,
             title=request.title,
@@ -62,7 +62,7 @@ class Documents:
             tokens=tokens,
             expires_at=request.expires_at,
             pieces=pieces,
-            vectors=self.embedder.embed(pieces),
+            vectors=vectors,
         )
         self._store(tenant).put(document)
         return len(pieces), tokens
