@@ -10,11 +10,12 @@ import pytest
 from cloudevents.core.exceptions import CloudEventValidationError
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
+from pydantic import ValidationError
+
 from examples.condominium import catalog, library
 from examples.condominium.events import as_text, generate, main
 from examples.condominium.flaws import COUNTS, INVALID, Kind, Line
 from examples.condominium.routes import ROUTES, tenants_named
-from pydantic import ValidationError
 
 LINES = generate(seed=7)
 TENANTS = {tenant.slug for tenant in catalog.TENANTS}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from examples.condominium.errors import (
     PaymentDeclinedError,
     PaymentRejectedError,

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
 from examples.condominium import catalog, library
 from examples.condominium.errors import (
     ConflictingActionError,
