@@ -6,4 +6,6 @@ from collections.abc import Mapping
 
 from ..sql_blocks import load
 
-SQL: Mapping[str, str] = load(__package__ or "", "sql/reading.sql", "sql/queue.sql", "sql/writing.sql")
+SQL: Mapping[str, str] = load(
+    "jobledger.infrastructure.postgres", "sql/reading.sql", "sql/queue.sql", "sql/writing.sql", "sql/recording.sql"
+)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from bisect import bisect_left
 from collections.abc import Sequence
 from threading import Lock
 from typing import Any
@@ -118,8 +119,9 @@ class ApplicationsInOurForm(AggregatesInOurForm, ApplicationRecorder):
                 self._positions.append(notification.id)
 
     def _rank(self, position: int) -> int:
-        self._look()
-        return self._positions.index(position) + 1
+        while not self._positions or self._positions[-1] < position:
+            self._look()  # PostgreSQL shows a position once all transactions that began before it have ended
+        return bisect_left(self._positions, position) + 1
 
     def _position(self, rank: int | None) -> int | None:
         if not rank:

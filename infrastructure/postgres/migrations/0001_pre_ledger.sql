@@ -231,6 +231,16 @@ CREATE TABLE checkpoints (
 GRANT SELECT, INSERT, UPDATE, DELETE ON checkpoints TO jobledger_projector;
 GRANT SELECT ON checkpoints TO jobledger_writer, jobledger_worker, jobledger_api, jobledger_auditor;
 
+-- How far consumers that use the library's tracking have come, each for itself. Apart from our own checkpoints: the
+-- positions may be another ledger's.
+CREATE TABLE tracking (
+  consumer         text   NOT NULL,
+  application_name text   NOT NULL,
+  notification_id  bigint NOT NULL,
+  PRIMARY KEY (consumer, application_name)
+) WITH (fillfactor = 50);
+GRANT SELECT, INSERT, UPDATE, DELETE ON tracking TO jobledger_projector, jobledger_worker;
+
 CREATE TABLE installation (
   key   text NOT NULL PRIMARY KEY,
   value text NOT NULL
@@ -315,10 +325,11 @@ DECLARE
   now_microseconds bigint := microseconds(now_at);
   refused text;
 BEGIN
-  SELECT string_agg((e.n - 1)::text, ',') INTO refused
+  SELECT string_agg(DISTINCT (e.n - 1)::text, ',') INTO refused
     FROM unnest(p_ids, p_tenants, p_versions) WITH ORDINALITY AS e(id, tenant, version, n)
-    JOIN ledger l ON l.originator_id = e.id AND l.originator_version = 1
-    WHERE e.version > 1 AND l.tenant_id <> e.tenant;
+    LEFT JOIN ledger l ON l.originator_id = e.id AND l.originator_version = 1 AND e.version > 1
+    LEFT JOIN unnest(p_ids, p_tenants, p_versions) AS f(id, tenant, version) ON f.id = e.id AND f.version < e.version
+    WHERE l.tenant_id <> e.tenant OR f.tenant <> e.tenant;
   IF refused IS NOT NULL THEN
     RAISE EXCEPTION 'an event names another tenant than its stream' USING ERRCODE = 'JL003', DETAIL = refused, TABLE = 'ledger_append';
   END IF;
