@@ -82,7 +82,7 @@ class Heartbeat:
         now = self._services.clock.monotonic()
         if now - self._beaten_at >= self._options.renewal_seconds:
             return True
-        long_ago = now - self._options.cancel_poll_seconds
+        long_ago = now - self._options.cancel_poll_seconds / 2
         return any(attempt.begun_at < long_ago for attempt in list(self._running.values()))
 
     def _tell_cancelled(self, believed: dict[LeaseKey, HeldLease]) -> None:

@@ -23,7 +23,7 @@ class WorkerOptions:
     """Leases are renewed at the latest this long before they would expire."""
     poll_seconds: float = 1.0
     """How often an idle worker looks for work when no hint arrives."""
-    cancel_poll_seconds: float = 0.5
+    cancel_poll_seconds: float = 0.4
     """How often requests to cancel are looked for while a handler runs for longer than that."""
     grace_seconds: float = 25.0
     """How long running handlers may take to end once the worker was asked to stop; then their jobs are given back."""

@@ -74,6 +74,7 @@ class Worker:
         self._stop_requested = False
         self._stop_now_requested = False
         self._quarantined = 0
+        self._drained_after = -1
         self._held = Held(self._wake if self.options.drain else None)
         self._trouble = Trouble(self.name, self.events)
         self._services = Services(
@@ -149,14 +150,20 @@ class Worker:
                 return RunResult.FAILED
             if self._claimer.look() or not self._claimer.found_nothing:
                 continue
-            if not self._held:
-                self._tell(WorkerEventName.DRAINED)
+            self._tell_drained()
             if self.options.drain and self._drained():
                 return RunResult.DRAINED
             # (while draining, the last ending wakes this up)
             if not self._stop_requested:
                 self._claimer.wait()
         return RunResult.STOPPED
+
+    def _tell_drained(self) -> None:
+        """Once for each time that the work ran out."""
+        done = sum(self.counts.values())
+        if not self._held and done != self._drained_after:
+            self._drained_after = done
+            self._tell(WorkerEventName.DRAINED)
 
     def _drained(self) -> bool:
         """Whether nothing is left to do."""
