@@ -7,13 +7,15 @@ filters it, it costs one comparison a commit.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
-from uuid import UUID
+from functools import cache
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from jobledger.domain.event import Event, Metadata
+from jobledger.domain.event import Event, Facts
 from jobledger.domain.job import (
     JobFacts,
     JobFailed,
@@ -27,7 +29,7 @@ from jobledger.domain.job import (
 from jobledger.domain.refusal import DispatchRefused
 
 from .ports import OpenJob
-from .writes import ChangeJob, NewJob, Outcome, Write, WriteStatus
+from .writes import AppendEvents, NewJob, Outcome, Write, WriteStatus
 
 _LEVELS: Mapping[str, int] = {
     JobProgressed.topic: logging.DEBUG, JobLogged.topic: logging.DEBUG, JobStepRecorded.topic: logging.DEBUG,
@@ -39,6 +41,23 @@ _TOLD = (
     "seconds_in_queue", "seconds_running", "estimated_cost", "code", "tenant_claimed", "type_claimed", "name", "why",
 )  # fmt: skip
 """The facts that are told, where an event has them. Bodies are never logged."""
+
+
+class Told(NamedTuple):
+    """A log event."""
+
+    level: int
+    event: str
+    fields: dict[str, object]
+
+
+@runtime_checkable
+class TakesMany(Protocol):
+    """A logger that takes many events at once, for less than one by one."""
+
+    def log_many(self, told: Sequence[Told]) -> None:
+        """Log them; all have passed the logger's level."""
+        ...
 
 
 class TransitionLog:
@@ -53,64 +72,88 @@ class TransitionLog:
         if not log.is_enabled_for(logging.ERROR):
             return
         everything = log.is_enabled_for(logging.INFO)
+        told: list[Told] = []
         for write, outcome in zip(writes, outcomes, strict=True):
             if outcome.status is WriteStatus.WRITTEN and (everything or not isinstance(write, NewJob)):
-                _tell_write(log, write, outcome)
+                told.extend(_of_write(log, write, outcome))
+        _log(log, told)
 
     def started(self, jobs: Sequence[OpenJob], *, worker: str) -> None:
         """Log the attempts that a claim began."""
         log = self._bound()
-        if not log.is_enabled_for(logging.INFO):
-            return
-        for job in jobs:
-            state = job.state
-            log.info(
-                JobStarted.topic, tenant=job.tenant, job_id=str(job.job_id), version=job.version,
-                job_type=state.job_type, queue=state.queue, persona=state.persona, attempt=state.attempt,
-                worker=worker, actor=f"worker:{worker}", correlation_id=job.correlation_id,
-                trace_id=job.trace_parent.split("-")[1],
-            )  # fmt: skip
+        if log.is_enabled_for(logging.INFO):
+            _log(log, [_of_claim(job, worker) for job in jobs])
 
     def _bound(self) -> FilteringBoundLogger:
         # bound anew for each commit: the program may configure structlog after this object was made
-        log: FilteringBoundLogger = self._logger or structlog.get_logger("jobledger").bind()
+        chosen = self._logger or (structlog.get_logger("jobledger") if structlog.is_configured() else _quiet())
+        log: FilteringBoundLogger = chosen.bind()
         return log
 
 
-def _tell_write(log: FilteringBoundLogger, write: Write, outcome: Outcome) -> None:
+def _quiet() -> FilteringBoundLogger:
+    """For a program that did not say where logs go: its stdout is its own, and only trouble is worth its stderr."""
+    log: FilteringBoundLogger = structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr), wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING)
+    )
+    return log
+
+
+def _log(log: FilteringBoundLogger, told: Sequence[Told]) -> None:
+    if isinstance(log, TakesMany):
+        if told:
+            log.log_many(told)
+        return
+    for level, event, fields in told:
+        log.log(level, event, **fields)
+
+
+def _of_claim(job: OpenJob, worker: str) -> Told:
+    state = job.state
+    return Told(
+        logging.INFO, JobStarted.topic,
+        {
+            "tenant": job.tenant, "job_id": str(job.job_id), "version": job.version, "job_type": state.job_type,
+            "queue": state.queue, "persona": state.persona, "attempt": state.attempt, "worker": worker,
+            "actor": f"worker:{worker}", "correlation_id": job.correlation_id,
+            "trace_id": job.trace_parent.split("-")[1],
+        },
+    )  # fmt: skip
+
+
+def _of_write(log: FilteringBoundLogger, write: Write, outcome: Outcome) -> list[Told]:
     events = (write.event,) if isinstance(write, NewJob) else write.events
+    subject = "stream_id" if isinstance(write, AppendEvents) else "job_id"
     version = (outcome.version or len(events)) - len(events) + 1
+    told = []
     for number, event in enumerate(events):
         level = _LEVELS.get(event.facts.topic, logging.INFO)
         if log.is_enabled_for(level):
             position = outcome.position if number == len(events) - 1 else None
-            is_job = isinstance(write, NewJob | ChangeJob)
-            log.log(level, event.facts.topic, **_fields(event, version + number, position, is_job=is_job))
+            told.append(Told(level, event.facts.topic, _fields(event, subject, version + number, position)))
+    return told
 
 
-def _fields(event: Event, version: int, position: int | None, *, is_job: bool) -> dict[str, object]:
+def _fields(event: Event, subject: str, version: int, position: int | None) -> dict[str, object]:
     facts, metadata = event.facts, event.metadata
-    fields: dict[str, object] = {
-        "tenant": event.tenant,
-        **_subject(event.originator_id, is_job=is_job),
-        "version": version,
-    }
+    fields: dict[str, object] = {"tenant": event.tenant, subject: str(event.originator_id), "version": version}
     if position is not None:
         fields["position"] = position
-    if isinstance(facts, JobFacts):
-        fields.update(job_type=facts.job_type, queue=facts.queue, persona=facts.persona)
     values = facts.__dict__
-    fields.update({name: _plain(values[name]) for name in _TOLD if name in values})
-    return {**fields, **_flow(metadata)}
+    for name in _told_of(type(facts)):
+        value = values[name]
+        fields[name] = value if value is None or isinstance(value, _PLAIN) else str(value)
+    fields["actor"] = metadata.actor
+    fields["correlation_id"] = metadata.correlation_id
+    fields["trace_id"] = metadata.trace_id
+    return fields
 
 
-def _subject(originator_id: UUID, *, is_job: bool) -> dict[str, object]:
-    return {"job_id" if is_job else "stream_id": str(originator_id)}
+@cache
+def _told_of(facts: type[Facts]) -> tuple[str, ...]:
+    """The facts of a type of event that are told."""
+    names = (("job_type", "queue", "persona") if issubclass(facts, JobFacts) else ()) + _TOLD
+    return tuple(name for name in names if name in facts.model_fields)
 
 
-def _flow(metadata: Metadata) -> dict[str, object]:
-    return {"actor": metadata.actor, "correlation_id": metadata.correlation_id, "trace_id": metadata.trace_id}
-
-
-def _plain(value: object) -> object:
-    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+_PLAIN = (str, int, float, bool)

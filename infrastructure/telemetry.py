@@ -1,16 +1,23 @@
 """How logs are written: structlog, one JSON object a line off a terminal, for people on one.
 
-Log events go to stderr: stdout belongs to a command's answer.
+Log events go to stderr: stdout belongs to a command's answer. What one commit has to tell is written at once: a line at
+a time, each write would hand the interpreter to another thread and wait to get it back.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
-from typing import Literal, TextIO
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal, TextIO
 
 import structlog
-from structlog.typing import Processor
+from pydantic_core import PydanticSerializationError, to_json
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+from jobledger.application.transitions import Told
 
 LogFormat = Literal["auto", "json", "console"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -26,7 +33,7 @@ def configure_logging(*, level: LogLevel = "info", form: LogFormat = "auto", str
     pretty = form == "console" or (form == "auto" and target.isatty())
     structlog.configure(
         processors=_processors(pretty=pretty, colours=target.isatty()),
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        wrapper_class=_logger_class(_LEVELS[level]),
         logger_factory=structlog.WriteLoggerFactory(file=target),
         cache_logger_on_first_use=True,
     )
@@ -40,4 +47,39 @@ def _processors(*, pretty: bool, colours: bool) -> list[Processor]:
     ]
     if pretty:
         return [*shared, structlog.dev.ConsoleRenderer(colors=colours)]
-    return [*shared, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
+    return [*shared, structlog.processors.format_exc_info, render_json]
+
+
+def render_json(logger: WrappedLogger, method: str, event: EventDict) -> str:
+    """A log event as one line of JSON."""
+    return _json(event)
+
+
+def _logger_class(level: int) -> type[FilteringBoundLogger]:
+    """structlog's logger of a level, that can also take many events at once (`transitions.TakesMany`)."""
+    return type("BatchingLogger", (structlog.make_filtering_bound_logger(level),), {"log_many": _log_many})
+
+
+def _log_many(self: Any, told: Sequence[Told]) -> None:  # noqa: ANN401 - a logger; structlog types its inside so
+    """Log events that passed the level, as `log` would one by one, in one write."""
+    if self._processors[-1] is not render_json:
+        for level, event, fields in told:
+            self.log(level, event, **fields)
+        return
+    shared = {**self._context, **structlog.contextvars.get_contextvars()}
+    timestamp = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    lines = [
+        _json({**shared, **fields, "event": event, "level": _NAMES[level], "timestamp": timestamp})
+        for level, event, fields in told
+    ]
+    self._logger.msg("\n".join(lines))
+
+
+_NAMES = {number: name for name, number in _LEVELS.items()}
+
+
+def _json(event: EventDict) -> str:
+    try:
+        return to_json(event, fallback=repr).decode()
+    except (PydanticSerializationError, ValueError):  # text that is not Unicode
+        return json.dumps(event, default=repr)
