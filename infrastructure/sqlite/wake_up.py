@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .database import connect
 
-POLL_SECONDS = 0.003
+POLL_SECONDS = 0.005
 
 
 class SqliteWakeUp:
