@@ -21,5 +21,5 @@ def invalid_input(error: ValidationError, *, within: str = "", drop: tuple[str, 
 
 
 def _path(within: str, location: tuple[int | str, ...], drop: tuple[str, ...]) -> str:
-    parts = [str(part) for part in location if part not in drop]
+    parts = [str(part) for part in location if part not in drop] or [str(part) for part in location]
     return ".".join([within, *parts] if within else parts) or "input"

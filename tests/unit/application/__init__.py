@@ -1,0 +1,1 @@
+"""Tests of the use cases, against a ledger in memory."""
