@@ -49,11 +49,10 @@ def group_by_position(projections: Sequence[Projection], positions: Mapping[str,
     standing: dict[int, list[Projection]] = {}
     for projection in projections:
         standing.setdefault(positions.get(projection.name, 0), []).append(projection)
-    ordered = sorted(standing)
-    return [
-        Group(position, tuple(standing[position]), until)
-        for position, until in zip(ordered, [*ordered[1:], None], strict=True)
-    ]
+    groups: list[Group] = []
+    for position in sorted(standing, reverse=True):
+        groups.insert(0, Group(position, tuple(standing[position]), groups[0].position if groups else None))
+    return groups
 
 
 def apply_batch(group: Group, reading: ReadAhead, transaction: ViewTransaction) -> Applied:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import structlog
 
-from jobledger.domain.errors import UnknownTopic
+from jobledger.domain.errors import JobledgerError, UnknownTopic
 
 from .batch import TRY_AGAIN, Applied, Group, ReadAhead, apply_batch, group_by_position
 from .ports import CheckpointMoved, EventSource, ViewStore
@@ -220,5 +220,6 @@ class Runner:
     def _stop_projection(self, name: str, error: Exception) -> None:
         self._failures[name] = error
         event = "projection.given_up" if isinstance(error, UnknownTopic) else "projection.stopped"
-        log.error(event, projection=name, error=str(error), error_type=type(error).__name__, exc_info=error)
+        trace = None if isinstance(error, JobledgerError) else error
+        log.error(event, projection=name, error=str(error), error_type=type(error).__name__, exc_info=trace)
         self._observe(Stopped(name, error))

@@ -16,7 +16,15 @@ from jobledger.domain.event import Facts
 from jobledger.domain.identifiers import uuid7
 from jobledger.domain.job import AttemptError, Decision, JobFacts, JobState, Lease, Measured, evolve
 from jobledger.domain.retry import Retry
-from jobledger.projections.ports import Changes, Checkpoint, CheckpointMoved, Key, SeenBatch
+from jobledger.projections.ports import (
+    Changes,
+    Checkpoint,
+    CheckpointMoved,
+    Key,
+    SeenBatch,
+    ViewStore,
+    ViewTransaction,
+)
 from jobledger.projections.projection import KnownFacts, Projection, Row, SeenEvent
 
 from .given import NOW, dispatched
@@ -223,3 +231,77 @@ class MemoryTransaction:
         """Make it visible."""
         for write in self._writes:
             write()
+
+
+class Cut(BaseException):
+    """The process dies here."""
+
+
+class Cutting:
+    """A view store that dies at the n-th call made to it or to its transactions, before or after it was done."""
+
+    def __init__(self, store: ViewStore, at: int, *, after: bool) -> None:
+        self._store = store
+        self._at = at
+        self._after = after
+        self.calls = 0
+
+    def checkpoints(self) -> Mapping[str, Checkpoint]:
+        """See the port."""
+        with self.call():
+            return self._store.checkpoints()
+
+    @contextmanager
+    def begin(self, projections: Sequence[Projection]) -> Iterator[ViewTransaction | None]:
+        """See the port."""
+        with self.call():
+            pass
+        with self._store.begin(projections) as transaction:
+            yield None if transaction is None else CuttingTransaction(transaction, self)
+            with self.call():
+                pass
+        with self.call():
+            pass
+
+    def close(self) -> None:
+        """See the port."""
+        self._store.close()
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """One call, which may be the one."""
+        self.calls += 1
+        dies = self.calls == self._at
+        if dies and not self._after:
+            raise Cut
+        yield
+        if dies:
+            raise Cut
+
+
+class CuttingTransaction:
+    """A transaction of a `Cutting` store."""
+
+    def __init__(self, transaction: ViewTransaction, cutting: Cutting) -> None:
+        self._transaction = transaction
+        self._cutting = cutting
+
+    def checkpoint(self, projection: Projection) -> Checkpoint:
+        """See the port."""
+        with self._cutting.call():
+            return self._transaction.checkpoint(projection)
+
+    def load(self, projection: Projection, keys: Sequence[Key]) -> Callable[[], Mapping[Key, Row]]:
+        """See the port."""
+        with self._cutting.call():
+            return self._transaction.load(projection, keys)
+
+    def save(self, projection: Projection, changes: Changes, before: Checkpoint, after: Checkpoint) -> None:
+        """See the port."""
+        with self._cutting.call():
+            self._transaction.save(projection, changes, before, after)
+
+    def reset(self, projection: Projection) -> None:
+        """See the port."""
+        with self._cutting.call():
+            self._transaction.reset(projection)
