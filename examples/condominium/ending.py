@@ -28,10 +28,10 @@ def introduce(console: Console, url: str, story: Sequence[Chapter]) -> None:
     lines = sum(len(chapter.deliveries) for chapter in story)
     console.print(Text("jobledger: a SaaS for condominiums", style="bold"))
     facts = (
-        ("input", f"{lines} lines of CloudEvents in {stage.EVENTS}, some of them bad on purpose"),
+        ("input", f"{lines} CloudEvents, some bad on purpose: {stage.EVENTS}"),
         ("ledger", url),
-        ("worker", f"jobledger up --app {stage.APP}, in a process of its own"),
-        ("provider", "takes payments over HTTP; is down, busy or too slow every now and then"),
+        ("worker", f"another process: jobledger up --app {stage.APP}"),
+        ("provider", "takes payments over HTTP; now and then down, busy or slow"),
     )
     for name, fact in facts:
         console.print(Text.assemble((f"  {name:<10}", "dim"), fact), soft_wrap=True)
@@ -129,7 +129,12 @@ def _suggestions(url: str, demo: Demo) -> list[tuple[str, str]]:
             "dlq", "requeue", *_named(job), "--reason", "they agreed on another day",
             "--payload", json.dumps(payload, ensure_ascii=False),
         )))  # fmt: skip
-    found.append(("let a worker do what waits now, and end", _typed("up", "--app", stage.APP, "--drain")))
+    found.append(
+        (
+            "let a worker do what waits now, and end; `jobs show` tells what came of it",
+            _typed("up", "--app", stage.APP, "--drain"),
+        )
+    )
     return found
 
 

@@ -51,7 +51,7 @@ class Progress:
         self._over: float | None = None
         self._ended: deque[tuple[float, int]] = deque()
         self._live: Live | None = None
-        self._now = Now(0, 0, "")
+        self._now = Now(0, 0, "Getting ready")
         self._said_at = 0.0
 
     @property
@@ -87,12 +87,12 @@ class Progress:
         if self._live is not None:
             self._live.update(self._screen(), refresh=True)
         elif time.monotonic() - self._said_at >= _PLAIN_EVERY_SECONDS:
-            self._say(self._summary())
+            self._say(f"    {self._jobs()}, {self._rate():.0f} jobs/s")
 
     def end(self) -> None:
         """The chapter is over."""
         if self._live is None:
-            self._say(self._summary())
+            self._say(f"    {self._jobs()}, {self._rate():.0f} jobs/s")
 
     def _rate(self) -> float:
         if len(self._ended) < 2:
@@ -100,12 +100,16 @@ class Progress:
         (began, before), (ended, after) = self._ended[0], self._ended[-1]
         return (after - before) / max(ended - began, 0.001)
 
-    def _summary(self) -> str:
+    def _jobs(self) -> str:
         tally = self._board.tally()
         return (
-            f"{tally.ended:>3} of {tally.all} jobs, {tally.running} running, {tally.retries} retries, "
-            f"{tally.dead} in the DLQ, {self._rate():.0f} jobs/s"
+            f"{tally.ended} of {tally.all} jobs, {tally.running} in progress, {tally.retries} retries, "
+            f"{tally.dead} in the DLQ"
         )
+
+    def _flow(self) -> str:
+        board = self._board
+        return f"{self._rate():.0f} jobs/s, {board.events:,} events, {board.refused} refused"
 
     def _say(self, text: str) -> None:
         self._said_at = time.monotonic()
@@ -117,7 +121,7 @@ class Progress:
     def _table(self) -> Table:
         table = Table(box=None, padding=(0, 2, 0, 0), width=min(self._console.width, WIDTH_MAX))
         table.add_column("job type", no_wrap=True)
-        for title in ("waiting", "running", "done", "retries", "DLQ"):
+        for title in ("waiting", "in progress", "done", "retries", "DLQ"):
             table.add_column(title, justify="right", no_wrap=True)
         table.add_column("", ratio=1)
         for job_type in self._board.job_types():
@@ -125,10 +129,9 @@ class Progress:
         return table
 
     def _footer(self) -> Group:
-        now, board = self._now, self._board
+        now = self._now
         chapter = Text.assemble((f"{now.number}/{now.of} ", "dim"), (now.title, "bold"))
-        facts = f"{self._summary()}, {board.events:,} events, {board.refused} refused, {self.seconds:.1f} s"
-        return Group(chapter, Text(facts, style="dim"))
+        return Group(chapter, Text(self._jobs()), Text(f"{self._flow()}, {self.seconds:.1f} s", style="dim"))
 
 
 def _row(job_type: str, tally: Tally) -> Sequence[RenderableType]:
