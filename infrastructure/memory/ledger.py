@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from uuid import UUID
 
+import structlog
+
 from jobledger.application.ports import Clock, EventBatch, Identifiers
 from jobledger.application.use_cases import Ports
 from jobledger.application.writes import JobTypeRow, NewJob, Outcome, TenantRow, Write, WriteStatus
@@ -21,6 +23,7 @@ from .views import MemoryJobViews
 Listener = Callable[[Sequence[Write], Sequence[Outcome]], None]
 
 _INCARNATION = "memory"
+_log = structlog.get_logger(__name__)
 
 
 class MemoryWriter:
@@ -39,9 +42,13 @@ class MemoryWriter:
             written.set_exception(self.unavailable)
             return written
         with self._store.lock:
+            self._store.begin()
             outcomes = [self._store.write(write) for write in writes]
         for listener in self._listeners:
-            listener(writes, outcomes)
+            try:
+                listener(writes, outcomes)
+            except Exception:  # noqa: BLE001 - a listener never breaks the writer, as with a database
+                _log.exception("ledger.listener_failed")
         written.set_result(outcomes)
         return written
 

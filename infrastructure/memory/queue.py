@@ -26,11 +26,13 @@ class MemoryQueue:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._served_last = ""
+        self._served_last = ("", "")
+        """Tenant and queue."""
 
     def claim(self, request: ClaimRequest) -> Claim:
         """Take up to `limit` due jobs; see `Queue`."""
         with self._store.lock:
+            self._store.begin()
             ready = [job for job in self._store.open_jobs.values() if self._is_wanted(job, request)]
             inactive = tuple(sorted({job.tenant for job in ready if not self._is_active(job.tenant)}))
             ready = self._with_free_keys([job for job in ready if job.tenant not in inactive])
@@ -110,18 +112,18 @@ class MemoryQueue:
         return free
 
     def _in_turns(self, ready: Sequence[OpenJob], limit: int) -> list[OpenJob]:
-        """One job of each tenant in turn, beginning after the tenant that was served last."""
-        by_tenant: dict[str, list[OpenJob]] = {}
+        """One job of each tenant in turn, in each queue, beginning after what was served last."""
+        lanes: dict[tuple[str, str], list[OpenJob]] = {}
         for job in ready:
-            by_tenant.setdefault(job.tenant, []).append(job)
-        order = sorted(by_tenant, key=lambda tenant: (tenant <= self._served_last, tenant))
+            lanes.setdefault((job.tenant, job.state.queue), []).append(job)
+        order = sorted(lanes, key=lambda lane: (lane <= self._served_last, lane))
         chosen: list[OpenJob] = []
-        while len(chosen) < limit and any(by_tenant.values()):
-            for tenant in order:
-                if by_tenant[tenant] and len(chosen) < limit:
-                    chosen.append(by_tenant[tenant].pop(0))
+        while len(chosen) < limit and any(lanes.values()):
+            for lane in order:
+                if lanes[lane] and len(chosen) < limit:
+                    chosen.append(lanes[lane].pop(0))
         if chosen:
-            self._served_last = chosen[-1].tenant
+            self._served_last = (chosen[-1].tenant, chosen[-1].state.queue)
         return chosen
 
     def _start(self, job: OpenJob, request: ClaimRequest) -> OpenJob:

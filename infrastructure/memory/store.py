@@ -67,6 +67,11 @@ class Store:
         self.job_types: dict[str, JobTypeRow] = {}
         self.workers: dict[str, Seen] = {}
         self._keys: dict[_Key, tuple[UUID, str]] = {}
+        self._recorded_at = now()
+
+    def begin(self) -> None:
+        """A commit begins: its events are recorded at one moment."""
+        self._recorded_at = self.now()
 
     def write(self, write: Write) -> Outcome:
         """Store a write, or nothing of it where its guard does not hold."""
@@ -80,7 +85,7 @@ class Store:
         """Store an event; its position."""
         position = len(self.events) + 1
         stored = Stored(
-            event.originator_id, version, event.tenant, position, self.now(), event.facts.topic,
+            event.originator_id, version, event.tenant, position, self._recorded_at, event.facts.topic,
             mapper.encode_state(event.metadata, event.facts, event.body), mapper.encode_body(event.body),
         )  # fmt: skip
         self.events.append(stored)
@@ -163,4 +168,8 @@ def _changed(row: OpenJob, change: QueueChange) -> OpenJob:
         due_at=row.state.due_at if change.due_at is None else change.due_at,
         worker=row.state.worker if change.status is JobStatus.IN_PROGRESS else None,
     )  # fmt: skip
-    return row._replace(state=state, payload=row.payload if change.payload is None else change.payload)
+    return row._replace(
+        state=state,
+        started_at=row.started_at if change.status is JobStatus.IN_PROGRESS else None,
+        payload=row.payload if change.payload is None else change.payload,
+    )

@@ -6,26 +6,49 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
 from psycopg import sql
 
+from jobledger.infrastructure.memory import MemoryLedger
 from jobledger.infrastructure.postgres.connect import open_ledger as open_postgres
 from jobledger.infrastructure.sqlite.connect import open_ledger
 from jobledger.infrastructure.sqlite.migrations import migrate
 
 from .support import LedgerUnderTest
 
-ENGINES = ["sqlite", "postgres"]
+DATABASES = ["sqlite", "postgres"]
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=["memory", *DATABASES])
 def ledger(request: pytest.FixtureRequest) -> LedgerUnderTest:
-    """An open, empty ledger, once per engine."""
+    """An open, empty ledger, once per adapter: the one in memory, for users' tests, promises the same."""
     ledger: LedgerUnderTest = request.getfixturevalue(f"{request.param}_ledger")
     return ledger
+
+
+@pytest.fixture(params=DATABASES)
+def stored_ledger(request: pytest.FixtureRequest) -> LedgerUnderTest:
+    """An open, empty ledger in a database: for what outlives a process, or is shared by several."""
+    ledger: LedgerUnderTest = request.getfixturevalue(f"{request.param}_ledger")
+    return ledger
+
+
+@pytest.fixture
+def memory_ledger() -> LedgerUnderTest:
+    """A ledger in memory."""
+    opened = MemoryLedger()
+
+    def not_there(*_: object) -> Any:  # noqa: ANN401 - never returns
+        raise AssertionError("memory has no back door: this test wants stored_ledger")
+
+    return LedgerUnderTest(
+        "memory", opened.writer, opened.reader, opened.queue, opened.catalogue, opened.wake_up,
+        opened.transaction_writer, not_there, not_there, not_there, not_there, not_there,
+    )  # fmt: skip
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from jobledger.domain.event import Metadata
 from jobledger.domain.job import JobStarted, JobStatus, Lease, interrupt, stall
 from jobledger.infrastructure import mapper
 
-from .support import TRACE_PARENT, LedgerUnderTest, metadata, new_job
+from .support import TRACE_PARENT, LedgerUnderTest, job_id, metadata, new_job
 
 PAST = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -40,15 +40,15 @@ def test_a_claim_starts_an_attempt(ledger: LedgerUnderTest) -> None:
     assert ledger.claimed_ids() == []
 
 
-def test_a_claim_records_what_the_mapper_would(ledger: LedgerUnderTest) -> None:
+def test_a_claim_records_what_the_mapper_would(stored_ledger: LedgerUnderTest) -> None:
     """The bytes of `job.started`, built from fragments, are those of the event encoded by the mapper."""
     about = metadata(correlation_id='ü "quoted" \\ \u2028', causation_id="elsewhere.7")
     new = new_job(persona="bot-1", about=about)
-    ledger.create_tenant("acme")
-    ledger.write(new)
+    stored_ledger.create_tenant("acme")
+    stored_ledger.write(new)
     now = datetime(2026, 5, 4, 3, 2, 1, 987654, tzinfo=UTC)
-    ledger.claim(now=now, code_version='v"1"', lease_seconds=12)
-    _, started = ledger.reader.stream("acme", new.event.originator_id)
+    stored_ledger.claim(now=now, code_version='v"1"', lease_seconds=12)
+    _, started = stored_ledger.reader.stream("acme", new.event.originator_id)
     facts = JobStarted(
         job_type="invoice.send", queue="default", persona="bot-1", attempt=1, worker="w1", code_version='v"1"',
         lease_seconds=12.0,
@@ -58,28 +58,29 @@ def test_a_claim_records_what_the_mapper_would(ledger: LedgerUnderTest) -> None:
     )
     assert started.facts == facts
     assert mapper.encode_state(started.metadata, started.facts) == mapper.encode_state(expected, facts)
-    assert ledger.raw_state(new.event.originator_id, 2) == mapper.encode_state(expected, facts)
+    assert stored_ledger.raw_state(new.event.originator_id, 2) == mapper.encode_state(expected, facts)
 
 
-def test_leaves_are_those_of_the_canonical_form(ledger: LedgerUnderTest) -> None:
+def test_leaves_are_those_of_the_canonical_form(stored_ledger: LedgerUnderTest) -> None:
     """The leaf of each event, dispatched or started, is the hash that the mapper computes."""
-    job_id = ledger.dispatch()
-    ledger.claim_one()
-    for event in ledger.reader.stream("acme", job_id):
+    job_id = stored_ledger.dispatch()
+    stored_ledger.claim_one()
+    for event in stored_ledger.reader.stream("acme", job_id):
         state = mapper.encode_state(event.metadata, event.facts)
         if event.originator_version == 1:
-            state = ledger.raw_state(job_id, 1)
+            state = stored_ledger.raw_state(job_id, 1)
         microseconds = (event.recorded_at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
         leaf = mapper.leaf("acme", job_id, event.originator_version, microseconds, event.topic, state)
-        assert ledger.raw_leaf(job_id, event.originator_version) == leaf
+        assert stored_ledger.raw_leaf(job_id, event.originator_version) == leaf
 
 
 def test_priority_then_time_due_then_id(ledger: LedgerUnderTest) -> None:
     """Within a tenant the higher priority comes first, then what was due first, then the older id."""
     later = PAST + timedelta(microseconds=1)
+    second, third = sorted((job_id(), job_id()))
     fifth = ledger.dispatch(priority=-1, due_at=PAST)
-    second = ledger.dispatch(due_at=PAST)
-    third = ledger.dispatch(due_at=PAST)
+    ledger.dispatch(id=third, due_at=PAST)
+    ledger.dispatch(id=second, due_at=PAST)
     fourth = ledger.dispatch(due_at=later)
     first = ledger.dispatch(priority=100, due_at=later)
     assert ledger.claimed_ids(2) == [first, second]

@@ -102,10 +102,10 @@ def test_a_dispatch_wakes_who_waits(ledger: LedgerUnderTest) -> None:
     assert not ledger.wake_up.wait(0)
 
 
-def test_a_dispatch_of_another_process_wakes_who_waits(ledger: LedgerUnderTest) -> None:
+def test_a_dispatch_of_another_process_wakes_who_waits(stored_ledger: LedgerUnderTest) -> None:
     """A hint comes from other processes too."""
-    with ledger.open_again() as other:
-        ledger.wake_up.wait(0.2)
+    with stored_ledger.open_again() as other:
+        stored_ledger.wake_up.wait(0.2)
         other.dispatch()
         other.wake_up.notify(frozenset({"default"}))
-        assert ledger.wake_up.wait(30)
+        assert stored_ledger.wake_up.wait(30)

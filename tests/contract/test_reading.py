@@ -70,10 +70,10 @@ def test_a_reader_of_some_topics_moves_on_over_others(ledger: LedgerUnderTest) -
     assert ledger.reader.read_after(0, limit=100, topics=frozenset({"job.completed"})).position >= last
 
 
-def test_the_incarnation_stays(ledger: LedgerUnderTest) -> None:
+def test_the_incarnation_stays(stored_ledger: LedgerUnderTest) -> None:
     """It is the same for whoever opens the ledger, and no more than a word."""
-    incarnation = ledger.reader.incarnation()
-    with ledger.open_again() as other:
+    incarnation = stored_ledger.reader.incarnation()
+    with stored_ledger.open_again() as other:
         assert other.reader.incarnation() == incarnation
     assert incarnation.isalnum()
 

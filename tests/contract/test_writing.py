@@ -182,26 +182,26 @@ def test_a_stream_with_a_natural_key_begins_once(ledger: LedgerUnderTest) -> Non
     assert ledger.catalogue.tenant("acme") == TenantRow("acme", TenantStatus.ACTIVE)
 
 
-def test_positions_rise_and_are_never_used_again(ledger: LedgerUnderTest) -> None:
+def test_positions_rise_and_are_never_used_again(stored_ledger: LedgerUnderTest) -> None:
     """After the newest events were purged the next event still gets a higher position."""
-    ledger.create_tenant("acme")
-    outcomes = ledger.writer.write([new_job() for _ in range(3)])
+    stored_ledger.create_tenant("acme")
+    outcomes = stored_ledger.writer.write([new_job() for _ in range(3)])
     positions = [outcome.position for outcome in outcomes if outcome.position is not None]
     assert positions == sorted(set(positions)) and len(positions) == 3
     last = outcomes[-1].job_id
     assert last is not None
-    ledger.purge(last)
-    after = ledger.write(new_job()).position
+    stored_ledger.purge(last)
+    after = stored_ledger.write(new_job()).position
     assert after is not None and after > positions[-1]
 
 
-def test_a_restored_ledger_takes_no_writes(ledger: LedgerUnderTest) -> None:
+def test_a_restored_ledger_takes_no_writes(stored_ledger: LedgerUnderTest) -> None:
     """A ledger whose positions lie below a checkpoint was restored: appending to it is refused."""
-    ledger.create_tenant("acme")
-    ledger.set_checkpoint(1 << 40)
+    stored_ledger.create_tenant("acme")
+    stored_ledger.set_checkpoint(1 << 40)
     with pytest.raises(LedgerRestored):
-        ledger.write(new_job())
-    assert [event.topic for event in ledger.reader.read_after(0, limit=10).events] == ["tenant.created"]
+        stored_ledger.write(new_job())
+    assert [event.topic for event in stored_ledger.reader.read_after(0, limit=10).events] == ["tenant.created"]
 
 
 def test_listeners_hear_of_what_was_stored(ledger: LedgerUnderTest) -> None:
@@ -219,9 +219,9 @@ def test_listeners_hear_of_what_was_stored(ledger: LedgerUnderTest) -> None:
     assert heard[:2] == ["written", "written"]
 
 
-def test_two_processes_share_positions_and_keys(ledger: LedgerUnderTest) -> None:
+def test_two_processes_share_positions_and_keys(stored_ledger: LedgerUnderTest) -> None:
     """What one process wrote, another one that has the ledger open sees at once."""
-    first = ledger.dispatch(key="k")
-    with ledger.open_again() as other:
+    first = stored_ledger.dispatch(key="k")
+    with stored_ledger.open_again() as other:
         assert other.write(new_job(key="k")).job_id == first
         assert other.claimed_ids() == [first]
