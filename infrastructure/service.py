@@ -11,16 +11,17 @@ import structlog
 from jobledger.application.app import App
 from jobledger.application.commands import DispatchJobs, JobTypesRegistered, RegisterJobTypes
 from jobledger.application.dispatch_item import Dispatch
-from jobledger.application.maintenance import Maintenance
+from jobledger.application.maintenance import Maintenance, Stalled
 from jobledger.application.message import Actor
-from jobledger.application.worker import RunResult, Worker, WorkerEventName, WorkerEvents, WorkerOptions
+from jobledger.application.ports import OpenJob
+from jobledger.application.worker import RunResult, Worker, WorkerEvent, WorkerEventName, WorkerEvents, WorkerOptions
 from jobledger.application.worker.worker import WorkerPorts
 from jobledger.domain.errors import JobledgerError
 from jobledger.domain.options import DEFAULT_QUEUE
-from jobledger.projections.catalogue import ALL_PROJECTIONS
-from jobledger.projections.runner import Pace, Runner
+from jobledger.projections.runner import Runner
 
 from .bootstrap import LedgerHandle
+from .projecting import make_runner
 from .settings import Settings
 
 _CATCH_UP_SECONDS = 30.0
@@ -47,7 +48,10 @@ class Service:
         self._thread: Thread | None = None
         self.worker = make_worker(handle, app, options, self.events)
         self._runner = make_runner(handle) if projections else None
-        self._maintenance = make_maintenance(handle, actor=f"worker:{self.worker.name}") if maintenance else None
+        self._maintenance = (
+            make_maintenance(handle, actor=f"worker:{self.worker.name}", stalled=self._tell_stalled)
+            if maintenance else None
+        )  # fmt: skip
 
     def run(self) -> RunResult:
         """Publish the program's types, then work until asked to stop (or drained); then let the lists catch up."""
@@ -94,6 +98,15 @@ class Service:
     def request_stop_now(self) -> None:
         """Give everything back at once."""
         self.worker.request_stop_now()
+
+    def _tell_stalled(self, job: OpenJob, dead: bool) -> None:
+        state = job.state
+        detail = "sent to the DLQ" if dead else "waits again"
+        self.events.emit(
+            WorkerEvent(
+                WorkerEventName.STALLED, self.worker.name, job.job_id, job.tenant, state.job_type, state.attempt, detail
+            )
+        )
 
     def _catch_up(self, runner: Runner) -> None:
         try:
@@ -149,21 +162,10 @@ def make_worker(handle: LedgerHandle, app: App, options: WorkerOptions, events: 
     )  # fmt: skip
 
 
-def make_runner(handle: LedgerHandle) -> Runner:
-    """What keeps the read models current; commits of this process wake it."""
-    settings = handle.settings
-    runner = Runner(
-        handle.view_store, handle.event_source, ALL_PROJECTIONS, batch_size=settings.projection_batch_events,
-        pace=Pace(poll_seconds=settings.projection_poll_seconds),
-    )  # fmt: skip
-    handle.ports.writer.add_listener(lambda _writes, _outcomes: runner.hint())
-    return runner
-
-
-def make_maintenance(handle: LedgerHandle, *, actor: str) -> Maintenance:
+def make_maintenance(handle: LedgerHandle, *, actor: str, stalled: Stalled | None = None) -> Maintenance:
     """What rescues stalled jobs and rejects those of inactive tenants."""
     return Maintenance(
         handle.ports.queue, handle.ports.writer, handle.ports.clock, actor=actor,
         interval_seconds=handle.settings.maintenance_interval_seconds, wake_up=handle.wake_up,
-        prepare_storage=handle.prepare_storage,
+        prepare_storage=handle.prepare_storage, stalled=stalled,
     )  # fmt: skip

@@ -52,7 +52,6 @@ class Heartbeat:
     def beat(self) -> None:
         """Renew all leases and compare what the database believes with what is held here."""
         before = self._held.snapshot()
-        claims_begun = self._held.claims_begun
         options = self._options
         leases = self._queue.heartbeat(
             WorkerHeartbeat(
@@ -64,7 +63,7 @@ class Heartbeat:
         believed = {(lease.job_id, lease.attempt): lease for lease in leases}
         self._tell_cancelled(believed)
         self._give_up_missing(before, believed)
-        self._give_back_unknown(believed, claims_begun)
+        self._give_back_unknown(believed)
 
     def _loop(self) -> None:
         while not self._stop.wait(self._options.cancel_poll_seconds):
@@ -99,10 +98,11 @@ class Heartbeat:
             if key not in believed and not attempt.ended and self._held.get(key) is attempt:
                 attempt.lost = True
 
-    def _give_back_unknown(self, believed: dict[LeaseKey, HeldLease], claims_begun: int) -> None:
+    def _give_back_unknown(self, believed: dict[LeaseKey, HeldLease]) -> None:
         """A lease nobody here knows comes from a claim whose answer was lost: but a claim under way, or an ending
         just recorded, looks the same at first. So it is given back when it is seen again after all claims that had
         begun when it was first seen have ended."""
+        claims_begun = self._held.claims_begun  # read after the answer: the claim of each lease in it began before
         seen: dict[LeaseKey, int] = {}
         for key, lease in believed.items():
             if self._held.get(key) is not None:
