@@ -28,8 +28,7 @@ REFUSED = ROOT / "refused.jsonl"
 SERVICE_LOG = ROOT / "service.log"
 WORKER_LOG = ROOT / "worker.log"
 APP = "examples.condominium:app"
-# Later than the client's timeout, which is half a second.
-LATE_SECONDS = 2.0
+LATE_SECONDS = 3 * wiring.PROVIDER_TIMEOUT_SECONDS
 
 _COMMAND = Path(sys.executable).with_name("jobledger")
 _POSTGRES = ROOT / "postgres"

