@@ -157,7 +157,7 @@ def _open_postgres(settings: Settings, dsn: str, closing: ExitStack) -> _Engine:
     closing.callback(event_source.close)
     ports = Ports(
         writer=ledger.writer, transaction_writer=ledger.transaction_writer, reader=ledger.reader, queue=ledger.queue,
-        catalogue=ledger.catalogue, views=PostgresJobViews(ledger.connections), clock=SystemClock(),
+        catalogue=ledger.catalogue, views=PostgresJobViews(ledger.connections, ledger.horizon), clock=SystemClock(),
         identifiers=RandomIdentifiers(),
     )  # fmt: skip
     return _Engine(ledger.writer, ports, ledger.wake_up, view_store, event_source, ledger.ensure_partitions)

@@ -52,8 +52,8 @@ def list_dlq(
     """List the dead-letter queue, most recently dead first. --since and --until count from when they died."""
     with opened() as session:
         owner = session.tenant(tenant)
-        page = session.ask(
-            ListDlq, tenant=owner, job_type=job_type, kind=lists.parse_kind(kind), queue=queue,
+        page = lists.page_of(
+            session, ListDlq, tenant=owner, job_type=job_type, kind=lists.parse_kind(kind), queue=queue,
             dead_from=parse_time(since, "--since"), dead_to=parse_time(until, "--until"), cursor=after, limit=limit,
         )  # fmt: skip
     if as_json:

@@ -64,9 +64,9 @@ def list_jobs(
             "created_to": parse_time(until, "--until"), "cursor": after, "limit": limit,
         }  # fmt: skip
         page = (
-            session.ask(ListTenantJobs, **where)
+            lists.page_of(session, ListTenantJobs, **where)
             if persona is None
-            else session.ask(ListPersonaJobs, **where, persona=persona)
+            else lists.page_of(session, ListPersonaJobs, **where, persona=persona)
         )
     if as_json:
         _print_list_json(owner, page)

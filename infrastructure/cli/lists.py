@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, get_args
+from typing import Annotated, TypeVar, get_args
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from jobledger.application.commands import JobChanged
+from jobledger.application.message import Message
 from jobledger.application.ports import Freshness
 from jobledger.application.result import Refused, Result
 from jobledger.domain.errors import InvalidInput
 from jobledger.domain.identifiers import short_id
 from jobledger.domain.job import JobKind, JobStatus
 
+from ..projecting import catch_up
 from . import errors, shapes
 from .exit_codes import ExitCode
 from .json_output import print_json
 from .output import console, status_text, time_text
-from .session import job_reference
+from .session import Session, job_reference
+
+R = TypeVar("R")
+
+_CATCH_UP_SECONDS = 2.0
 
 Type = Annotated[str | None, typer.Option("--type", help="Only jobs of this type.", show_default=False)]
 Kind = Annotated[str | None, typer.Option("--kind", help=f"Only {', '.join(get_args(JobKind))}.", show_default=False)]
@@ -30,6 +36,21 @@ Since = Annotated[
     str | None, typer.Option("--since", help="Only jobs created at or after this time.", show_default=False)
 ]
 Until = Annotated[str | None, typer.Option("--until", help="Only jobs created before this time.", show_default=False)]
+
+
+def page_of(session: Session, query: type[Message[R]], **fields: object) -> R:
+    """A page of a list, after bringing a list up to date that no other process keeps current.
+
+    What is wrong with the cursor is told about the option that carries it.
+    """
+    catch_up(session.handle, _CATCH_UP_SECONDS)
+    try:
+        return session.ask(query, **fields)
+    except InvalidInput as error:
+        if error.field != "cursor":
+            raise
+        hint = "take it from the last page: its line `next page`, or `next` in its JSON"
+        raise InvalidInput(error.message, field="--after", rule=error.rule, hint=hint) from error
 
 
 def print_footer(console: Console, words: list[str], cursor: str | None, fresh: Freshness) -> None:

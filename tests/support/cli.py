@@ -1,14 +1,22 @@
-"""Runs the command `jobledger` as its users do: a process of its own, its output, its exit code."""
+"""Runs the command `jobledger` as its users do: a process of its own, its output, its exit code.
+
+Loading its modules takes most of a short command's second, so ordinary calls are forked from a process that has
+loaded them already. `program` and `running` start the installed program itself.
+"""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,17 +24,23 @@ from .repository import ROOT
 
 PROGRAM = Path(sys.executable).parent / "jobledger"
 _TIMEOUT_SECONDS = 120
+_COMMANDS = ("up", "work", "dispatch", "jobs", "dlq", "tenants", "types", "migrate", "check", "version")
+_PRELOADED = (
+    *(f"jobledger.infrastructure.cli.{command}" for command in _COMMANDS), "jobledger.infrastructure.sqlite.connect",
+    "jobledger.infrastructure.sqlite.job_views", "jobledger.infrastructure.postgres.connect",
+    "jobledger.infrastructure.postgres.job_views", "tests.support.cli", "tests.support.sample_app",
+)  # fmt: skip
 
 
 class Answer(NamedTuple):
     """What a process said and how it ended."""
 
-    code: int
+    code: int | None
     out: str
     err: str
 
     @property
-    def json(self) -> Any:
+    def json(self) -> Any:  # noqa: ANN401 - a test looks at what it expects
         """Its answer, read as JSON."""
         return json.loads(self.out)
 
@@ -50,10 +64,24 @@ class Cli:
         merged = {**self.variables, **variables}
         return Cli(self.directory, None, **merged)
 
-    def __call__(self, *words: str | Path, stdin: str | None = None, code: int = 0) -> Answer:
+    def __call__(self, *words: str | Path, stdin: str = "", code: int = 0) -> Answer:
         """Run to the end; the exit code is asserted."""
+        with tempfile.TemporaryDirectory() as folder:
+            streams = tuple(Path(folder, name) for name in ("stdin", "stdout", "stderr"))
+            streams[0].write_text(stdin, encoding="utf-8")
+            arguments = ([str(word) for word in words], self.directory, self._environment(), streams)
+            process = _forking().Process(target=_run, args=arguments)
+            process.start()
+            process.join(_TIMEOUT_SECONDS)
+            answer = Answer(process.exitcode, streams[1].read_text("utf-8"), streams[2].read_text("utf-8"))
+            process.kill()
+        assert answer.code == code, answer
+        return answer
+
+    def program(self, *words: str | Path, code: int = 0) -> Answer:
+        """The same with the installed program."""
         ended = subprocess.run(
-            [str(PROGRAM), *map(str, words)], cwd=self.directory, env=self._environment(), input=stdin,
+            [str(PROGRAM), *map(str, words)], cwd=self.directory, env=self._environment(), stdin=subprocess.DEVNULL,
             capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False,
         )  # fmt: skip
         answer = Answer(ended.returncode, ended.stdout, ended.stderr)
@@ -62,7 +90,7 @@ class Cli:
 
     @contextmanager
     def running(self, *words: str | Path) -> Iterator[Running]:
-        """Start it; whatever still runs at the end of the block is killed."""
+        """Start the installed program; whatever still runs at the end of the block is killed."""
         process = subprocess.Popen(
             [str(PROGRAM), *map(str, words)], cwd=self.directory, env=self._environment(), text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -93,3 +121,27 @@ class Running(NamedTuple):
         """Wait for the end."""
         out, err = self.process.communicate(timeout=_TIMEOUT_SECONDS)
         return Answer(self.process.returncode, out, err)
+
+
+@cache
+def _forking() -> ForkServerContext:
+    """Processes are forked from a server that has loaded what commands need; the server has no threads."""
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(_PRELOADED))
+    return context
+
+
+def _run(words: list[str], directory: Path, environment: Mapping[str, str], streams: tuple[Path, ...]) -> None:
+    """In the new process: become the program."""
+    from jobledger.infrastructure.cli.main import main
+
+    os.chdir(directory)
+    os.environ.clear()
+    os.environ.update(environment)
+    for number, path in enumerate(streams):
+        os.dup2(os.open(path, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT), number)
+    sys.stdin = os.fdopen(0, encoding="utf-8")
+    sys.argv = ["jobledger", *words]
+    main()

@@ -1,0 +1,51 @@
+"""Keeping the read models of a ledger current: all the time, or once, now."""
+
+from __future__ import annotations
+
+import structlog
+
+from jobledger.domain.errors import LedgerBusy, LedgerUnavailable
+from jobledger.projections.catalogue import ALL_PROJECTIONS
+from jobledger.projections.runner import Pace, Runner
+
+from .bootstrap import LedgerHandle
+
+_log = structlog.get_logger("jobledger.projecting")
+
+
+def make_runner(handle: LedgerHandle) -> Runner:
+    """What keeps the read models current; commits of this process wake it."""
+    settings = handle.settings
+    runner = Runner(
+        handle.view_store, handle.event_source, ALL_PROJECTIONS, batch_size=settings.projection_batch_events,
+        pace=Pace(poll_seconds=settings.projection_poll_seconds),
+    )  # fmt: skip
+    handle.ports.writer.add_listener(lambda _writes, _outcomes: runner.hint())
+    return runner
+
+
+def catch_up(handle: LedgerHandle, seconds: float) -> bool:
+    """Bring the read models up to date here and now, for at most about `seconds`; whether they are.
+
+    For a ledger on which nothing else runs just now. Where another process does it already, or the database is busy,
+    nothing is forced.
+    """
+    head = handle.event_source.head()
+    if _reached(handle, head):
+        return True
+    runner = make_runner(handle)
+    give_up_at = handle.ports.clock.monotonic() + seconds
+    try:
+        while runner.run_once() and handle.ports.clock.monotonic() < give_up_at:
+            pass
+    except (LedgerBusy, LedgerUnavailable) as error:
+        _log.info("service.not_caught_up", error=str(error))
+    finally:
+        runner.stop()
+    return _reached(handle, head)
+
+
+def _reached(handle: LedgerHandle, position: int) -> bool:
+    checkpoints = handle.view_store.checkpoints()
+    stored = [checkpoints.get(projection.name) for projection in ALL_PROJECTIONS]
+    return all(checkpoint is not None and checkpoint.position >= position for checkpoint in stored)

@@ -1,0 +1,119 @@
+"""What is refused, and how: what happened, which field, which rule, what to run next."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.cli import Cli
+
+WHY = ("--reason", "a test")
+
+
+def test_an_unknown_tenant_prints_the_line_that_creates_it(cli: Cli) -> None:
+    """The hint is a command that can be pasted."""
+    said = cli("dispatch", "sample.ok", "--payload", '{"text": "x"}', "--tenant", "newco", *WHY, code=1)
+    assert "there is no tenant 'newco'" in said.err
+    assert "jobledger tenants create newco" in said.err
+    assert said.out == ""
+
+
+def test_an_unknown_type_names_the_known_ones(cli: Cli) -> None:
+    """The answer helps against typing errors."""
+    error = cli("dispatch", "sample.okay", *WHY, "--json", code=1).error
+    assert (error["code"], error["field"]) == ("unknown_job_type", "type")
+    assert "sample.ok" in error["hint"]
+
+
+def test_a_manual_dispatch_needs_a_reason(cli: Cli) -> None:
+    """Without one nothing is dispatched (R4.13)."""
+    error = cli("dispatch", "sample.ok", "--payload", '{"text": "x"}', "--json", code=1).error
+    assert error["code"] == "reason_required"
+    assert cli("jobs", "list", "--json").json["jobs"] == []
+
+
+@pytest.mark.parametrize(
+    ("payload", "field", "words"),
+    [
+        ("{not json", "--payload", "line 1 column 2"),
+        ("[1]", "--payload", "no object"),
+        ("@nowhere.json", "--payload", "nowhere.json"),
+        ('{"text": 5}', "payload.text", "string"),
+        ('{"texte": "x"}', "payload", "'text'"),
+        ('{"text": "x", "more": 1}', "payload", "'more'"),
+    ],
+)
+def test_a_payload_that_does_not_fit_names_field_and_rule(cli: Cli, payload: str, field: str, words: str) -> None:
+    """Neither JSON errors nor schema errors show a traceback."""
+    error = cli("dispatch", "sample.ok", "--payload", payload, *WHY, "--json", code=1).error
+    assert error["field"] == field
+    assert words.lower() in error["message"].lower()
+
+
+def test_a_payload_that_is_too_large_names_the_limit(cli: Cli) -> None:
+    """From stdin, so that the shell's own limit is out of the way."""
+    big = '{"text": "' + "x" * 300_000 + '"}'
+    error = cli("dispatch", "sample.ok", "--payload", "-", *WHY, "--json", stdin=big, code=1).error
+    assert error["code"] in {"payload_too_large", "invalid_input"}
+    assert error["field"].startswith("payload")
+
+
+@pytest.mark.parametrize("time", ["2026-03-01T10:00:00", "tomorrow"])
+def test_a_time_without_a_zone_is_refused(cli: Cli, time: str) -> None:
+    """Naive datetimes mean something else on every machine."""
+    error = cli("dispatch", "sample.ok", "--payload", '{"text": "x"}', "--run-at", time, *WHY, "--json", code=1).error
+    assert error["field"] == "--run-at"
+    assert "zone" in f"{error['message']} {error['rule']}"
+
+
+@pytest.mark.parametrize("job_id", ["short", "zzzzzzzz", "0" * 40])
+def test_what_is_no_id_is_refused(cli: Cli, job_id: str) -> None:
+    """The rule says how long an id has to be."""
+    error = cli("jobs", "show", job_id, "--json", code=1).error
+    assert error["field"] == "ID"
+    assert "hexadecimal" in error["rule"]
+
+
+def test_ids_of_nothing_are_not_found(cli: Cli) -> None:
+    """Whole ids and their ends get the same answer."""
+    for job_id in ("0198c7c0-0000-7000-8000-000000000000", "00000000"):
+        assert cli("jobs", "show", job_id, "--json", code=1).error["code"] == "not_found"
+
+
+def test_jobs_of_another_tenant_are_not_found(cli: Cli) -> None:
+    """A tenant cannot even learn that an id exists."""
+    cli("tenants", "create", "other", *WHY)
+    job_id = cli("dispatch", "sample.ok", "--payload", '{"text": "x"}', *WHY, "--json").json["job_id"]
+    for reference in (job_id, job_id[-8:]):
+        assert cli("jobs", "show", reference, "--tenant", "other", "--json", code=1).error["code"] == "not_found"
+        refused = cli("jobs", "cancel", reference, "--tenant", "other", *WHY, "--json", code=1).error
+        assert refused["code"] == "not_found"
+    assert cli("jobs", "list", "--tenant", "other", "--json").json["jobs"] == []
+
+
+def test_several_at_once_are_answered_one_by_one(cli: Cli) -> None:
+    """What can be done is done, what cannot is named, and the exit code says that something was refused."""
+    job_id = cli("dispatch", "sample.ok", "--payload", '{"text": "x"}', "--delay", "99", *WHY, "--json").json["job_id"]
+    answer = cli("jobs", "cancel", job_id, "0198c7c0-0000-7000-8000-000000000000", *WHY, "--json", code=1).json
+    assert answer["jobs"][0]["status"] == "cancelled"
+    assert answer["jobs"][1]["error"]["code"] == "not_found"
+
+
+def test_a_tenant_name_is_taken_once_and_has_a_form(cli: Cli) -> None:
+    """A second one of that name, the reserved one, and other forms are refused."""
+    assert cli("tenants", "create", "acme", "--json", code=1).error["code"] == "illegal_transition"
+    assert cli("tenants", "create", "system", "--json", code=1).error["code"] == "protected_tenant"
+    assert cli("tenants", "create", "Not A Slug", "--json", code=1).error["field"] == "name"
+
+
+def test_a_cursor_of_another_form_is_refused(cli: Cli) -> None:
+    """It is taken from the page before, not made up."""
+    assert "after" in cli("jobs", "list", "--after", "nonsense", "--json", code=1).error["field"]
+
+
+def test_wrong_words_are_usage_errors(cli: Cli) -> None:
+    """Unknown commands, options and statuses end with exit code 2 and point to the help."""
+    for words in (("jobs", "list", "--statsu", "x"), ("jobs", "lst"), ("jobs", "list", "--status", "done"), ("nope",)):
+        error = cli(*words, "--json", code=2).error
+        assert error["code"] == "usage"
+        assert "--help" in (error["hint"] or "--help")
+    assert "Traceback" not in cli("jobs", "show", code=2).err
