@@ -71,29 +71,29 @@ def _commit_behind_the_snapshot(dsn: str, make_reader: MakeReader) -> list[str]:
         return faults(reader.seen, whole_ledger(dsn))
 
 
-def test_a_late_commit_is_not_missed(postgres_dsn: str) -> None:
+def test_a_late_commit_is_not_missed(durable_dsn: str) -> None:
     """The reader waits below the position of the transaction that is still open."""
-    assert _late_commit(postgres_dsn, RightReader) == []
+    assert _late_commit(durable_dsn, RightReader) == []
 
 
-def test_without_the_horizon_a_late_commit_is_missed(postgres_dsn: str) -> None:
+def test_without_the_horizon_a_late_commit_is_missed(durable_dsn: str) -> None:
     """The same scenario finds the reader out that has no horizon."""
-    assert len(_late_commit(postgres_dsn, ReaderWithoutHorizon)) == 1
+    assert len(_late_commit(durable_dsn, ReaderWithoutHorizon)) == 1
 
 
-def test_a_commit_behind_the_snapshot_is_not_missed(postgres_dsn: str) -> None:
+def test_a_commit_behind_the_snapshot_is_not_missed(durable_dsn: str) -> None:
     """However late the horizon is asked for: the statement that reads comes after it."""
-    assert _commit_behind_the_snapshot(postgres_dsn, GatedRightReader) == []
+    assert _commit_behind_the_snapshot(durable_dsn, GatedRightReader) == []
 
 
-def test_a_horizon_inside_the_reading_statement_misses_a_commit(postgres_dsn: str) -> None:
+def test_a_horizon_inside_the_reading_statement_misses_a_commit(durable_dsn: str) -> None:
     """The same scenario finds the reader out whose horizon is newer than its snapshot."""
-    assert len(_commit_behind_the_snapshot(postgres_dsn, ReaderWithHorizonInside)) == 1
+    assert len(_commit_behind_the_snapshot(durable_dsn, ReaderWithHorizonInside)) == 1
 
 
-def test_a_transaction_that_wrote_elsewhere_first_holds_nobody_back(postgres_dsn: str) -> None:
+def test_a_transaction_that_wrote_elsewhere_first_holds_nobody_back(durable_dsn: str) -> None:
     """An old transaction that has not appended yet is no reason to wait; what it appends then comes behind."""
-    dsn = postgres_dsn
+    dsn = durable_dsn
     with closing(Writer(dsn)) as old, closing(Writer(dsn)) as other, closing(RightReader(dsn)) as reader:
         old.write_elsewhere()
         other.append(new_stream(), 1)
@@ -106,11 +106,11 @@ def test_a_transaction_that_wrote_elsewhere_first_holds_nobody_back(postgres_dsn
         assert faults(reader.seen, whole_ledger(dsn)) == []
 
 
-def test_a_floor_is_decoded_beyond_31_bits(postgres_dsn: str) -> None:
+def test_a_floor_is_decoded_beyond_31_bits(durable_dsn: str) -> None:
     """The advisory lock holds 31 bits of the floor: the horizon is right also when tickets pass that border."""
-    with connect(postgres_dsn, "jobledger_owner", autocommit=True) as owner:
+    with connect(durable_dsn, "jobledger_owner", autocommit=True) as owner:
         owner.execute("SELECT setval('ledger_ticket', %s)", ((1 << 31) - 1,))
-    assert _late_commit(postgres_dsn, RightReader) == []
+    assert _late_commit(durable_dsn, RightReader) == []
 
 
 # --- ten writers at once ---------------------------------------------------------------------------------------------
@@ -172,15 +172,15 @@ def _read_while_ten_write(dsn: str, make_reader: MakeReader) -> list[str]:
         reader.close()
 
 
-def test_ten_writers_hide_nothing_from_a_reader(postgres_dsn: str) -> None:
+def test_ten_writers_hide_nothing_from_a_reader(durable_dsn: str) -> None:
     """No event missed, none inverted, while ten writers commit out of order."""
-    assert _read_while_ten_write(postgres_dsn, RightReader) == []
+    assert _read_while_ten_write(durable_dsn, RightReader) == []
 
 
 @pytest.mark.parametrize("broken", [ReaderWithoutHorizon, ReaderWithHorizonInside])
-def test_ten_writers_find_a_broken_reader_out(postgres_dsn: str, broken: MakeReader) -> None:
+def test_ten_writers_find_a_broken_reader_out(durable_dsn: str, broken: MakeReader) -> None:
     """The same run does see what a reader misses that has no horizon, or has it inside the reading statement."""
-    assert _read_while_ten_write(postgres_dsn, broken) != []
+    assert _read_while_ten_write(durable_dsn, broken) != []
 
 
 def _until(condition: Callable[[], bool]) -> None:
