@@ -55,14 +55,17 @@ def test_a_callers_own_rows_commit_with_the_job(ledger: SqliteLedger) -> None:
     """Rows of the caller's own table in the same file, written before and after, share the job's fate."""
     with closing(sqlite3.connect(ledger.database.path)) as connection:
         connection.execute("CREATE TABLE invoices (id TEXT)")
-        connection.row_factory = sqlite3.Row
+        connection.row_factory = lambda cursor, row: {
+            column[0]: value for column, value in zip(cursor.description, row, strict=True)
+        }
+        connection.text_factory = bytes
         connection.execute("INSERT INTO invoices VALUES ('42')")
         ledger.transaction_writer.dispatch(connection, [new_job()])
         connection.rollback()
         connection.execute("INSERT INTO invoices VALUES ('43')")
         ledger.transaction_writer.dispatch(connection, [new_job(key="k"), new_job(key="k")])
         connection.commit()
-        assert [row["id"] for row in connection.execute("SELECT id FROM invoices")] == ["43"]
+        assert [row["id"] for row in connection.execute("SELECT id FROM invoices")] == [b"43"]
     assert _count(ledger) == 1
 
 
