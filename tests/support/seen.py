@@ -69,8 +69,10 @@ moves = st.lists(st.tuples(st.integers(0, len(_JOBS) - 1), st.sampled_from(_NAME
 """Which job, what is decided about it, and a number that the decision uses."""
 
 
-def histories(chosen: Iterable[tuple[int, str, float]]) -> list[list[tuple[UUID, str, JobFacts]]]:
-    """Decisions about several jobs of two tenants: (job, tenant, facts) of each. What is refused leaves nothing."""
+def histories(
+    chosen: Iterable[tuple[int, str, float]], ids: Sequence[UUID] = _JOBS
+) -> list[list[tuple[UUID, str, JobFacts]]]:
+    """Decisions about six jobs of two tenants: (job, tenant, facts) of each. What is refused leaves nothing."""
     states: dict[int, JobState] = {}
     decisions: list[list[tuple[UUID, str, JobFacts]]] = []
     for which, name, number in chosen:
@@ -81,7 +83,7 @@ def histories(chosen: Iterable[tuple[int, str, float]]) -> list[list[tuple[UUID,
         for facts in decided:
             states[which] = evolve(states.get(which), facts)
         if decided:
-            decisions.append([(_JOBS[which], f"tenant-{which % 2}", facts) for facts in decided])
+            decisions.append([(ids[which], f"tenant-{which % 2}", facts) for facts in decided])
     return decisions
 
 

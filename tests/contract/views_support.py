@@ -1,0 +1,181 @@
+"""The read side of a ledger under test, whatever its engine: runners, queries, and the tables behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+
+from jobledger.application.ports import JobViews
+from jobledger.domain.job import JobFacts
+from jobledger.infrastructure.postgres.connections import Connections
+from jobledger.infrastructure.postgres.event_source import PostgresEventSource
+from jobledger.infrastructure.postgres.job_views import PostgresJobViews
+from jobledger.infrastructure.postgres.views import PostgresViewStore
+from jobledger.infrastructure.sqlite.database import Database
+from jobledger.infrastructure.sqlite.event_source import SqliteEventSource
+from jobledger.infrastructure.sqlite.job_views import SqliteJobViews
+from jobledger.infrastructure.sqlite.views import SqliteViewStore
+from jobledger.projections.catalogue import ALL_PROJECTIONS
+from jobledger.projections.ports import EventSource, Key, ViewStore
+from jobledger.projections.projection import Projection, Row, SeenEvent
+from jobledger.projections.runner import Runner
+from tests.support.seen import fold_all
+
+from .support import LedgerUnderTest, change_of, new_job
+
+
+@dataclass
+class Opened:
+    """One process's view of the read side."""
+
+    store: ViewStore
+    source: EventSource
+    views: JobViews
+
+    def runner(self, *projections: Projection, batch_size: int = 5_000, store: ViewStore | None = None) -> Runner:
+        """A runner of these projections (default: all)."""
+        return Runner(store or self.store, self.source, projections or ALL_PROJECTIONS, batch_size=batch_size)
+
+    def project(self, batch_size: int = 5_000) -> None:
+        """Bring all views up to date."""
+        runner = self.runner(batch_size=batch_size)
+        runner.run_until_current()
+        runner.stop()
+        assert runner.failures == {}
+
+    def events(self) -> list[SeenEvent]:
+        """The whole ledger."""
+        return list(self.source.read_after(0, limit=100_000).events)
+
+    def assert_views_are_the_fold(self) -> None:
+        """Each table holds what folding the whole ledger, event by event, comes to, and nothing else."""
+        events = self.events()
+        for projection in ALL_PROJECTIONS:
+            expected = fold_all(projection, events)
+            with self.store.begin((projection,)) as transaction:
+                assert transaction is not None
+                keys = {projection.key(event) for event in events if event.topic in projection.topics}
+                wanted = [key for key in keys if key is not None]
+                stored: Mapping[Key, Row] = transaction.load(projection, wanted)() if wanted else {}
+            assert stored == expected, projection.name
+            assert self.count_rows(projection.name) == len(expected)
+
+    def count_rows(self, table: str) -> int:
+        """All rows of a table, whosever they are."""
+        raise NotImplementedError
+
+    def columns(self, table: str) -> dict[str, tuple[bool, bool]]:
+        """The columns of a table in their order: may be null, is part of the key."""
+        raise NotImplementedError
+
+
+@dataclass
+class OpenedSqlite(Opened):
+    """On SQLite."""
+
+    database: Database
+
+    def count_rows(self, table: str) -> int:
+        """All rows of a table."""
+        with self.database.read() as connection:
+            return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+    def columns(self, table: str) -> dict[str, tuple[bool, bool]]:
+        """As SQLite describes them."""
+        with self.database.read() as connection:
+            found = connection.execute('SELECT name, "notnull", pk FROM pragma_table_info(?)', (table,)).fetchall()
+        return {name: (not not_null, bool(key)) for name, not_null, key in found}
+
+
+@dataclass
+class OpenedPostgres(Opened):
+    """On PostgreSQL."""
+
+    dsn: str
+
+    def count_rows(self, table: str) -> int:
+        """All rows of a table, seen by the superuser."""
+        with psycopg.connect(self.dsn) as connection:
+            row = connection.execute(
+                sql.SQL("SELECT count(*) FROM jobledger.{}").format(sql.Identifier(table))
+            ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def columns(self, table: str) -> dict[str, tuple[bool, bool]]:
+        """As PostgreSQL describes them."""
+        with psycopg.connect(self.dsn) as connection:
+            found = connection.execute(
+                "SELECT attname, NOT attnotnull, attnum = ANY (conkey) FROM pg_attribute"
+                " JOIN pg_constraint ON conrelid = attrelid AND contype = 'p'"
+                " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+                (f"jobledger.{table}",),
+            ).fetchall()
+        return {name: (nullable, key) for name, nullable, key in found}
+
+
+@dataclass
+class ReadSide:
+    """The ledger with its read side; `open_again` is another process."""
+
+    ledger: LedgerUnderTest
+    own: Opened
+    _closing: ExitStack = field(default_factory=ExitStack)
+
+    def open_again(self) -> Opened:
+        """The read side as another process opens it."""
+        return self._closing.enter_context(open_read_side(self.ledger))
+
+    def close(self) -> None:
+        """Close what was opened again."""
+        self._closing.close()
+
+    def append(self, decisions: Iterable[Sequence[tuple[UUID, str, JobFacts]]]) -> None:
+        """Write decisions of random histories; each job's ids are fresh ones of this month."""
+        for decision in decisions:
+            self._write(decision)
+
+    def _write(self, decision: Sequence[tuple[UUID, str, JobFacts]]) -> None:
+        job, tenant, first = decision[0]
+        if first.topic == "job.dispatched":
+            outcome = self.ledger.write(new_job(id=job, tenant=tenant, **_options(first)))
+        else:
+            outcome = self.ledger.write(
+                change_of(self.ledger.open_job(job, tenant), [facts for _, _, facts in decision])
+            )
+        assert outcome.position is not None, outcome
+
+
+def _options(birth: JobFacts) -> dict[str, Any]:
+    return {name: getattr(birth, name) for name in type(birth).model_fields if name != "idempotency_key"}
+
+
+@contextmanager
+def open_read_side(ledger: LedgerUnderTest) -> Iterator[Opened]:
+    """Open the read side of the ledger once more."""
+    with ledger.connect() as connection:
+        if ledger.engine == "sqlite":
+            path = Path(connection.execute("PRAGMA database_list").fetchone()[2])
+        else:
+            dsn: str = connection.info.dsn
+    with ExitStack() as closing:
+        if ledger.engine == "sqlite":
+            database = Database(path)
+            closing.callback(database.close)
+            yield OpenedSqlite(
+                SqliteViewStore(database), SqliteEventSource(database), SqliteJobViews(database), database
+            )
+            return
+        connections = Connections(dsn)
+        closing.callback(connections.close)
+        store, source = PostgresViewStore(connections), PostgresEventSource(connections)
+        closing.callback(store.close)
+        closing.callback(source.close)
+        yield OpenedPostgres(store, source, PostgresJobViews(connections), dsn)
