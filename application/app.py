@@ -18,6 +18,8 @@ from typing import Any, Protocol, TypeVar, get_type_hints
 
 from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core.core_schema import WithDefaultSchema
 
 from jobledger.domain.errors import InvalidInput, UnknownJobType
 from jobledger.domain.job import JobKind
@@ -164,6 +166,17 @@ class App:
         self._jobs[job.definition.name] = job
 
 
+class _SchemaWithDefaults(GenerateJsonSchema):
+    """Empty collections made by a factory are defaults too: a client without the code fills them in as we do."""
+
+    def default_schema(self, schema: WithDefaultSchema) -> JsonSchemaValue:
+        """The schema with its default."""
+        factory = schema.get("default_factory")
+        if factory in (list, tuple, set, frozenset, dict):
+            schema = {**schema, "default": factory()}
+        return super().default_schema(schema)
+
+
 def _declare(
     declared: dict[str, object],
     handler: Handler,
@@ -222,7 +235,7 @@ def _adapter(annotation: type[object], handler: Handler, what: str) -> TypeAdapt
 
 def _schema(adapter: TypeAdapter[Any], handler: Handler, what: str) -> dict[str, Any]:
     try:
-        schema = adapter.json_schema()
+        schema = adapter.json_schema(schema_generator=_SchemaWithDefaults)
     except PydanticInvalidForJsonSchema as error:
         raise InvalidInput(
             f"the {what} of {_name(handler)} has no JSON Schema", field=what, rule="has a schema"
