@@ -10,12 +10,20 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TextIO
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 PIPE_WIDTH = 200
 """Columns of output that no terminal bounds; wide enough that no cell is cut."""
+
+SPARE = ("prio", "queue", "app", "code", "updated", "dead", "persona")
+"""Titles of columns that a narrow terminal does without, in this order; `--json` has them all."""
+
+_GAP = 2
+_LAST_WIDTH = 32
+"""Columns that the last column keeps, at least, while others are left out for it."""
 
 STATUS_STYLE = {
     "pending": "cyan", "delayed": "blue", "blocked": "magenta", "in_progress": "bold yellow",
@@ -39,17 +47,40 @@ def _console(stream: TextIO) -> Console:
 
 
 def table(*columns: str | tuple[str, str], rows: Iterable[Sequence[str | Text]]) -> Table:
-    """A light table; a column is a title, or a title with `right`, `fold` or `keep` (never cut)."""
-    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in columns:
-        title, style = (column, "") if isinstance(column, str) else column
-        made.add_column(
-            title, justify="right" if style == "right" else "left", no_wrap=style != "fold",
-            overflow="fold" if style == "fold" else "ellipsis", min_width=len(title) if style != "keep" else None,
-        )  # fmt: skip
-    for row in rows:
-        made.add_row(*row)
+    """A light table; a column is a title, or a title with `right`. A cell stands on one line.
+
+    Where the terminal is too narrow, columns of `SPARE` are left out; then the last column is cut, so that the others
+    (ids above all) can be read and copied.
+    """
+    named = [(column, "") if isinstance(column, str) else column for column in columns]
+    lines = [[_cell(value) for value in row] for row in rows]
+    shown = fitting([title for title, _ in named], lines, console().width)
+    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
+    for index in shown:
+        title, style = named[index]
+        # Only what may wrap is narrowed; its cells say themselves that they are cut instead.
+        made.add_column(title, justify="right" if style == "right" else "left", no_wrap=index != shown[-1])
+    for line in lines:
+        made.add_row(*[line[index] for index in shown])
     return made
+
+
+def _cell(value: str | Text) -> Text:
+    text = value.copy() if isinstance(value, Text) else Text(value)
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
+
+
+def fitting(titles: Sequence[str], lines: Sequence[Sequence[Text]], width: int) -> list[int]:
+    """The columns that are shown: as few of `SPARE` are left out as the width asks for."""
+    widths = [max([cell_len(title), *[line[index].cell_len for line in lines]]) for index, title in enumerate(titles)]
+    widths[-1] = min(widths[-1], _LAST_WIDTH)
+    shown = list(range(len(titles)))
+    for title in SPARE:
+        if sum(widths[index] + _GAP for index in shown) <= width:
+            break
+        shown = [index for index in shown if titles[index] != title]
+    return shown
 
 
 def status_text(status: str, *, failed: bool = False) -> Text:
