@@ -17,7 +17,7 @@ from .dispatch_item import Dispatch, Malformed
 from .message import Command, JobReference
 from .result import Result
 
-Reason = Annotated[str, Field(max_length=1_000)]
+Reason = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=1_000)]
 Ticket = Annotated[str, Field(min_length=1, max_length=120)]
 
 
@@ -132,7 +132,7 @@ class CreateTenant(Command[TenantChanged]):
     """Create a tenant; its name is its id, for ever."""
 
     name: TenantName
-    display_name: Annotated[str, Field(max_length=200)] = ""
+    display_name: Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=200)] = ""
     reason: Reason = ""
 
 

@@ -18,7 +18,8 @@ DEFAULT_QUEUE = "default"
 
 QueueName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 PersonaName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,126}$")]
-Key = Annotated[str, Field(min_length=1, max_length=255)]
+Key = Annotated[str, Field(pattern=r"^[^\x00]*$", min_length=1, max_length=255)]
+"""Any text but NUL, which PostgreSQL's `text` cannot hold."""
 TimeoutSeconds = Annotated[float, Field(ge=TIMEOUT_SECONDS_MIN, le=TIMEOUT_SECONDS_MAX)]
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from jobledger.application.writes import AppendEvents, JobTypeRow, TenantRow
+from jobledger.domain.errors import LedgerError
 from jobledger.domain.event import Event
 from jobledger.domain.identifiers import SYSTEM_TENANT, stream_id
 from jobledger.domain.job import JobDispatched, Lease, Measured, complete
@@ -122,6 +123,20 @@ def test_bodies_come_back_byte_for_byte(ledger: LedgerUnderTest, payload: bytes)
     assert ledger.open_job(first).payload == payload
     assert ledger.reader.stream("acme", first, bodies=True)[0].body == payload
     assert ledger.claim_one().payload == payload
+
+
+def test_text_that_a_database_cannot_hold_is_refused_whole(ledger: LedgerUnderTest) -> None:
+    """NUL inside a text column comes back as it was, or the write is refused and leaves nothing; others go on."""
+    ledger.create_tenant("acme")
+    odd = new_job(lock_key="a\x00b", key="k\x00")
+    try:
+        ledger.write(odd)
+    except LedgerError:
+        assert ledger.reader.stream("acme", odd.event.originator_id) == []
+        assert ledger.queue.open_jobs("acme", [odd.event.originator_id]) == {}
+    else:
+        assert ledger.open_job(odd.event.originator_id).state.lock_key == "a\x00b"
+    ledger.dispatch()
 
 
 def test_every_option_comes_back(ledger: LedgerUnderTest) -> None:
