@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
+_FIELD_SHOWN = 60
+"""Characters of an unknown field's name that an error repeats: the name is the caller's, and may be anything."""
+
 
 class RegisteredType:
     """Validates payloads as the registry's schema says. Equal payloads give the same bytes and keys as they do in a
@@ -91,7 +94,7 @@ def _jsonable(payload: object) -> object:
 
 
 def _require_fit(validator: Validator, value: Json | None, within: str) -> None:
-    found = sorted(validator.iter_errors(value), key=lambda error: error.json_path)
+    found = sorted(validator.iter_errors(value), key=lambda error: (error.validator != "required", error.json_path))
     if found:
         raise _invalid(found[0], within)
 
@@ -103,9 +106,16 @@ def _invalid(error: ValidationError, within: str) -> InvalidInput:
         missing = [name for name in error.validator_value if name not in error.instance]
         return InvalidInput("Field required", field=f"{path}.{missing[0]}" if missing else path, rule="required")
     if error.validator == "additionalProperties":
-        return InvalidInput("fields that the type does not know are not allowed", field=path, rule="no other fields")
+        unknown = _unknown_fields(error)
+        field = f"{path}.{unknown[0][:_FIELD_SHOWN]}" if unknown else path
+        return InvalidInput("the type does not know this field", field=field, rule="no other fields")
     # the library's own message quotes the value, which may be anything
     return InvalidInput(f"does not fit {rule}", field=path, rule=str(error.validator))
+
+
+def _unknown_fields(error: ValidationError) -> list[str]:
+    known = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
+    return sorted(set(error.instance) - set(known)) if isinstance(error.instance, dict) else []
 
 
 def _completed(schema: Mapping[str, object], value: Json) -> Json:

@@ -38,8 +38,8 @@ def test_a_manual_dispatch_needs_a_reason(cli: Cli) -> None:
         ("[1]", "--payload", "no object"),
         ("@nowhere.json", "--payload", "nowhere.json"),
         ('{"text": 5}', "payload.text", "string"),
-        ('{"texte": "x"}', "payload", "'text'"),
-        ('{"text": "x", "more": 1}', "payload", "'more'"),
+        ('{"texte": "x"}', "payload.text", "required"),
+        ('{"text": "x", "more": 1}', "payload.more", "does not know"),
     ],
 )
 def test_a_payload_that_does_not_fit_names_field_and_rule(cli: Cli, payload: str, field: str, words: str) -> None:
