@@ -1,0 +1,138 @@
+"""PostgreSQL itself keeps tenants apart: also with a query that forgets to."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from jobledger.application.writes import AppendEvents, TenantRow
+from jobledger.domain.event import Event
+from jobledger.domain.identifiers import stream_id
+from jobledger.domain.tenant import TenantCreated, TenantStatus
+from jobledger.infrastructure.postgres.connect import open_ledger
+from jobledger.projections.catalogue import PROJECTIONS
+from tests.contract.support import metadata, new_job
+from tests.support.ledger_order import connect
+
+_TABLES_WITH_A_TENANT = """
+SELECT c.oid::regclass::text FROM pg_class AS c
+JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
+WHERE c.relnamespace = 'jobledger'::regnamespace AND c.relkind IN ('r', 'p')
+ORDER BY 1"""
+
+
+@pytest.fixture
+def two_tenants(postgres_dsn: str) -> str:
+    """A ledger in which `acme` and `beta` have a row in every table that has a tenant."""
+    with closing(open_ledger(postgres_dsn)) as ledger:
+        for name in ("acme", "beta"):
+            event = Event(stream_id(name, "tenant", name), 1, name, metadata(), TenantCreated(name=name))
+            ledger.writer.write([AppendEvents((event,), TenantRow(name, TenantStatus.ACTIVE))])
+            ledger.writer.write([new_job(tenant=name, key="k", persona="bot")])
+    with psycopg.connect(postgres_dsn) as owner:
+        for projection in PROJECTIONS.values():
+            _fill(owner, projection.name)
+    return postgres_dsn
+
+
+def _fill(owner: psycopg.Connection, table: str) -> None:
+    """A row for each tenant: each column that must not be null gets some value of its type."""
+    columns = owner.execute(
+        """SELECT attname, format_type(atttypid, NULL) FROM pg_attribute
+           WHERE attrelid = %s::regclass AND attnum > 0 AND attnotnull AND attname <> 'tenant_id'""",
+        (f"jobledger.{table}",),
+    ).fetchall()
+    some = {
+        "uuid": "gen_random_uuid()", "text": "'x'", "boolean": "false", "integer": "0",
+        "timestamp with time zone": "now()", "double precision": "0",
+    }  # fmt: skip
+    for tenant in ("acme", "beta"):
+        owner.execute(
+            sql.SQL("INSERT INTO {} (tenant_id, {}) VALUES ({}, {})").format(
+                sql.Identifier("jobledger", table),
+                sql.SQL(", ").join(sql.Identifier(name) for name, _ in columns),
+                tenant,
+                sql.SQL(", ").join(sql.SQL(some[kind]) for _, kind in columns),
+            )
+        )
+
+
+def _tables(dsn: str) -> list[str]:
+    with connect(dsn, "none") as superuser:
+        return [row[0] for row in superuser.execute(_TABLES_WITH_A_TENANT)]
+
+
+def _tenants_seen(dsn: str, role: str, table: str, tenant: str | None) -> set[str]:
+    """The tenants whose rows a session sees that asks for all of them."""
+    with connect(dsn, role) as session:
+        if tenant is not None:
+            session.execute("SELECT set_config('jobledger.tenant', %s, true)", (tenant,))
+        return {row[0] for row in session.execute(f"SELECT DISTINCT tenant_id FROM {table}")}
+
+
+def _may_select(dsn: str, role: str, table: str) -> bool:
+    with connect(dsn, "none") as superuser:
+        row = superuser.execute("SELECT has_table_privilege(%s, %s, 'SELECT')", (role, table)).fetchone()
+        return row is not None and bool(row[0])
+
+
+def test_a_session_sees_its_tenants_rows_only(two_tenants: str) -> None:
+    """With the WHERE removed, on every table that has a tenant: own rows, and none of another tenant."""
+    readable = [table for table in _tables(two_tenants) if _may_select(two_tenants, "jobledger_api", table)]
+    assert {"ledger", "open_jobs", "idempotency_keys", "tenants", *PROJECTIONS} <= set(readable)
+    for table in readable:
+        assert _tenants_seen(two_tenants, "jobledger_api", table, "acme") == {"acme"}, table
+
+
+@pytest.mark.parametrize("tenant", [None, "", "nobody"])
+def test_a_session_without_a_tenant_sees_nothing(two_tenants: str, tenant: str | None) -> None:
+    """No tenant, an empty one and an unknown one are no key to anything."""
+    for table in _tables(two_tenants):
+        if _may_select(two_tenants, "jobledger_api", table):
+            assert _tenants_seen(two_tenants, "jobledger_api", table, tenant) == set(), table
+
+
+def test_the_tenant_ends_with_its_transaction(two_tenants: str) -> None:
+    """The next transaction of a pooled connection does not inherit the tenant of the one before."""
+    with connect(two_tenants, "jobledger_api") as session:
+        session.execute("SELECT set_config('jobledger.tenant', 'acme', true)")
+        session.commit()
+        assert session.execute("SELECT tenant_id FROM open_jobs").fetchall() == []
+
+
+def test_every_table_with_a_tenant_forces_row_level_security(two_tenants: str) -> None:
+    """Also for its owner, and on each partition: a new table cannot be forgotten."""
+    with connect(two_tenants, "none") as superuser:
+        for table in _tables(two_tenants):
+            row = superuser.execute(
+                "SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE oid = %s::regclass", (table,)
+            ).fetchone()
+            assert row == (True, True), table
+
+
+def test_a_partition_cannot_be_read_past_its_ledger(two_tenants: str) -> None:
+    """Roles that read the ledger have no access to a partition itself, whose policies are not the ledger's."""
+    partitions = [table for table in _tables(two_tenants) if table.startswith("ledger_")]
+    assert partitions
+    for role in ("jobledger_api", "jobledger_worker", "jobledger_projector", "jobledger_auditor"):
+        assert not [table for table in partitions if _may_select(two_tenants, role, table)], role
+
+
+@pytest.mark.parametrize("role", ["jobledger_worker", "jobledger_api", "jobledger_projector", "jobledger_auditor"])
+def test_nobody_writes_events_but_through_the_functions(two_tenants: str, role: str) -> None:
+    """No role that programs act in may insert, change or delete rows of the ledger, the queue, or the catalogue."""
+    with connect(two_tenants, "none") as superuser:
+        for table in ("ledger", "open_jobs", "idempotency_keys", "tenants", "job_types"):
+            for privilege in ("INSERT", "UPDATE", "DELETE", "TRUNCATE"):
+                row = superuser.execute(
+                    "SELECT has_table_privilege(%s, %s, %s)", (role, f"jobledger.{table}", privilege)
+                ).fetchone()
+                assert row == (False,), (table, privilege)
+
+
+def test_the_owner_is_bound_by_the_policies_too(two_tenants: str) -> None:
+    """FORCE: who owns the tables reads no row of any tenant by accident."""
+    assert _tenants_seen(two_tenants, "jobledger_owner", "ledger", None) == set()
