@@ -20,7 +20,7 @@ class PostgresEventSource:
     """Reads as `jobledger_projector` on a connection of its own, below the horizon of this process."""
 
     def __init__(self, connections: Connections, horizon: Horizon | None = None) -> None:
-        self._session = Session(lambda: connections.connect(Role.PROJECTOR), INDEXES_ONLY)
+        self.session = Session(lambda: connections.connect(Role.PROJECTOR), INDEXES_ONLY)
         self._facts = LazyFacts()
         self._horizon = horizon or Horizon(connections)
 
@@ -36,11 +36,11 @@ class PostgresEventSource:
         readable_to = self._horizon.position()
         if until is not None:
             readable_to = min(readable_to, until)
-        with self._session.use() as connection, connection.cursor(binary=True) as cursor:
+        with self.session.use() as connection, connection.cursor(binary=True) as cursor:
             cursor.execute(SQL["read_events"], (position, readable_to, sorted(without), limit), prepare=True)
             rows = cursor.fetchall()
         return seen_batch(rows, self._facts, after=position, limit=limit, readable_to=readable_to)
 
     def close(self) -> None:
         """Close the connection."""
-        self._session.close()
+        self.session.close()

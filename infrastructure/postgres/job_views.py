@@ -46,19 +46,19 @@ class PostgresJobViews:
 
     def tenant_jobs(self, tenant: str, where: JobFilter, *, after: PageKey | None, limit: int) -> JobPage:
         """The jobs of a tenant, newest first."""
-        wanted = _wanted(tenant, where, after, limit)
-        return self._job_page(TENANT_JOBS.name, SQL["tenant_jobs"], wanted, limit)
+        values = wanted(tenant, where, after, limit)
+        return self._job_page(TENANT_JOBS.name, SQL["tenant_jobs"], values, limit)
 
     def persona_jobs(
         self, tenant: str, persona: str, where: JobFilter, *, after: PageKey | None, limit: int
     ) -> JobPage:
         """The jobs of one persona of a tenant, newest first."""
-        wanted = {**_wanted(tenant, where, after, limit), "persona": persona}
-        return self._job_page(PERSONA_JOBS.name, SQL["persona_jobs"], wanted, limit)
+        values = {**wanted(tenant, where, after, limit), "persona": persona}
+        return self._job_page(PERSONA_JOBS.name, SQL["persona_jobs"], values, limit)
 
     def dlq(self, tenant: str, where: JobFilter, *, after: PageKey | None, limit: int) -> DlqPage:
         """The jobs of a tenant in the dead-letter queue, most recently dead first."""
-        found, freshness = self._list(DLQ.name, SQL["dlq_jobs"], _wanted(tenant, where, after, limit))
+        found, freshness = self._list(DLQ.name, SQL["dlq_jobs"], wanted(tenant, where, after, limit))
         rows = tuple(DlqRow(*row) for row in found[:limit])
         return DlqPage(rows, PageKey(rows[-1].dead_at, rows[-1].job_id) if len(found) > limit else None, freshness)
 
@@ -84,26 +84,28 @@ class PostgresJobViews:
             row = connection.execute(SQL["lowest_position"], (list(LIST_NAMES),)).fetchone()
         return 0 if row is None else int(row[0])
 
-    def _job_page(self, name: str, statement: str, wanted: dict[str, object], limit: int) -> JobPage:
-        found, freshness = self._list(name, statement, wanted)
+    def _job_page(self, name: str, statement: str, values: dict[str, object], limit: int) -> JobPage:
+        found, freshness = self._list(name, statement, values)
         rows = tuple(JobListRow(*row)._replace(status=JobStatus(row[3])) for row in found[:limit])
         key = PageKey(rows[-1].created_at, rows[-1].job_id) if len(found) > limit else None
         return JobPage(rows, key, freshness)
 
     def _list(
-        self, name: str, statement: str, wanted: dict[str, object]
+        self, name: str, statement: str, values: dict[str, object]
     ) -> tuple[Sequence[tuple[Any, ...]], Freshness]:
-        tenant = str(wanted["tenant"])
+        tenant = str(values["tenant"])
         with self._connections.tenant_transaction(tenant) as connection:
             # the checkpoint first: rows may then be newer than it says, never older
             checkpoint = connection.execute(SQL["checkpoint"], (name,), prepare=True)
-            found = connection.execute(statement, wanted, prepare=False, binary=True)
+            connection.execute(SQL["in_index_order"], prepare=True)
+            found = connection.execute(statement, values, prepare=False, binary=True)
             at, rows = checkpoint.fetchone(), found.fetchall()
         position, recorded_at = (0, None) if at is None else at
         return rows, Freshness(position, max(position, self._horizon.position()), recorded_at)
 
 
-def _wanted(tenant: str, where: JobFilter, after: PageKey | None, limit: int) -> dict[str, object]:
+def wanted(tenant: str, where: JobFilter, after: PageKey | None, limit: int) -> dict[str, object]:
+    """The values of a list query; one row more than the page tells whether there is another."""
     page = bounds(where, after)
     return {
         "tenant": tenant, "status": None if where.status is None else where.status.value, "failed": where.failed,

@@ -40,17 +40,17 @@ class PostgresViewStore:
     """Stores views as `jobledger_projector`, on one connection; threads take turns."""
 
     def __init__(self, connections: Connections) -> None:
-        self._session = Session(lambda: connections.connect(Role.PROJECTOR), _SESSION, register)
+        self.session = Session(lambda: connections.connect(Role.PROJECTOR), _SESSION, register)
 
     def checkpoints(self) -> Mapping[str, Checkpoint]:
         """The checkpoints of all projections by name."""
-        with self._session.use() as connection:
+        with self.session.use() as connection:
             return _read_checkpoints(connection)
 
     @contextmanager
     def begin(self, projections: Sequence[Projection]) -> Iterator[PostgresViewTransaction | None]:
         """Own the projections for one transaction, or None; see the port."""
-        with self._session.use() as connection, connection.transaction():
+        with self.session.use() as connection, connection.transaction():
             if not _own(connection, projections):
                 yield None
                 return
@@ -61,7 +61,7 @@ class PostgresViewStore:
 
     def close(self) -> None:
         """Close the connection."""
-        self._session.close()
+        self.session.close()
 
 
 class PostgresViewTransaction:

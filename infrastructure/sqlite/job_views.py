@@ -48,28 +48,20 @@ class SqliteJobViews:
 
     def tenant_jobs(self, tenant: str, where: JobFilter, *, after: PageKey | None, limit: int) -> JobPage:
         """The jobs of a tenant, newest first."""
-        wanted = _wanted(tenant, where, after, limit)
-        if where.status is not None:
-            return self._job_page(TENANT_JOBS.name, SQL["tenant_jobs_by_status"], wanted, limit)
-        if where.failed:
-            return self._job_page(TENANT_JOBS.name, SQL["tenant_jobs_failed"], wanted, limit)
-        return self._job_page(TENANT_JOBS.name, SQL["tenant_jobs_by_time"], wanted, limit)
+        values = wanted(tenant, where, after, limit)
+        return self._job_page(TENANT_JOBS.name, tenant_statement(where), values, limit)
 
     def persona_jobs(
         self, tenant: str, persona: str, where: JobFilter, *, after: PageKey | None, limit: int
     ) -> JobPage:
         """The jobs of one persona of a tenant, newest first."""
-        wanted = {**_wanted(tenant, where, after, limit), "persona": persona}
-        if where.status is not None:
-            return self._job_page(PERSONA_JOBS.name, SQL["persona_jobs_by_status"], wanted, limit)
-        if where.failed:
-            return self._job_page(PERSONA_JOBS.name, SQL["persona_jobs_failed"], wanted, limit)
-        return self._job_page(PERSONA_JOBS.name, SQL["persona_jobs_by_time"], wanted, limit)
+        values = {**wanted(tenant, where, after, limit), "persona": persona}
+        return self._job_page(PERSONA_JOBS.name, persona_statement(where), values, limit)
 
     def dlq(self, tenant: str, where: JobFilter, *, after: PageKey | None, limit: int) -> DlqPage:
         """The jobs of a tenant in the dead-letter queue, most recently dead first."""
         with self._database.read() as connection:
-            found = connection.execute(SQL["dlq_jobs"], _wanted(tenant, where, after, limit)).fetchall()
+            found = connection.execute(SQL["dlq_jobs"], wanted(tenant, where, after, limit)).fetchall()
             freshness = _freshness(connection, DLQ.name)
         rows = tuple(_dead_job(*row) for row in found[:limit])
         return DlqPage(rows, PageKey(rows[-1].dead_at, rows[-1].job_id) if len(found) > limit else None, freshness)
@@ -95,13 +87,27 @@ class SqliteJobViews:
             lowest: int = connection.execute(SQL["lowest_position"], (json.dumps(LIST_NAMES),)).fetchone()[0]
         return lowest
 
-    def _job_page(self, name: str, statement: str, wanted: Wanted, limit: int) -> JobPage:
+    def _job_page(self, name: str, statement: str, values: Wanted, limit: int) -> JobPage:
         with self._database.read() as connection:
-            found = connection.execute(statement, wanted).fetchall()
+            found = connection.execute(statement, values).fetchall()
             freshness = _freshness(connection, name)
         rows = tuple(_job(*row) for row in found[:limit])
         key = PageKey(rows[-1].created_at, rows[-1].job_id) if len(found) > limit else None
         return JobPage(rows, key, freshness)
+
+
+def tenant_statement(where: JobFilter) -> str:
+    """The block whose leading filter has an index."""
+    if where.status is not None:
+        return SQL["tenant_jobs_by_status"]
+    return SQL["tenant_jobs_failed"] if where.failed else SQL["tenant_jobs_by_time"]
+
+
+def persona_statement(where: JobFilter) -> str:
+    """The block whose leading filter has an index."""
+    if where.status is not None:
+        return SQL["persona_jobs_by_status"]
+    return SQL["persona_jobs_failed"] if where.failed else SQL["persona_jobs_by_time"]
 
 
 def _freshness(connection: Connection, name: str) -> Freshness:
@@ -111,7 +117,8 @@ def _freshness(connection: Connection, name: str) -> Freshness:
     return Freshness(position, head, optional_moment(recorded_at))
 
 
-def _wanted(tenant: str, where: JobFilter, after: PageKey | None, limit: int) -> Wanted:
+def wanted(tenant: str, where: JobFilter, after: PageKey | None, limit: int) -> Wanted:
+    """The values of a list query; one row more than the page tells whether there is another."""
     page = bounds(where, after)
     return {
         "tenant": tenant, "status": None if where.status is None else where.status.value, "failed": where.failed,

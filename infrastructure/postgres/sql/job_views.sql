@@ -4,6 +4,12 @@
 -- These are never prepared. With the values at hand the planner drops filters that are null, sees the others as plain
 -- conditions, and so finds the index for each combination, in the order of the page.
 
+-- name: in_index_order
+-- For this transaction: a page is read in the order of an index, whatever statistics say (or do not say yet, after a
+-- bulk load), never by collecting all rows that match and sorting them.
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+    set_config('enable_sort', 'off', true)
+
 -- name: tenant_jobs
 SELECT job_id, tenant_id, persona, status, failed, job_type, kind, queue, priority, attempt, attempts_counted,
     attempts_allowed, created_at, updated_at, due_at, started_at, completed_at, error_type, error_message, progress

@@ -1,0 +1,218 @@
+"""Every list query finds its page through an index, in the order of the page, on both engines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from jobledger.application.ports import JobFilter, PageKey
+from jobledger.domain.job import JobStatus
+from jobledger.infrastructure.postgres import job_views as on_postgres
+from jobledger.infrastructure.postgres.connections import Connections, Role
+from jobledger.infrastructure.sqlite import job_views as on_sqlite
+from jobledger.infrastructure.sqlite.database import Database
+from jobledger.infrastructure.sqlite.migrations import migrate
+
+ORDERED = {"Limit", "Result", "Index Scan"}
+"""A page as it should be read; Result is the test of row-level security, once a query."""
+AT = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+FROM, TO = datetime(2026, 3, 2, 2, tzinfo=UTC), datetime(2026, 3, 2, 3, tzinfo=UTC)
+
+FILTERS = {
+    "by_time": [
+        JobFilter(), JobFilter(job_type="type-3"), JobFilter(kind="system"), JobFilter(queue="queue-2"),
+        JobFilter(created_from=FROM), JobFilter(created_to=TO), JobFilter(created_from=FROM, created_to=TO),
+        JobFilter(job_type="type-3", kind="system", queue="queue-2", created_to=TO), JobFilter(failed=False),
+    ],
+    "by_status": [
+        JobFilter(status=JobStatus.IN_PROGRESS), JobFilter(status=JobStatus.DLQ, queue="queue-2"),
+        JobFilter(status=JobStatus.IN_PROGRESS, created_from=FROM, created_to=TO),
+    ],
+    "failed": [JobFilter(failed=True), JobFilter(failed=True, job_type="type-3", created_to=TO)],
+}  # fmt: skip
+CASES = [(index, where) for index, filters in FILTERS.items() for where in filters]
+IDS = [f"{index} {' '.join(f for f, v in where._asdict().items() if v is not None)}".strip() for index, where in CASES]
+
+# Thirty thousand jobs of three tenants and four personas over a day; one in a hundred failed, few are not completed.
+POSTGRES_ROWS = """
+INSERT INTO {table} (job_id, tenant_id, persona, status, failed, job_type, kind, queue, priority, attempt,
+  attempts_counted, attempts_allowed, created_at, updated_at{more})
+SELECT gen_random_uuid(), 'tenant-' || n % 3, 'persona-' || n % 4,
+  CASE WHEN n % 100 = 0 THEN 'dlq' WHEN n % 100 < 3 THEN 'in_progress' ELSE 'completed' END, n % 100 = 0,
+  'type-' || n % 7, CASE WHEN n % 9 = 0 THEN 'system' ELSE 'work' END, 'queue-' || n % 5, 0, 1, 1, 5,
+  timestamptz '2026-03-02' + n * interval '2 seconds', now(){value}
+FROM generate_series(1, 30000) AS n
+"""
+
+
+@pytest.fixture(scope="module")
+def postgres(migrated_postgres_cluster: Any) -> Iterator[Connections]:  # noqa: ANN401
+    """A database with filled and analysed lists."""
+    with migrated_postgres_cluster.database(migrated=True) as dsn:
+        with psycopg.connect(dsn) as connection:
+            connection.execute("SET search_path = jobledger; SET ROLE jobledger_projector")
+            short_id = "substr(replace(gen_random_uuid()::text, '-', ''), 1, 8)"
+            connection.execute(POSTGRES_ROWS.format(table="tenant_jobs", more=", short_id", value=f", {short_id}"))
+            connection.execute(POSTGRES_ROWS.format(table="persona_jobs", more="", value=""))
+            connection.execute(
+                "INSERT INTO dlq_jobs SELECT job_id, tenant_id, persona, job_type, kind, queue, 'stalled', 'E', 'm',"
+                " 'f', 1, created_at, created_at FROM persona_jobs WHERE failed OR status = 'in_progress'"
+            )
+            connection.execute("RESET ROLE; ANALYZE tenant_jobs, persona_jobs, dlq_jobs")
+        connections = Connections(dsn)
+        yield connections
+        connections.close()
+
+
+def explain_postgres(connections: Connections, statement: str, values: Any) -> tuple[set[str], set[str]]:  # noqa: ANN401
+    """Kinds of plan nodes and the indexes used, for a session of tenant-1 as `jobledger_api`."""
+    with connections.tenant_transaction("tenant-1") as connection:
+        connection.execute(on_postgres.SQL["in_index_order"])
+        row = connection.execute(f"EXPLAIN (FORMAT JSON) {statement}", values, prepare=False).fetchone()
+    assert row is not None
+    nodes, indexes, left = set[str](), set[str](), [row[0][0]["Plan"]]
+    while left:
+        node = left.pop()
+        nodes.add(node["Node Type"])
+        indexes |= {node["Index Name"]} if "Index Name" in node else set()
+        left += node.get("Plans", [])
+    return nodes, indexes
+
+
+@pytest.mark.parametrize("after", [None, PageKey(AT, UUID(int=1))], ids=["first page", "later page"])
+@pytest.mark.parametrize(("index", "where"), CASES, ids=IDS)
+@pytest.mark.parametrize("table", ["tenant_jobs", "persona_jobs"])
+def test_a_list_reads_an_index_on_postgres(
+    postgres: Connections, table: str, index: str, where: JobFilter, after: PageKey | None
+) -> None:
+    """Under row-level security too: the filter's own index, backward, no table read whole, nothing sorted."""
+    wanted = {**on_postgres.wanted("tenant-1", where, after, 50), "persona": "persona-2"}
+    nodes, indexes = explain_postgres(postgres, on_postgres.SQL[table], wanted)
+    assert nodes <= ORDERED
+    assert indexes == {f"{table}_{index}"}
+
+
+@pytest.mark.parametrize(
+    "where", [JobFilter(), JobFilter(queue="queue-2"), JobFilter(created_from=FROM, created_to=TO)]
+)
+def test_the_dlq_reads_an_index_on_postgres(postgres: Connections, where: JobFilter) -> None:
+    """Ordered by death, whatever is filtered."""
+    nodes, indexes = explain_postgres(
+        postgres, on_postgres.SQL["dlq_jobs"], on_postgres.wanted("tenant-1", where, None, 50)
+    )
+    assert nodes <= ORDERED and indexes == {"dlq_jobs_by_time"}
+
+
+def test_a_short_id_is_looked_up_on_postgres(postgres: Connections) -> None:
+    """By an index of its own."""
+    nodes, indexes = explain_postgres(postgres, on_postgres.SQL["jobs_by_short_id"], ("tenant-1", "deadbeef"))
+    assert "Seq Scan" not in nodes and indexes == {"tenant_jobs_by_short_id"}
+
+
+def test_a_projector_never_reads_a_whole_table(postgres: Connections) -> None:
+    """Rows are loaded by key and the ledger is read by position, also with plans made while everything was empty."""
+    from jobledger.infrastructure.postgres.event_source import SQL, PostgresEventSource
+    from jobledger.infrastructure.postgres.views import PostgresViewStore
+
+    source, store = PostgresEventSource(postgres), PostgresViewStore(postgres)
+    plans = {
+        source.session: (SQL["read_events"], (0, 10**9, ["job.logged"], 5_000)),
+        store.session: ("SELECT * FROM tenant_jobs WHERE job_id = ANY (%b::uuid[])", ([UUID(int=1)],)),
+    }
+    for session, (statement, values) in plans.items():
+        with session.use() as connection:
+            rows = connection.execute(f"EXPLAIN {statement}", values).fetchall()
+        plan = "\n".join(line for (line,) in rows)
+        assert "Seq Scan" not in plan and "Sort  (" not in plan, plan
+    source.close()
+    store.close()
+
+
+def test_a_tenant_sees_nothing_of_another_without_the_where(postgres: Connections) -> None:
+    """Row-level security alone: the views with no condition at all show one tenant, and without a tenant nothing."""
+    for table in ("tenant_jobs", "persona_jobs", "dlq_jobs"):
+        statement = f"SELECT DISTINCT tenant_id FROM {table}"
+        with postgres.tenant_transaction("tenant-1") as connection:
+            assert connection.execute(statement).fetchall() == [("tenant-1",)]
+        with postgres.connection(Role.API) as connection:
+            assert connection.execute(statement).fetchall() == []
+        with postgres.connection(Role.AUDITOR) as connection:
+            assert len(connection.execute(statement).fetchall()) == 3
+
+
+def test_only_projectors_write_views(postgres: Connections) -> None:
+    """The API's role can neither change a view nor move a checkpoint."""
+    for statement in ("DELETE FROM tenant_jobs", "UPDATE checkpoints SET position = 0"):
+        with postgres.tenant_transaction("tenant-1") as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(statement).fetchall()
+
+
+# --- SQLite ----------------------------------------------------------------------------------------------------------
+
+SQLITE_ROWS = """
+WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 3000)
+INSERT INTO {table} (job_id, tenant_id, persona, status, failed, job_type, kind, queue, priority, attempt,
+  attempts_counted, attempts_allowed, created_at, updated_at{more})
+SELECT randomblob(16), 'tenant-' || n % 3, 'persona-' || n % 4, CASE WHEN n % 9 = 0 THEN 'dlq' ELSE 'completed' END,
+  n % 9 = 0, 'type-' || n % 7, 'work', 'queue-' || n % 5, 0, 1, 1, 5, n, n{value} FROM numbers
+"""
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "analysed"])
+def sqlite(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """A file with filled lists, with and without statistics."""
+    path: Path = tmp_path_factory.mktemp("views") / "ledger.db"
+    migrate(path)
+    database = Database(path)
+    with database.write() as connection:
+        connection.execute(SQLITE_ROWS.format(table="tenant_jobs", more=", short_id", value=", hex(randomblob(4))"))
+        connection.execute(SQLITE_ROWS.format(table="persona_jobs", more="", value=""))
+    if request.param:
+        with database.write() as connection:
+            connection.execute("ANALYZE")
+    yield database
+    database.close()
+
+
+def explain_sqlite(database: Database, statement: str, values: Any) -> str:  # noqa: ANN401
+    with database.read() as connection:
+        rows = connection.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall()
+    return "; ".join(row[3] for row in rows)
+
+
+@pytest.mark.parametrize(("index", "where"), CASES, ids=IDS)
+@pytest.mark.parametrize("table", ["tenant_jobs", "persona_jobs"])
+def test_a_list_reads_an_index_on_sqlite(sqlite: Database, table: str, index: str, where: JobFilter) -> None:
+    """The filter's own index, no table read whole, no temporary b-tree to sort."""
+    values = {**on_sqlite.wanted("tenant-1", where, None, 50), "persona": "persona-2"}
+    choose = {"tenant_jobs": on_sqlite.tenant_statement, "persona_jobs": on_sqlite.persona_statement}[table]
+    plan = explain_sqlite(sqlite, choose(where), values)
+    assert plan.startswith(f"SEARCH {table} USING INDEX {table}_{index} (tenant_id=?")
+    assert "TEMP B-TREE" not in plan and "SCAN" not in plan
+
+
+def test_the_dlq_and_short_ids_read_an_index_on_sqlite(sqlite: Database) -> None:
+    """As the lists do."""
+    plan = explain_sqlite(sqlite, on_sqlite.SQL["dlq_jobs"], on_sqlite.wanted("tenant-1", JobFilter(), None, 50))
+    assert plan.startswith("SEARCH dlq_jobs USING INDEX dlq_jobs_by_time (tenant_id=?") and "TEMP" not in plan
+    plan = explain_sqlite(sqlite, on_sqlite.SQL["jobs_by_short_id"], ("tenant-1", "deadbeef"))
+    assert "tenant_jobs_by_short_id (tenant_id=? AND short_id=?)" in plan
+
+
+def test_a_projector_looks_rows_up_by_key_on_sqlite(sqlite: Database) -> None:
+    """A batch of keys is searched, not scanned for; the ledger is read by position."""
+    from jobledger.infrastructure.sqlite.event_source import SQL
+    from jobledger.infrastructure.sqlite.views import statements
+    from jobledger.projections.tenant_jobs import TENANT_JOBS
+
+    load = statements(TENANT_JOBS).load.replace("{keys}", "(?), (?)")
+    assert "SEARCH tenant_jobs USING PRIMARY KEY (job_id=?)" in explain_sqlite(sqlite, load, (b"1" * 16, b"2" * 16))
+    plan = explain_sqlite(sqlite, SQL["read_events"], (0, 9, json.dumps([]), 9))
+    assert "SEARCH ledger USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)" in plan and "TEMP" not in plan
