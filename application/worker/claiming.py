@@ -88,9 +88,7 @@ class Claimer:
     def _room(self) -> int:
         """How many more to claim; 0 until enough were begun for a claim to be worth its cost."""
         options, slots = self._options, self._slots
-        ahead = self._pace.ahead(
-            options.concurrency, options.fetch_size, now=self._clock.monotonic(), full=slots.full
-        )  # fmt: skip
+        ahead = self._pace.ahead(options.concurrency, options.fetch_size, now=self._clock.monotonic())
         slots.watch(ahead // 2)
         if slots.waiting > ahead // 2:
             return 0

@@ -93,11 +93,6 @@ class Slots:
         return len(self._waiting)
 
     @property
-    def full(self) -> bool:
-        """Whether every slot is taken."""
-        return self._free == 0
-
-    @property
     def active(self) -> int:
         """Attempts with a slot or waiting for one."""
         return self._count - self._free + len(self._waiting)

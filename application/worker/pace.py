@@ -11,7 +11,7 @@ class Pace:
 
     def __init__(self) -> None:
         self._seconds = 0.0
-        self._attempts = 0
+        self._attempts = 0.0
         self._sampled_at = 0.0
 
     def add(self, seconds_running: float) -> None:
@@ -19,17 +19,15 @@ class Pace:
         self._seconds += seconds_running
         self._attempts += 1
 
-    def ahead(self, concurrency: int, limit: int, *, now: float, full: bool) -> int:
+    def ahead(self, concurrency: int, limit: int, *, now: float) -> int:
         """How many jobs begin within a second at this pace: what may be held ready beyond those that run.
 
-        By Little's law, `concurrency` over the mean running time. `full`: all slots are taken, so that an attempt
-        that has not ended yet says something too.
+        By Little's law, `concurrency` over the mean running time. What is older counts half as much with each look,
+        until it is forgotten: a worker that ended nothing lately claims nothing ahead. `now` is monotonic.
         """
-        seconds, attempts, elapsed = self._seconds, self._attempts, now - self._sampled_at
-        if elapsed >= _SAMPLE_SECONDS and attempts:
-            self._seconds, self._attempts, self._sampled_at = seconds / 2, attempts // 2, now
-        elif elapsed >= AHEAD_SECONDS and full:
-            return 0
-        if not attempts:
+        seconds, attempts = self._seconds, self._attempts
+        if now - self._sampled_at >= _SAMPLE_SECONDS:
+            self._seconds, self._attempts, self._sampled_at = seconds / 2, attempts / 2, now
+        if attempts < 0.5:
             return 0
         return min(limit, int(AHEAD_SECONDS * concurrency * attempts / max(seconds, 1e-6)))

@@ -51,6 +51,8 @@ class Runner:
         return self._end(attempt, await self._call_async(attempt), 0.0)
 
     def _begin(self, attempt: Attempt) -> bool:
+        if attempt.ended:
+            return False
         if attempt.lost:
             self._end(attempt, GivenBack("lost"), 0.0)
             return False

@@ -10,21 +10,20 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import NamedTuple
 
 from jobledger.domain.errors import IllegalTransition, JobledgerError, LeaseLost, LedgerBusy, LedgerUnavailable
-from jobledger.domain.event import Metadata
 from jobledger.domain.job import AttemptError, Measured
 
-from ..ports import Identifiers, OpenJob, Queue
+from ..ports import Identifiers, Queue
 from ..writes import ChangeJob, Outcome, WriteStatus
 from .attempt import Attempt, Services
 from .events import WorkerEventName
 from .failures import digest, failure, traceback_of
 from .held import Held
 from .log import say
-from .outcomes import Ending, Failed, GivenBack, PutOff, Report, Stopped, Succeeded, change_of
+from .outcomes import Ending, Failed, Report, Stopped, Succeeded, change_of
 from .reporting import Reporter
+from .settlement import TOLD, Flight, Settlement
 from .trouble import FATAL, Trouble
 
 BATCH = 500
@@ -33,31 +32,6 @@ LINGER_SECONDS = 0.005
 """How long an ending may wait for others while more jobs are about to end."""
 STUCK_SECONDS, FLIGHTS_MAX = 0.25, 8
 _REDECIDE_MAX = 5
-
-_TOLD = {
-    Succeeded: WorkerEventName.PROCESSED, Failed: WorkerEventName.ERRORED, PutOff: WorkerEventName.SNOOZED,
-    GivenBack: WorkerEventName.INTERRUPTED, Stopped: WorkerEventName.CANCELLED,
-}  # fmt: skip
-
-
-class _Settlement(NamedTuple):
-    """An ending on its way to the ledger. `job` is the row it is decided on: newer than the attempt's after a
-    conflict."""
-
-    attempt: Attempt
-    ending: Ending
-    measured: Measured
-    job: OpenJob
-    reports: tuple[Report, ...]
-    tries: int = 0
-
-
-class _Flight(NamedTuple):
-    """A write under way. One that another transaction blocks stays for seconds, and holds nobody else up."""
-
-    settlements: list[_Settlement]
-    future: Future[list[Outcome]]
-    begun_at: float
 
 
 class Settler:
@@ -76,10 +50,10 @@ class Settler:
         self._trouble = trouble
         self._backlog = backlog
         self._open_again = open_again
-        self._pending: deque[_Settlement] = deque()
-        self._flights: list[_Flight] = []
+        self._pending: deque[Settlement] = deque()
+        self._flights: list[Flight] = []
         self._wake = threading.Event()
-        self.counts: dict[WorkerEventName, int] = dict.fromkeys((*_TOLD.values(), WorkerEventName.LEASE_LOST), 0)
+        self.counts: dict[WorkerEventName, int] = dict.fromkeys((*TOLD.values(), WorkerEventName.LEASE_LOST), 0)
         """How many attempts ended in which way, and that is durable."""
         self._closing = False
         self._given_up = False
@@ -119,7 +93,7 @@ class Settler:
 
     def _add(self, attempt: Attempt, ending: Ending, measured: Measured, reports: tuple[Report, ...]) -> None:
         pending = self._pending
-        pending.append(_Settlement(attempt, ending, measured, attempt.job, reports))
+        pending.append(Settlement(attempt, ending, measured, attempt.job, reports))
         size = len(pending)
         if (size == 1 or size >= BATCH or not self._backlog()) and not self._wake.is_set():
             self._wake.set()
@@ -137,8 +111,12 @@ class Settler:
                     self._flush()
             except Exception as error:  # noqa: BLE001 - this thread must outlive whatever it meets
                 self._trouble.error("worker.settling_failed", error)
-            if self._closing and not self._pending and not self._flights:
+            if self._closing and self._nothing_left():
                 return
+
+    def _nothing_left(self) -> bool:
+        """Whether every ending is durable, those included that wait for a report before them."""
+        return not self._pending and not self._flights and (not self._held or self._trouble.fatal is not None)
 
     def _linger(self) -> None:
         if self._pending and not self._flights and len(self._pending) < BATCH and self._backlog() and not self._closing:
@@ -157,7 +135,7 @@ class Settler:
     def _flush(self) -> None:
         pending = self._pending
         taken = [pending.popleft() for _ in range(min(BATCH, len(pending)))]
-        settlements: list[_Settlement] = []
+        settlements: list[Settlement] = []
         changes: list[ChangeJob] = []
         for settlement in taken:
             change = self._decide(settlement)
@@ -167,16 +145,16 @@ class Settler:
         if changes:
             self._submit(settlements, changes)
 
-    def _submit(self, settlements: list[_Settlement], changes: list[ChangeJob]) -> None:
+    def _submit(self, settlements: list[Settlement], changes: list[ChangeJob]) -> None:
         try:
             future = self._services.writer.submit(changes)
-        except JobledgerError as error:
+        except Exception as error:  # noqa: BLE001 - told like what the future would have told
             future = Future()
             future.set_exception(error)
-        self._flights.append(_Flight(settlements, future, self._services.clock.monotonic()))
+        self._flights.append(Flight(settlements, future, self._services.clock.monotonic()))
         future.add_done_callback(lambda _: self._wake.set())
 
-    def _decide(self, settlement: _Settlement) -> ChangeJob | None:
+    def _decide(self, settlement: Settlement) -> ChangeJob | None:
         attempt, ending, job = settlement.attempt, settlement.ending, settlement.job
         if attempt.lost:
             self._drop(settlement)
@@ -188,16 +166,13 @@ class Settler:
             jitter = 0.0 if isinstance(ending, Succeeded) else self._identifiers.jitter()
             return change_of(
                 job, attempt.lease, ending, settlement.measured, settlement.reports,
-                metadata=self._metadata(job), jitter=jitter,
+                metadata=self._services.metadata(job), jitter=jitter,
             )  # fmt: skip
         except LeaseLost:
             self._drop(settlement)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this job's and becomes its failure
             self._record_otherwise(settlement, error)
         return None
-
-    def _metadata(self, job: OpenJob) -> Metadata:
-        return self._services.metadata(job)
 
     def _reap(self) -> None:
         done = [flight for flight in self._flights if flight.future.done()]
@@ -224,7 +199,7 @@ class Settler:
             pause_seconds = min(pause_seconds, 0.2)
         threading.Event().wait(pause_seconds)
 
-    def _one_by_one(self, settlements: list[_Settlement]) -> None:
+    def _one_by_one(self, settlements: list[Settlement]) -> None:
         """A batch that cannot be written as it is: find the one that is to blame."""
         for settlement in settlements:
             change = self._decide(settlement)
@@ -237,7 +212,7 @@ class Settler:
             except Exception as error:  # noqa: BLE001 - see _record_otherwise
                 self._record_otherwise(settlement, error)
 
-    def _record_otherwise(self, settlement: _Settlement, error: BaseException) -> None:
+    def _record_otherwise(self, settlement: Settlement, error: BaseException) -> None:
         """The ending itself cannot be recorded (say, a text that the database refuses): record that instead."""
         attempt = settlement.attempt
         self._trouble.error("worker.ending_refused", error, job_id=str(attempt.job.job_id))
@@ -246,13 +221,11 @@ class Settler:
             return
         told = AttemptError("RecordingFailed", failure(error).message, digest("recording-failed"))
         self._pending.append(
-            settlement._replace(
-                ending=Failed(told, traceback_of(error)), reports=(), tries=settlement.tries + _REDECIDE_MAX - 1
-            )
+            settlement._replace(ending=Failed(told, traceback_of(error)), reports=(), tries=_REDECIDE_MAX)
         )
         self._wake.set()
 
-    def _took(self, settlement: _Settlement, outcome: Outcome) -> None:
+    def _took(self, settlement: Settlement, outcome: Outcome) -> None:
         if outcome.status is WriteStatus.BUSY:
             self._pending.append(settlement)
             return
@@ -261,14 +234,14 @@ class Settler:
             return
         attempt, ending = settlement.attempt, settlement.ending
         self._held.remove(attempt)
-        name = _TOLD[type(ending)]
+        name = TOLD[type(ending)]
         self.counts[name] += 1
         if self._services.events.heard(name):
-            self._services.tell(name, attempt.job, _detail(ending))
+            self._services.tell(name, attempt.job, settlement.detail)
         if attempt.job.state.lock_key is not None or not isinstance(ending, (Succeeded, Stopped)):
             self._open_again(attempt.job.state.queue)
 
-    def _redecide(self, settlement: _Settlement) -> None:
+    def _redecide(self, settlement: Settlement) -> None:
         """The row is not what the ending was decided on: look again, and decide again."""
         attempt = settlement.attempt
         try:
@@ -289,22 +262,13 @@ class Settler:
         self._pending.append(settlement._replace(job=job, ending=ending, tries=settlement.tries + 1))
         self._wake.set()
 
-    def _drop(self, settlement: _Settlement) -> None:
+    def _drop(self, settlement: Settlement) -> None:
         attempt = settlement.attempt
         attempt.lost = True
         self._held.remove(attempt)
         self.counts[WorkerEventName.LEASE_LOST] += 1
-        say("warning", "worker.lease_lost", tenant=attempt.job.tenant, job_id=str(attempt.job.job_id),
+        say(
+            "warning", "worker.lease_lost", tenant=attempt.job.tenant, job_id=str(attempt.job.job_id),
             attempt=attempt.lease.attempt, ending=type(settlement.ending).__name__,
         )  # fmt: skip
         self._services.tell(WorkerEventName.LEASE_LOST, attempt.job, type(settlement.ending).__name__)
-
-
-def _detail(ending: Ending) -> str:
-    match ending:
-        case Failed(error, _):
-            return f"{error.error_type}: {error.message}"
-        case PutOff(_, why) | GivenBack(why):
-            return why
-        case _:
-            return ""

@@ -203,7 +203,10 @@ class Worker:
             self._trouble.error("worker.rejecting_failed", error)
 
     def _open_again(self, queue: str) -> None:
-        self._ports.wake_up.notify(frozenset((queue,)))
+        try:
+            self._ports.wake_up.notify(frozenset((queue,)))
+        except Exception as error:  # noqa: BLE001 - only a hint; polling alone is enough
+            say("warning", "worker.hint_failed", worker=self.name, error=repr(error))
 
     def _wake(self) -> None:
         self._open_again(self.options.queues[0])
@@ -225,10 +228,10 @@ class Worker:
         deadline = self._ports.clock.monotonic() + self.options.grace_seconds
         while self._held and not self._stop_now_requested and self._ports.clock.monotonic() < deadline:
             self._held.empty.wait(0.1)
-        running = list(self._runner.running.values())
-        for attempt in running:
+        left = list(self._held.snapshot().values())
+        for attempt in left:
             attempt.stopping = True
-        self._give_back(running, "the worker stopped")
+        self._give_back(left, "the worker stopped")
         all_recorded = self._settler.close(_SETTLE_SECONDS)
         self._monitor.stop()
         self._heartbeat.stop()
