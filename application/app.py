@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar, get_type_hints
 
-from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import WithDefaultSchema
@@ -227,9 +227,11 @@ def _types_of(handler: Handler, namespace: Mapping[str, object]) -> tuple[TypeAd
 def _adapter(annotation: type[object], handler: Handler, what: str) -> TypeAdapter[Any]:
     try:
         return TypeAdapter(annotation)
-    except PydanticSchemaGenerationError as error:
+    except PydanticUserError as error:
         raise InvalidInput(
-            f"the {what} of {_name(handler)} is not a type pydantic reads", field=what, rule="has a schema"
+            f"the {what} of {_name(handler)} is not a type pydantic reads: {error.message}",
+            field=what,
+            rule="has a schema",
         ) from error
 
 
