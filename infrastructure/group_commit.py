@@ -16,64 +16,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from enum import Enum
 from threading import Condition, Lock, Thread
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import NamedTuple
 
 import structlog
 
 from jobledger.application.writes import ChangeJob, NewJob, Outcome, Write, WriteStatus
 from jobledger.domain.errors import JobledgerError, LedgerBusy, LedgerError, LedgerRestored, LedgerUnavailable
 
+from .group_engine import DEFERRED, Answer, Deferral, Engine, GroupBlocked, Limits
+
+__all__ = ["DEFERRED", "Answer", "Deferral", "Engine", "GroupBlocked", "GroupCommit", "Limits", "Listener"]
+
 _log = structlog.get_logger(__name__)
 
 Listener = Callable[[Sequence[Write], Sequence[Outcome]], None]
-
-
-class Deferral(Enum):
-    """The type of `DEFERRED`."""
-
-    DEFERRED = "deferred"
-
-
-DEFERRED: Final = Deferral.DEFERRED
-"""What an engine answers for a write that another transaction blocks: nothing of it was stored."""
-
-Answer = Outcome | Literal[Deferral.DEFERRED]
-
-
-class GroupBlocked(Exception):
-    """Raised by an engine's `flush`: some write is blocked, which one is not known, and nothing was stored."""
-
-
-class Engine(Protocol):
-    """What an engine brings. Only the flushing thread calls it."""
-
-    def flush(self, writes: Sequence[Write]) -> list[Answer]:
-        """Store the writes in one durable transaction, each completely or not at all; one answer each, in order.
-
-        Raises `GroupBlocked`; `LedgerUnavailable` (tried again), `LedgerBusy` and `LedgerRestored` (told to all
-        callers): then nothing was stored. Whether a COMMIT without an answer took place is the engine's to find out.
-        """
-        ...
-
-    def close(self) -> None:
-        """Release what it holds."""
-        ...
-
-
-class Limits(NamedTuple):
-    """Bounds of a group commit: of one flush, of the buffer, and of waiting (in seconds)."""
-
-    max_writes: int = 1_000
-    max_bytes: int = 8_000_000
-    buffer_writes: int = 10_000
-    wait_seconds: float = 5.0
-    """How long a caller waits for room in the buffer."""
-    deferred_seconds: float = 5.0
-    """How long a deferred write is tried again before it is `LedgerBusy`."""
-    retry_seconds: tuple[float, ...] = (0.05, 0.2, 0.5)
-    """Waits before the retries of a group that the database did not take."""
 
 
 class _Submission:
@@ -184,11 +141,21 @@ class GroupCommit:
         while True:
             group = self._next_group()
             if group:
-                self._flush([_Part(submission) for submission in group])
+                self._flush_safely([_Part(submission) for submission in group])
             elif self._closed:
                 break
             self._retry_deferred(last_time=False)
         self._retry_deferred(last_time=True)
+
+    def _flush_safely(self, parts: list[_Part], deferred: Sequence[_Deferred] = ()) -> None:
+        """Whatever goes wrong, nobody waits for ever: an engine that breaks its contract is told to its callers."""
+        try:
+            self._flush(parts, deferred)
+        except Exception as error:  # noqa: BLE001 - see above
+            _log.exception("ledger.flusher_failed")
+            for part in parts:
+                if not part.submission.future.done():
+                    self._fail(part, error)
 
     def _next_group(self) -> list[_Submission]:
         """What is there, within the limits; nothing when it is time for the deferred ones, or when closed."""
@@ -237,6 +204,8 @@ class GroupCommit:
             else:
                 self._flush_halves(parts, deferred)
         else:
+            if len(answers) != len(writes):
+                raise LedgerError(f"the engine answered {len(answers)} of {len(writes)} writes")
             self._settle(parts, answers, deferred)
             self._tell(writes, answers)
 
@@ -312,7 +281,7 @@ class GroupCommit:
             (due if last_time or deferred.due_at <= now else later).append(deferred)
         self._deferred = later
         if due:
-            self._flush([deferred.part for deferred in due], due)
+            self._flush_safely([deferred.part for deferred in due], due)
 
     def _fail(self, part: _Part, error: Exception) -> None:
         """The error, where nothing of the submission was stored; else its caller learns which writes were not."""

@@ -205,6 +205,17 @@ def test_what_the_database_refuses_hits_its_caller_only(engine: MemoryEngine) ->
     assert isinstance(raised.value.__cause__, ValueError)
 
 
+def test_an_engine_that_breaks_its_contract_hangs_nobody(engine: MemoryEngine) -> None:
+    """An answer too few is an error for the callers of that group, and the next group is stored."""
+    flush = engine.flush
+    with committing(engine) as writer:
+        engine.flush = lambda writes: flush(writes)[1:]  # type: ignore[method-assign]
+        with pytest.raises(LedgerError):
+            writer.submit([write("a"), write("b")]).result(WAIT_SECONDS)
+        engine.flush = flush  # type: ignore[method-assign]
+        assert writer.write([write("c")])[0].status is WriteStatus.WRITTEN
+
+
 def test_a_database_that_comes_back_is_not_noticed(engine: MemoryEngine) -> None:
     """A group that the database did not take is tried again, and then nobody hears of it."""
     failures = [LedgerUnavailable("away"), LedgerUnavailable("away")]
