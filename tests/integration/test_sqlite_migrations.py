@@ -104,6 +104,15 @@ def test_no_ledger_is_no_ledger(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_any_path_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Odd names, and paths relative to the working directory, are what they say."""
+    monkeypatch.chdir(tmp_path)
+    path = Path("odd #1 50%?mode=memory&x=ü.db")
+    migrate(path)
+    open_ledger(path).close()
+    assert [file.name for file in tmp_path.iterdir() if file.suffix == ".db"] == [path.name]
+
+
 @pytest.mark.parametrize("act", [migrate, open_ledger])
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path, act: object) -> None:
     """Another kind of file is neither opened nor overwritten."""

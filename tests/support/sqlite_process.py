@@ -37,6 +37,16 @@ def dispatch_in_bulk(ledger: SqliteLedger, count: int) -> dict[str, int]:
     return {"written": count}
 
 
+def dispatch_and_tell(ledger: SqliteLedger, count: int) -> dict[str, int]:
+    """One dispatch after the other; a line with the id of each, once it is acknowledged."""
+    for _ in range(count):
+        new = new_job()
+        ledger.writer.write([new])
+        sys.stdout.write(f"{new.event.originator_id}\n")
+        sys.stdout.flush()
+    return {"written": count}
+
+
 def work(ledger: SqliteLedger, count: int) -> dict[str, int]:
     """Claim and complete until the ledger holds `count` completed jobs, with a heartbeat before each claim."""
     worker = f"worker-{time.monotonic_ns()}"
@@ -84,7 +94,8 @@ def _completed(ledger: SqliteLedger) -> int:
 
 
 ROLES: dict[str, Callable[[SqliteLedger, int], dict[str, int]]] = {
-    "dispatch_singly": dispatch_singly, "dispatch_in_bulk": dispatch_in_bulk, "work": work, "read": read,
+    "dispatch_singly": dispatch_singly, "dispatch_in_bulk": dispatch_in_bulk, "dispatch_and_tell": dispatch_and_tell,
+    "work": work, "read": read,
 }  # fmt: skip
 
 
