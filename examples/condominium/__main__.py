@@ -1,6 +1,7 @@
 """`python -m examples.condominium`: the demo, from an empty folder to a ledger that is left to look at."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -31,7 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = screens.make_console()
     try:
         _run(console, postgres=options.postgres, seed=options.seed)
-    except (stage.DemoError, JobledgerError) as error:
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has left
+        return 1
+    except (stage.DemoError, JobledgerError, OSError) as error:
         console.print(Text(f"The demo ends here: {error}", style="red"), soft_wrap=True)
         return 1
     except KeyboardInterrupt:

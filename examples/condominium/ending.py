@@ -21,6 +21,12 @@ from .screens import answer, commands, refused_table, section
 _TENANT = catalog.TENANTS[1].slug
 _OTHER_TENANT = catalog.TENANTS[0].slug
 _ROWS = "6"
+_MADE = (
+    ("invoices", "invoices/*/*.pdf"),
+    ("receipts", "receipts/*/*.pdf"),
+    ("databases", "tenants/*/condominium.db"),
+    ("archives of embeddings", "tenants/*/embeddings.db"),
+)
 
 
 def introduce(console: Console, url: str, story: Sequence[Chapter]) -> None:
@@ -60,17 +66,22 @@ def show(console: Console, url: str, demo: Demo) -> None:
 def _conclude(console: Console, demo: Demo) -> None:
     outcome, board = demo.outcome, demo.board
     tally = board.tally()
-    again = outcome.repeated_events + outcome.repeated_keys
     console.print()
-    console.print(Text.assemble(
-        (f"{outcome.lines} lines", "bold"), " became ", (f"{len(outcome.jobs)} jobs", "bold green"), ", ",
-        (f"{len(outcome.refused)} refusals", "bold yellow"), f" and {again} repetitions without effect: "
-        f"{outcome.repeated_events} events came twice, {outcome.repeated_keys} payments in another event.",
-    ), soft_wrap=True)  # fmt: skip
-    console.print(Text(
-        f"{tally.done} jobs are done, {tally.dead} are dead letters; {tally.retries} attempts were retried. "
-        f"{board.events:,} events in the ledger, {demo.progress.seconds:.1f} s, estimated cost {board.cost:.2f}."
-    ), soft_wrap=True)  # fmt: skip
+    _say(console, Text.assemble(
+        (f"{outcome.lines} lines", "bold"), " became ", (f"{len(outcome.jobs)} jobs", "bold green"), " and ",
+        (f"{len(outcome.refused)} refusals", "bold yellow"), f"; {outcome.repeated_events} events came twice and "
+        f"{outcome.repeated_keys} payments in another event, without effect.",
+    ))  # fmt: skip
+    _say(console, Text.assemble(
+        (f"{tally.done} jobs are done", "bold green"), ", ", (f"{tally.dead} are dead letters", "bold red"),
+        f"; {tally.retries} attempts were retried. {board.events:,} events in {demo.progress.seconds:.1f} s; "
+        f"estimated cost {board.cost:.2f}.",
+    ))  # fmt: skip
+
+
+def _say(console: Console, text: Text) -> None:
+    """Broken into lines between words on a terminal, whole elsewhere."""
+    console.print(text, soft_wrap=not console.is_terminal)
 
 
 def _run(console: Console, title: str, *words: str) -> None:
@@ -84,7 +95,7 @@ def _show_dead(console: Console, demo: Demo) -> None:
         (tenant, _), *others = dead
         _run(console, f"Dead letters of {tenant}: only people get them out", "dlq", "list", "--tenant", tenant)
         elsewhere = ", ".join(f"{number} of {name}" for name, number in others)
-        console.print(Text(f"dead letters of other tenants: {elsewhere or 'none'}", style="dim"))
+        _say(console, Text(f"dead letters of other tenants: {elsewhere or 'none'}", style="dim"))
 
 
 def _show_refused(console: Console, demo: Demo) -> None:
@@ -100,10 +111,10 @@ def _show_answer(console: Console, demo: Demo) -> None:
 
 def _show_files(console: Console) -> None:
     section(console, "What the jobs made")
-    for folder, pattern in (("invoices", "*/*.pdf"), ("receipts", "*/*.pdf"), ("tenants", "*/*.db")):
-        found = sorted((stage.FILES / folder).glob(pattern))
+    for name, pattern in _MADE:
+        found = sorted(stage.FILES.glob(pattern))
         if found:
-            console.print(Text.assemble((f"{len(found):>4} ", "green"), f"in {folder}, such as {found[0]}"))
+            _say(console, Text.assemble((f"{len(found):>4} {name}", "green"), f", such as {found[0]}"))
 
 
 def _suggestions(url: str, demo: Demo) -> list[tuple[str, str]]:

@@ -60,11 +60,11 @@ def retries_decided() -> Iterator[None]:
     try:
         yield
     except PermanentError as error:
-        raise NeverRetry(f"{type(error).__name__}: {error}") from error
+        raise NeverRetry(str(error)) from error
     except TemporaryError as error:
         if error.retry_after_seconds is None:
             raise
-        raise RetryAfter(error.retry_after_seconds, f"{type(error).__name__}: {error}") from error
+        raise RetryAfter(error.retry_after_seconds, str(error)) from error
 
 
 @app.job(

@@ -150,7 +150,7 @@ def test_each_refused_line_is_known_by_its_number_and_stands_in_the_ledger(ran: 
     assert sorted((facts.line, facts.field, facts.rule or facts.code) for facts in recorded) == [
         (refused["line"], refused["field"], refused["rule"]) for refused in kept
     ]
-    assert f"{COUNTS[Kind.DUPLICATE_EVENT]} events came twice, {COUNTS[Kind.DUPLICATE_KEY]} payments" in ran.screen
+    assert f"{COUNTS[Kind.DUPLICATE_EVENT]} events came twice and {COUNTS[Kind.DUPLICATE_KEY]} payments" in ran.screen
 
 
 def refusals_in(ran: Ran) -> list[DispatchRefused]:
