@@ -14,7 +14,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from jobledger.domain.errors import JobledgerError, LedgerBusy, LedgerUnavailable
 
-from .driver_errors import one_line, parse_dsn, translate, where
+from .driver_errors import parse_dsn, translate, where
 
 PgConnection = psycopg.Connection[tuple[Any, ...]]
 """A connection of ours: autocommit, rows are tuples."""
@@ -162,8 +162,6 @@ def connect(
     try:
         return psycopg.connect(**connect_arguments(parts, role, timeout_seconds, application_name))
     except psycopg.Error as error:
-        if role is not None and f'role "{role.value}" does not exist' in str(error):
-            raise translate(psycopg.errors.InvalidSchemaName(one_line(error))) from error
         raise translate(error) from error
 
 

@@ -63,6 +63,8 @@ def translate(error: Exception) -> JobledgerError:
     text = one_line(error)
     if getattr(error, "sqlstate", None) == RESTORED:
         return LedgerRestored(text, hint="the database was restored to an earlier moment")
+    if "FATAL:" in str(error) and isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
+        return _no_connection(str(error).rpartition("FATAL:")[2].strip().splitlines()[0])
     if isinstance(error, _BUSY):
         return LedgerBusy(f"PostgreSQL could not do it in time: {text}", hint="try again")
     if isinstance(error, _NO_SCHEMA):
@@ -76,6 +78,21 @@ def translate(error: Exception) -> JobledgerError:
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | PoolTimeout):
         return LedgerUnavailable(f"PostgreSQL does not answer: {text}")
     return LedgerError(f"PostgreSQL refused a statement: {text}")
+
+
+def _no_connection(reason: str) -> LedgerError:
+    """What the server says to who connects; libpq hands it on as text only."""
+    if 'role "jobledger_' in reason and "does not exist" in reason:
+        return LedgerNotFound(f"there is no ledger on this server: {reason}", hint="run: jobledger migrate")
+    if reason.startswith("database ") and "does not exist" in reason:
+        return LedgerNotFound(f"there is no ledger: {reason}", hint="create the database, then run: jobledger migrate")
+    if "permission denied to set role" in reason:
+        return LedgerUnavailable(
+            f"PostgreSQL refuses this login: {reason}", hint="the login must be a member of jobledger's roles"
+        )
+    if "too many" in reason or "remaining connection slots" in reason:
+        return LedgerBusy(f"PostgreSQL takes no more connections: {reason}", hint="try again")
+    return LedgerUnavailable(f"PostgreSQL refuses the connection: {reason}")
 
 
 def one_line(error: Exception) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from jobledger.infrastructure.seen_events import LazyFacts, seen_batch
-from jobledger.infrastructure.sql_blocks import load
 from jobledger.projections.ports import SeenBatch
 
+from ..seen_events import LazyFacts, seen_batch
+from ..sql_blocks import load
 from .connections import Connections, Role
 from .reader import Horizon
 from .session import Session

@@ -34,7 +34,7 @@ class Migration(NamedTuple):
         return hashlib.sha256(self.statements.encode()).hexdigest()
 
 
-def migrations() -> tuple[Migration, ...]:
+def shipped() -> tuple[Migration, ...]:
     """The migrations that come with this program, in order."""
     files = resources.files(__package__ or "").joinpath(_FOLDER).iterdir()
     found = (Migration(file.name.removesuffix(".sql"), file.read_text("utf-8")) for file in files if _is_one(file.name))
@@ -47,7 +47,7 @@ def migrate(dsn: str, wanted: Sequence[Migration] | None = None) -> list[str]:
     Two runs at once: the second waits, then finds nothing to do. Raises SchemaTooNew, LedgerUnavailable, or
     MigrationFailed (one line: which file and why), which leaves the schema as the file before it made it.
     """
-    wanted = migrations() if wanted is None else wanted
+    wanted = shipped() if wanted is None else wanted
     try:
         connection = psycopg.connect(**_arguments(dsn))
     except psycopg.Error as error:
@@ -69,7 +69,7 @@ def check_schema(connections: Connections, role: Role = Role.API) -> None:
             f"there is no ledger in database {connections.where}", field="JOBLEDGER_DATABASE",
             hint="create it with: jobledger migrate",
         )  # fmt: skip
-    missing = _missing(applied, migrations())
+    missing = _missing(applied, shipped())
     if missing:
         names = ", ".join(migration.name for migration in missing)
         raise SchemaOutdated(f"the ledger lacks {names}", hint="run: jobledger migrate")

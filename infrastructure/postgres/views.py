@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 from psycopg import Cursor, sql
 
-from jobledger.infrastructure.sql_blocks import load
 from jobledger.projections.ports import Changes, Checkpoint, CheckpointMoved, Key
 from jobledger.projections.projection import Column, Projection, Row, Value
 
+from ..sql_blocks import load
 from .binary_arrays import FORMS, columns_of, encode_array, register
 from .connections import Connections, PgConnection, Role
 from .event_source import INDEXES_ONLY
