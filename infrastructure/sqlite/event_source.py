@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from uuid import UUID
 
-from jobledger.infrastructure.seen_events import LazyFacts, LedgerRow, seen_batch
-from jobledger.infrastructure.sql_blocks import load
 from jobledger.projections.ports import SeenBatch
 
+from ..seen_events import LazyFacts, LedgerRow, seen_batch
+from ..sql_blocks import load
 from .database import Database
 from .types import moment
 

@@ -17,7 +17,11 @@ from jobledger.application.ports import (
     PageKey,
 )
 from jobledger.domain.job import JobKind, JobStatus
-from jobledger.infrastructure.job_pages import (
+from jobledger.projections.dlq import DLQ
+from jobledger.projections.persona_jobs import PERSONA_JOBS
+from jobledger.projections.tenant_jobs import TENANT_JOBS
+
+from ..job_pages import (
     LIST_NAMES,
     bounds,
     ending_in,
@@ -25,11 +29,7 @@ from jobledger.infrastructure.job_pages import (
     short_id_digits,
     wait_until,
 )
-from jobledger.infrastructure.sql_blocks import load
-from jobledger.projections.dlq import DLQ
-from jobledger.projections.persona_jobs import PERSONA_JOBS
-from jobledger.projections.tenant_jobs import TENANT_JOBS
-
+from ..sql_blocks import load
 from .database import Database
 from .types import microseconds, moment, optional_moment
 

@@ -15,10 +15,10 @@ from sqlite3 import Connection
 from typing import NamedTuple, cast
 from uuid import UUID
 
-from jobledger.infrastructure.sql_blocks import load
 from jobledger.projections.ports import Changes, Checkpoint, CheckpointMoved, Key
 from jobledger.projections.projection import Column, ColumnType, Projection, Row, Value
 
+from ..sql_blocks import load
 from .database import Database
 from .types import database_now, microseconds, moment, optional_microseconds, optional_moment
 
