@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from jobledger.domain.errors import InvalidInput, Refusal
 
 from .flow import Flow
+from .logs import logger
 from .message import Actor, Message
 from .ports import Clock, Identifiers
 from .result import Accepted, Refused, Result
@@ -26,8 +27,6 @@ Handler = Callable[[M, Flow], Accepted[R]]
 
 RecordRefusal = Callable[[Mapping[str, object], InvalidInput, Flow], None]
 """Records a command that was not even well-formed, from the fields that were given."""
-
-_log = structlog.get_logger("jobledger")
 
 
 class _Registered(NamedTuple):
@@ -113,7 +112,7 @@ class Dispatcher:
 
 def _refused(error: Refusal) -> Refused:
     mark_refused(error.code)
-    _log.info("command.refused", code=error.code, field=error.field, rule=error.rule, message=error.message)
+    logger().info("command.refused", code=error.code, field=error.field, rule=error.rule, message=error.message)
     return Refused(error)
 
 

@@ -7,12 +7,10 @@ filters it, it costs one comparison a commit.
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import NamedTuple, Protocol, runtime_checkable
 
-import structlog
 from structlog.typing import FilteringBoundLogger
 
 from jobledger.domain.event import Event, Facts
@@ -28,6 +26,7 @@ from jobledger.domain.job import (
 )
 from jobledger.domain.refusal import DispatchRefused
 
+from .logs import logger
 from .ports import OpenJob
 from .writes import AppendEvents, NewJob, Outcome, Write, WriteStatus
 
@@ -85,18 +84,8 @@ class TransitionLog:
             _log(log, [_of_claim(job, worker) for job in jobs])
 
     def _bound(self) -> FilteringBoundLogger:
-        # bound anew for each commit: the program may configure structlog after this object was made
-        chosen = self._logger or (structlog.get_logger("jobledger") if structlog.is_configured() else _quiet())
-        log: FilteringBoundLogger = chosen.bind()
-        return log
-
-
-def _quiet() -> FilteringBoundLogger:
-    """For a program that did not say where logs go: its stdout is its own, and only trouble is worth its stderr."""
-    log: FilteringBoundLogger = structlog.wrap_logger(
-        structlog.PrintLogger(sys.stderr), wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING)
-    )
-    return log
+        # looked up for each commit: the program may configure structlog after this object was made
+        return logger() if self._logger is None else self._logger
 
 
 def _log(log: FilteringBoundLogger, told: Sequence[Told]) -> None:

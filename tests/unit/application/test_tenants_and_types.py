@@ -159,7 +159,7 @@ def test_a_client_without_the_code_dispatches_the_same_bytes() -> None:
             {"payload": {"invoice_id": "1", "lines": [{"amount_cents": 0}]}}, InvalidInput,
             "payload.lines.0.amount_cents",
         ),
-        ({"payload": {"invoice_id": "1", "extra": 1}}, InvalidInput, "payload"),
+        ({"payload": {"invoice_id": "1", "extra": 1}}, InvalidInput, "payload.extra"),
         ({"payload": b"{"}, InvalidInput, "payload"),
         ({"payload": [1]}, InvalidInput, "payload"),
         ({"payload": {"invoice_id": "1", "note": "x" * 2_000}}, PayloadTooLarge, "payload"),
