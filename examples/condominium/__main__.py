@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from types import FrameType
 
 from rich.console import Console
@@ -28,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--postgres", action="store_true", help="on an embedded PostgreSQL instead of SQLite")
     parser.add_argument("--seed", type=int, default=events.DEFAULT_SEED, help="another story (default: %(default)s)")
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal must not leave the worker behind
+        signal.signal(number, _interrupt)
     console = screens.make_console()
     try:
         _run(console, postgres=options.postgres, seed=options.seed)
@@ -36,10 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has left
         return 1
     except (stage.DemoError, JobledgerError, OSError) as error:
-        console.print(Text(f"The demo ends here: {error}", style="red"), soft_wrap=True)
+        _last_words(console, f"The demo ends here: {error}", "red")
         return 1
     except KeyboardInterrupt:
-        console.print(Text(f"stopped; what was done so far is in {stage.ROOT}", style="dim"))
+        _last_words(console, f"stopped; what was done so far is in {stage.ROOT}", "dim")
         return 130
     return 0
 
@@ -56,6 +57,11 @@ def _run(console: Console, *, postgres: bool, seed: int) -> None:
                 demo.tell(story)
             stage.keep_refused(demo.outcome.refused)
             ending.show(console, url, demo)
+
+
+def _last_words(console: Console, text: str, style: str) -> None:
+    with suppress(OSError):  # the terminal may be gone
+        console.print(Text(text, style=style), soft_wrap=True)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

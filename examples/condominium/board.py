@@ -22,6 +22,7 @@ from jobledger.domain.job import (
     JobRetried,
     JobSentToDlq,
     JobSnoozed,
+    JobStalled,
     JobStarted,
 )
 from jobledger.domain.refusal import DispatchRefused
@@ -43,6 +44,7 @@ _MOVES: dict[type[JobFacts], Place] = {
     JobRetried: Place.WAITING,
     JobSnoozed: Place.WAITING,
     JobInterrupted: Place.WAITING,
+    JobStalled: Place.WAITING,
     JobRequeued: Place.WAITING,
     JobCompleted: Place.DONE,
     JobSentToDlq: Place.DEAD,
