@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping, Sequence
 from threading import Thread
 from uuid import UUID
@@ -116,6 +117,17 @@ class Service:
             return
         if not runner.wait_for(head, _CATCH_UP_SECONDS):
             _log.warning("service.not_caught_up", head=head, waited_seconds=_CATCH_UP_SECONDS)
+
+
+def tune_garbage_collector() -> None:
+    """For processes that only work: collect cycles less often, and never look at what was loaded at the start.
+
+    Jobs make many short-lived objects and hardly a cycle; with Python's defaults a quarter of a worker's time went
+    into looking for them.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def publish_types(handle: LedgerHandle, app: App) -> JobTypesRegistered:

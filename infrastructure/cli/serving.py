@@ -20,7 +20,7 @@ from jobledger.application.app import App
 from jobledger.application.worker import RunResult, WorkerEventName
 
 from ..bootstrap import open_ledger
-from ..service import Service, worker_options
+from ..service import Service, tune_garbage_collector, worker_options
 from ..settings import Settings
 from ..telemetry import configure_logging
 from .app_loader import load_app
@@ -67,6 +67,7 @@ def serve(request: Request) -> None:
     with closing(open_ledger(settings, create=request.create, app=app)) as handle:
         service = Service(handle, app, options, projections=request.projections)
         _announce(request, settings, app, service)
+        tune_garbage_collector()
         began = time.monotonic()
         with _stopped_by_signals(service, settings):
             result = service.run()
