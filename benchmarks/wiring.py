@@ -103,6 +103,7 @@ class Working(_Opened):
 
     def run(self) -> None:
         """Work until stopped or, with `drain`, until nothing is left."""
+        service.tune_garbage_collector()  # as `jobledger work` does
         self._service.run()
 
     def stop(self) -> None:
