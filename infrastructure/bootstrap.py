@@ -19,9 +19,11 @@ from jobledger.application.use_cases import Ports, use_cases
 from jobledger.application.wake_up_listener import waking
 from jobledger.domain.errors import LedgerNotFound
 from jobledger.projections.ports import EventSource, ViewStore
+from jobledger.projections.progress import Progress
 
 from .database_url import DatabaseUrl
 from .group_commit import GroupCommit, Limits
+from .job_pages import LIST_NAMES
 from .settings import Settings
 from .system import RandomIdentifiers, SystemClock
 
@@ -35,6 +37,7 @@ class LedgerHandle:
     wake_up: WakeUp
     view_store: ViewStore
     event_source: EventSource
+    progress: Progress
     dispatcher: Dispatcher
     prepare_storage: Callable[[], None] | None = None
     app: App | None = None
@@ -53,6 +56,7 @@ class _Engine(NamedTuple):
     wake_up: WakeUp
     view_store: ViewStore
     event_source: EventSource
+    progress: Progress
     prepare_storage: Callable[[], None] | None = None
 
 
@@ -74,7 +78,7 @@ def open_ledger(settings: Settings, *, create: bool = False, app: App | None = N
         engine.writer.add_listener(waking(engine.wake_up))
         engine.writer.add_listener(TransitionLog().committed)
         return LedgerHandle(
-            settings, engine.ports, engine.wake_up, engine.view_store, engine.event_source, dispatcher,
+            settings, engine.ports, engine.wake_up, engine.view_store, engine.event_source, engine.progress, dispatcher,
             engine.prepare_storage, app, closing.pop_all(),
         )  # fmt: skip
 
@@ -132,12 +136,13 @@ def _open_sqlite(settings: Settings, closing: ExitStack) -> _Engine:
     closing.callback(ledger.close)
     view_store, event_source = SqliteViewStore(ledger.database), SqliteEventSource(ledger.database)
     closing.callback(view_store.close)
+    progress = Progress(LIST_NAMES)
     ports = Ports(
         writer=ledger.writer, transaction_writer=ledger.transaction_writer, reader=ledger.reader, queue=ledger.queue,
-        catalogue=ledger.catalogue, views=SqliteJobViews(ledger.database), clock=SystemClock(),
+        catalogue=ledger.catalogue, views=SqliteJobViews(ledger.database, progress), clock=SystemClock(),
         identifiers=RandomIdentifiers(),
     )  # fmt: skip
-    return _Engine(ledger.writer, ports, ledger.wake_up, view_store, event_source)
+    return _Engine(ledger.writer, ports, ledger.wake_up, view_store, event_source, progress)
 
 
 def _open_postgres(settings: Settings, dsn: str, closing: ExitStack) -> _Engine:
@@ -155,12 +160,13 @@ def _open_postgres(settings: Settings, dsn: str, closing: ExitStack) -> _Engine:
     event_source = PostgresEventSource(ledger.connections, ledger.horizon)
     closing.callback(view_store.close)
     closing.callback(event_source.close)
+    progress = Progress(LIST_NAMES)
     ports = Ports(
         writer=ledger.writer, transaction_writer=ledger.transaction_writer, reader=ledger.reader, queue=ledger.queue,
-        catalogue=ledger.catalogue, views=PostgresJobViews(ledger.connections, ledger.horizon), clock=SystemClock(),
-        identifiers=RandomIdentifiers(),
+        catalogue=ledger.catalogue, views=PostgresJobViews(ledger.connections, ledger.horizon, progress),
+        clock=SystemClock(), identifiers=RandomIdentifiers(),
     )  # fmt: skip
-    return _Engine(ledger.writer, ports, ledger.wake_up, view_store, event_source, ledger.ensure_partitions)
+    return _Engine(ledger.writer, ports, ledger.wake_up, view_store, event_source, progress, ledger.ensure_partitions)
 
 
 def _dsn(settings: Settings, closing: ExitStack, *, create: bool) -> str:

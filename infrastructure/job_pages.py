@@ -11,6 +11,7 @@ from uuid import UUID
 from jobledger.application.ports import DlqRow, JobFilter, JobListRow, PageKey
 from jobledger.domain.identifiers import BIRTH_TOLERANCE, SHORT_ID_LENGTH, uuid7
 from jobledger.projections.catalogue import ALL_PROJECTIONS
+from jobledger.projections.progress import Progress
 
 LIST_NAMES = tuple(projection.name for projection in ALL_PROJECTIONS)
 """Those that `wait_for` waits for."""
@@ -60,14 +61,18 @@ def first_unlisted_id(listed_to: datetime | None) -> UUID:
     return uuid7(int(born.timestamp() * 1000), 0)
 
 
-def wait_until(reached: Callable[[], bool], timeout_seconds: float) -> bool:
-    """Ask again and again, ever less often, until it is so or time has run out."""
+def wait_for(
+    position: int, timeout_seconds: float, lowest_position: Callable[[], int], progress: Progress | None
+) -> bool:
+    """Wait until the lowest position of the lists is that far: at once where this process runs the projections
+    (`progress`), else by asking again and again, ever less often. False when time ran out."""
     deadline = time.monotonic() + timeout_seconds
     pause = _FIRST_PAUSE_SECONDS
-    while not reached():
+    ours = progress or Progress(LIST_NAMES)
+    while not ours.wait_for(position, 0) and lowest_position() < position:
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             return False
-        time.sleep(min(pause, remaining))
+        ours.wait_for(position, min(pause, remaining))
         pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
     return True

@@ -13,14 +13,14 @@ def _nobody_to_hurry() -> None:
 class Progress:
     """The positions of projections by name. Thread-safe; those who wait are woken at once.
 
-    `hurry` is called when somebody begins to wait, so that a runner does not dawdle to gather a larger batch.
+    A runner sets `hurry`, which is called when somebody begins to wait: it should not dawdle to gather a larger batch.
     """
 
-    def __init__(self, names: Iterable[str], hurry: Callable[[], None] = _nobody_to_hurry) -> None:
+    def __init__(self, names: Iterable[str]) -> None:
         self._positions = dict.fromkeys(names, 0)
         self._changed = Condition()
-        self._hurry = hurry
         self._waiting = 0
+        self.hurry: Callable[[], None] = _nobody_to_hurry
 
     def position(self, name: str) -> int:
         """The last position that the projection has read, as far as this process knows."""
@@ -39,7 +39,7 @@ class Progress:
             if self._reached(position):
                 return True
             self._waiting += 1
-            self._hurry()
+            self.hurry()
             try:
                 return self._changed.wait_for(lambda: self._reached(position), timeout_seconds)
             finally:

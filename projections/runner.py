@@ -67,7 +67,9 @@ class Runner:
         batch_size: int = BATCH_SIZE,
         pace: Pace = DEFAULT_PACE,
         observe: Callable[[Observation], None] = _unobserved,
+        progress: Progress | None = None,
     ) -> None:
+        """`progress` is told of each batch; share it with those who wait (default: one of the runner's own)."""
         self._store = store
         self._source = source
         self._projections = tuple(projections)
@@ -80,7 +82,8 @@ class Runner:
         self._wake, self._hurry, self._stopping = Event(), Event(), Event()
         self._busy = False
         self._thread: Thread | None = None
-        self.progress = Progress((projection.name for projection in projections), self._make_haste)
+        self.progress = progress or Progress(projection.name for projection in projections)
+        self.progress.hurry = self._make_haste
 
     # --- what others ask and say ---------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from jobledger.application.ports import (
 from jobledger.domain.job import JobStatus
 from jobledger.projections.dlq import DLQ
 from jobledger.projections.persona_jobs import PERSONA_JOBS
+from jobledger.projections.progress import Progress
 from jobledger.projections.tenant_jobs import TENANT_JOBS
 
 from ..job_pages import (
@@ -26,7 +27,7 @@ from ..job_pages import (
     ending_in,
     first_unlisted_id,
     short_id_digits,
-    wait_until,
+    wait_for,
 )
 from ..sql_blocks import load
 from .connections import Connections, PgConnection, Role
@@ -40,8 +41,11 @@ _SHORT = -8
 class PostgresJobViews:
     """The `JobViews` port on PostgreSQL."""
 
-    def __init__(self, connections: Connections, horizon: Horizon | None = None) -> None:
+    def __init__(
+        self, connections: Connections, horizon: Horizon | None = None, progress: Progress | None = None
+    ) -> None:
         self._connections = connections
+        self._progress = progress
         self._horizon = horizon or Horizon(connections)
 
     def tenant_jobs(self, tenant: str, where: JobFilter, *, after: PageKey | None, limit: int) -> JobPage:
@@ -77,7 +81,7 @@ class PostgresJobViews:
 
     def wait_for(self, position: int, timeout_seconds: float) -> bool:
         """Wait until every list has reached `position`; False when time ran out."""
-        return wait_until(lambda: self._lowest_position() >= position, timeout_seconds)
+        return wait_for(position, timeout_seconds, self._lowest_position, self._progress)
 
     def _lowest_position(self) -> int:
         with self._connections.connection(Role.API) as connection:

@@ -19,6 +19,7 @@ from jobledger.application.ports import (
 from jobledger.domain.job import JobKind, JobStatus
 from jobledger.projections.dlq import DLQ
 from jobledger.projections.persona_jobs import PERSONA_JOBS
+from jobledger.projections.progress import Progress
 from jobledger.projections.tenant_jobs import TENANT_JOBS
 
 from ..job_pages import (
@@ -27,7 +28,7 @@ from ..job_pages import (
     ending_in,
     first_unlisted_id,
     short_id_digits,
-    wait_until,
+    wait_for,
 )
 from ..sql_blocks import load
 from .database import Database
@@ -43,8 +44,9 @@ Wanted = Mapping[str, str | int | bytes | None]
 class SqliteJobViews:
     """The `JobViews` port on SQLite."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, progress: Progress | None = None) -> None:
         self._database = database
+        self._progress = progress
 
     def tenant_jobs(self, tenant: str, where: JobFilter, *, after: PageKey | None, limit: int) -> JobPage:
         """The jobs of a tenant, newest first."""
@@ -80,7 +82,7 @@ class SqliteJobViews:
 
     def wait_for(self, position: int, timeout_seconds: float) -> bool:
         """Wait until every list has reached `position`; False when time ran out."""
-        return wait_until(lambda: self._lowest_position() >= position, timeout_seconds)
+        return wait_for(position, timeout_seconds, self._lowest_position, self._progress)
 
     def _lowest_position(self) -> int:
         with self._database.read() as connection:
