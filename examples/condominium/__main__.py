@@ -16,7 +16,7 @@ from jobledger.infrastructure.bootstrap import migrate, open_ledger
 from jobledger.infrastructure.settings import load
 
 from . import ending, events, screens, stage
-from .chapters import in_chapters
+from .chapters import Chapter, in_chapters
 from .demo import Demo
 from .inbox import Inbox
 from .jobs import app
@@ -46,17 +46,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(console: Console, *, postgres: bool, seed: int) -> None:
-    with stage.empty_folder(), stage.database(postgres=postgres) as url, stage.logging_to_a_file():
+    with stage.empty_folder(), stage.logging_to_a_file():
         stage.EVENTS.write_text(events.as_text(events.generate(seed)), encoding="utf-8")
         story = in_chapters(Inbox(app).read(stage.EVENTS))
+        url = stage.choose_database(postgres=postgres)
         ending.introduce(console, url, story)
-        migrate(load())
-        with closing(open_ledger(load(), app=app)) as handle:
-            with stage.payment_provider(seed), stage.worker() as worker:
-                demo = Demo(handle, worker, console)
-                demo.tell(story)
-            stage.keep_refused(demo.outcome.refused)
-            ending.show(console, url, demo)
+        with stage.server(url):
+            migrate(load())
+            _tell(console, url, story, seed)
+
+
+def _tell(console: Console, url: str, story: Sequence[Chapter], seed: int) -> None:
+    with closing(open_ledger(load(), app=app)) as handle:
+        with stage.payment_provider(seed), stage.worker() as worker:
+            demo = Demo(handle, worker, console)
+            demo.tell(story)
+        stage.keep_refused(demo.outcome.refused)
+        ending.show(console, url, demo)
 
 
 def _last_words(console: Console, text: str, style: str) -> None:

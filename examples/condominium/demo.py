@@ -52,10 +52,12 @@ class Demo:
                 self._wait_until_done()
                 self.progress.end()
 
-    def answer_to(self, question: str) -> Answer:
-        """The answer to one of the story's questions, as it stands in the ledger."""
-        line = next(event.line for event in self._events if event.data.get("question") == question)
-        return Answer.model_validate_json(self._details(self.outcome.jobs[line]).result or b"")
+    def answer_to(self, question: str) -> Answer | None:
+        """The answer to one of the story's questions, as it stands in the ledger; None where there is none."""
+        asked = [event.line for event in self._events if event.data.get("question") == question]
+        jobs = [self.outcome.jobs[line] for line in asked if line in self.outcome.jobs]
+        results = [self._details(job_id).result for job_id in jobs]
+        return next((Answer.model_validate_json(result) for result in results if result is not None), None)
 
     def repaired_booking(self) -> tuple[Watched, dict[str, Any]] | None:
         """A dead booking of a room that was taken, and its payload with a day on which the room is free."""

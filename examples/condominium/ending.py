@@ -105,8 +105,10 @@ def _show_refused(console: Console, demo: Demo) -> None:
 
 
 def _show_answer(console: Console, demo: Demo) -> None:
-    section(console, "What a resident asked, answered from the tenant's own documents")
-    console.print(answer(demo.answer_to(catalog.QUESTIONS[0][0])))
+    found = demo.answer_to(catalog.QUESTIONS[0][0])
+    if found is not None:
+        section(console, "What a resident asked, answered from the tenant's own documents")
+        console.print(answer(found))
 
 
 def _show_files(console: Console) -> None:
@@ -140,13 +142,8 @@ def _suggestions(url: str, demo: Demo) -> list[tuple[str, str]]:
             "dlq", "requeue", *_named(job), "--reason", "they agreed on another day",
             "--payload", json.dumps(payload, ensure_ascii=False),
         )))  # fmt: skip
-    found.append(
-        (
-            "let a worker do what waits now, and end; `jobs show` tells what came of it",
-            _typed("up", "--app", stage.APP, "--drain"),
-        )
-    )
-    return found
+    worker = _typed("up", "--app", stage.APP, "--drain")
+    return [*found, ("let a worker do what waits now, and end; `jobs show` tells what came of it", worker)]
 
 
 def _typed(*words: str) -> str:

@@ -57,25 +57,28 @@ def _remove_what_is_there() -> None:
     if _POSTGRES.is_dir():
         _embedded_postgres().destroy()
     for path in ROOT.iterdir():
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         elif path.name != "demo.lock":
             path.unlink()
 
 
-@contextmanager
-def database(*, postgres: bool) -> Iterator[str]:
-    """The URL of an empty database. It is chosen by the demo alone, whatever JOBLEDGER_... says outside."""
+def choose_database(*, postgres: bool) -> str:
+    """The URL of the demo's ledger. From here on nothing counts that JOBLEDGER_... said outside."""
     for name in [name for name in os.environ if name.startswith("JOBLEDGER_") and name not in _KEPT]:
         del os.environ[name]
-    if not postgres:
-        os.environ["JOBLEDGER_DATABASE"] = SQLITE_URL
-        yield SQLITE_URL
+    os.environ["JOBLEDGER_DATABASE"] = POSTGRES_URL if postgres else SQLITE_URL
+    return os.environ["JOBLEDGER_DATABASE"]
+
+
+@contextmanager
+def server(url: str) -> Iterator[None]:
+    """A PostgreSQL server that runs until the demo ends, where the ledger needs one."""
+    if url != POSTGRES_URL:
+        yield
         return
-    os.environ["JOBLEDGER_DATABASE"] = POSTGRES_URL
-    # Held until the demo ends, so that its processes find a server that runs.
     with _embedded_postgres():
-        yield POSTGRES_URL
+        yield
 
 
 def _embedded_postgres() -> EmbeddedPostgres:
@@ -97,11 +100,6 @@ class WorkerProcess:
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
-
-    @property
-    def process_id(self) -> int:
-        """The operating system's number of it."""
-        return self._process.pid
 
     def check(self) -> None:
         """Raise DemoError if it has ended, which it never should by itself."""
