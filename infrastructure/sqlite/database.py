@@ -65,7 +65,7 @@ class Database:
         self._writer = connect(path, busy_timeout_seconds=busy_timeout_seconds)
         self._writer.execute("PRAGMA cache_size = -65536")  # KiB: indexes that are written to stay in memory
         self._writer.execute("PRAGMA busy_timeout = 0")  # we wait ourselves, see _begin_immediate
-        self._write_lock = Lock()
+        self._write_lock, self._next_in_line = Lock(), Lock()
         self._readers: deque[sqlite3.Connection] = deque()
         self._closed = False
 
@@ -76,8 +76,7 @@ class Database:
         `LedgerBusy` when this or another process's writer could not be waited for any longer, `LedgerUnavailable`
         when the disk is full or the file cannot be written. `sqlite3.IntegrityError` passes through.
         """
-        if not self._write_lock.acquire(timeout=self.busy_timeout_seconds):
-            raise _busy()
+        self._take_turn()
         try:
             self._require_open()
             with _transaction(self._writer, self._begin_immediate):
@@ -102,6 +101,16 @@ class Database:
             self._writer.close()
         while self._readers:
             self._readers.pop().close()
+
+    def _take_turn(self) -> None:
+        """Who waits stands in line, so that a thread that writes again and again does not overtake the others."""
+        if not self._next_in_line.acquire(timeout=self.busy_timeout_seconds):
+            raise _busy()
+        try:
+            if not self._write_lock.acquire(timeout=self.busy_timeout_seconds):
+                raise _busy()
+        finally:
+            self._next_in_line.release()
 
     def _begin_immediate(self, connection: sqlite3.Connection) -> None:
         """Become the file's writer. SQLite's own waiting looks ever less often, every 100 ms in the end: beside a
@@ -187,4 +196,4 @@ def _primary_code(error: sqlite3.Error) -> int | None:
 
 
 def _busy() -> LedgerBusy:
-    return LedgerBusy("another process has been writing for too long", hint="try again")
+    return LedgerBusy("others have been writing to the ledger for too long", hint="try again")
