@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from jobledger.domain.errors import InvalidInput, NotYetVisible
+from jobledger.domain.errors import InvalidInput, NotFound, NotYetVisible
 from jobledger.domain.event import RecordedEvent
 from jobledger.domain.job import JobCompleted, JobDispatched, JobFailed, JobProgressed, JobStarted
 
@@ -101,11 +101,16 @@ class Reading:
         return Accepted(DlqList(page.rows, _cursor(page.next), page.freshness))
 
     def _find(self, query: Query[Any], tenant: str, reference: UUID | str) -> UUID:
+        """The id; streams are always current, so a position is only checked, not waited for."""
         if query.after is not None:
-            self._positions.number(query.after)  # streams are always current; a position is only checked
-            if not isinstance(reference, UUID):
-                self._wait(query, tenant)
-        return self._finder.find(tenant, reference)
+            self._positions.number(query.after)
+        try:
+            return self._finder.find(tenant, reference)
+        except NotFound:
+            if query.after is None or isinstance(reference, UUID):
+                raise
+            self._wait(query, tenant)  # the short id of a job that has ended is found in the lists alone
+            return self._finder.find(tenant, reference)
 
     def _wait(self, query: Query[Any], tenant: str) -> None:
         """Wait until the lists show what the caller has written."""
