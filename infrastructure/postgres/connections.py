@@ -145,7 +145,9 @@ def connect_arguments(
     parts: dict[str, str], role: Role | None, timeout_seconds: float, application_name: str = "jobledger"
 ) -> dict[str, Any]:
     """psycopg.connect's arguments for a connection that acts in a role."""
-    session = _SESSION if role is None else {"role": role.value, **_SESSION}
+    session = dict(_SESSION) if role is None else {"role": role.value, **_SESSION}
+    if role is Role.WORKER:
+        session["plan_cache_mode"] = "force_generic_plan"  # its statements are calls of functions: nothing to plan
     options = " ".join(f"-c {name}={value}" for name, value in session.items())
     return {
         "application_name": application_name, **parts,

@@ -12,7 +12,10 @@ from .session import Session
 
 SQL = load("jobledger.infrastructure.postgres", "sql/views.sql")
 
-INDEXES_ONLY = {"enable_seqscan": "off", "enable_bitmapscan": "off", "plan_cache_mode": "force_custom_plan"}
+INDEXES_ONLY = {
+    "enable_seqscan": "off", "enable_bitmapscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off",
+    "plan_cache_mode": "force_custom_plan",
+}  # fmt: skip
 """Plans are made while tables are small and kept while they grow: never one that reads a whole table."""
 
 

@@ -31,6 +31,7 @@ class Statements(NamedTuple):
     """The statements of one projection's table; columns are always named."""
 
     load: sql.Composed
+    update: sql.Composed
     upsert: sql.Composed
     delete: sql.Composed
     truncate: sql.Composed
@@ -98,8 +99,10 @@ class PostgresViewTransaction:
         """Send the changes and the move of the checkpoint; `verify` looks at the answers."""
         if changes.ended:
             self._send(statements(projection).delete, _arrays(projection.key_columns, changes.ended))
-        if changes.rows:
-            self._send(statements(projection).upsert, _columns(projection, changes.rows))
+        if changes.changed:
+            self._send(statements(projection).update, _columns(changing(projection), changes.changed))
+        if changes.begun:
+            self._send(statements(projection).upsert, _columns(projection.columns, changes.begun))
         move = (after.position, after.version, after.recorded_at, projection.name, before.position)
         self._moves.append((projection.name, self._connection.execute(SQL["move_checkpoint"], move, prepare=True)))
 
@@ -133,36 +136,48 @@ def _arrays(columns: Sequence[Column], rows: Sequence[Sequence[Value]]) -> list[
     return [encode_array(column.type, values) for column, values in zip(columns, columns_of(rows), strict=True)]
 
 
-def _columns(projection: Projection, rows: Sequence[Row]) -> list[bytes]:
-    return [encode_array(column.type, [row[column.name] for row in rows]) for column in projection.columns]
+def _columns(columns: Sequence[Column], rows: Sequence[Row]) -> list[bytes]:
+    return [encode_array(column.type, [row[column.name] for row in rows]) for column in columns]
+
+
+def changing(projection: Projection) -> tuple[Column, ...]:
+    """What an update is sent: the key, by which it finds the row, and the columns that it sets."""
+    rest = (column for column in projection.columns if not column.key and not column.constant)
+    return (*projection.key_columns, *rest)
 
 
 @cache
 def _compose(table: str, columns: tuple[Column, ...]) -> Statements:
     keys = [column for column in columns if column.key]
-    rest = [column for column in columns if not column.key and not column.constant]
+    rest = [column for column in columns if not column.key]
+    changing = [column for column in rest if not column.constant]
     parts = {
         "table": sql.Identifier(table),
         "columns": _names(columns),
         "keys": _names(keys),
-        "sought": sql.SQL(", ").join(sql.Identifier("sought", column.name) for column in keys),
-        "stored": sql.SQL(", ").join(sql.Identifier("stored", column.name) for column in columns),
-        "stored_keys": sql.SQL(", ").join(sql.Identifier("stored", column.name) for column in keys),
+        "sought": _names(keys, "sought"),
+        "stored": _names(columns, "stored"),
+        "stored_keys": _names(keys, "stored"),
         "key_arrays": _placeholders(keys),
         "arrays": _placeholders(columns),
-        "changes": sql.SQL(", ").join(
-            sql.SQL("{} = {}").format(sql.Identifier(column.name), sql.Identifier("excluded", column.name))
-            for column in rest
-        ),
+        "replacing": _assignments(rest, "excluded"),
+        "changing": _assignments(changing, "changed"),
+        "changed": _names([*keys, *changing]),
+        "changed_keys": _names(keys, "changed"),
+        "changed_arrays": _placeholders([*keys, *changing]),
     }
     return Statements(
         load=sql.SQL(
             "SELECT {stored} FROM unnest({key_arrays}) AS sought ({keys})"
             " JOIN {table} AS stored ON ({stored_keys}) = ({sought})"
         ).format(**parts),
+        update=sql.SQL(
+            "UPDATE {table} AS stored SET {changing} FROM unnest({changed_arrays}) AS changed ({changed})"
+            " WHERE ({stored_keys}) = ({changed_keys})"
+        ).format(**parts),
         upsert=sql.SQL(
             "INSERT INTO {table} ({columns}) SELECT * FROM unnest({arrays})"
-            " ON CONFLICT ({keys}) DO UPDATE SET {changes}"
+            " ON CONFLICT ({keys}) DO UPDATE SET {replacing}"
         ).format(**parts),
         delete=sql.SQL(
             "DELETE FROM {table} AS stored USING unnest({key_arrays}) AS sought ({keys})"
@@ -177,8 +192,15 @@ def statements(projection: Projection) -> Statements:
     return _compose(projection.name, projection.columns)
 
 
-def _names(columns: Sequence[Column]) -> sql.Composed:
-    return sql.SQL(", ").join(sql.Identifier(column.name) for column in columns)
+def _names(columns: Sequence[Column], *table: str) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier(*table, column.name) for column in columns)
+
+
+def _assignments(columns: Sequence[Column], source: str) -> sql.Composed:
+    return sql.SQL(", ").join(
+        sql.SQL("{} = {}").format(sql.Identifier(column.name), sql.Identifier(source, column.name))
+        for column in columns
+    )
 
 
 def _placeholders(columns: Sequence[Column]) -> sql.Composed:

@@ -758,6 +758,24 @@ GRANT EXECUTE ON FUNCTION
   TO jobledger_worker;
 GRANT EXECUTE ON FUNCTION ledger_horizon() TO jobledger_worker, jobledger_api, jobledger_projector, jobledger_auditor;
 
+-- Plans are made once a session, for any number of rows: planning costs more than a small write. Those made while a
+-- table is nearly empty must not be ones that read all of it, so only indexes are left to the planner.
+DO $$
+DECLARE
+  function regprocedure;
+BEGIN
+  FOR function IN SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'jobledger'::regnamespace
+      AND proname IN ('ledger_append', 'dispatch_jobs', 'complete_jobs', 'change_jobs', 'promote_due_jobs',
+                      'tenants_with_ready_jobs', 'claim_jobs', 'claim_candidates_with_key') LOOP
+    EXECUTE format('ALTER FUNCTION %s SET plan_cache_mode = force_generic_plan', function);
+    EXECUTE format('ALTER FUNCTION %s SET enable_seqscan = off', function);
+    IF function::text NOT LIKE '%dispatch_jobs(%' THEN  -- which joins two arrays, but no table
+      EXECUTE format('ALTER FUNCTION %s SET enable_hashjoin = off', function);
+      EXECUTE format('ALTER FUNCTION %s SET enable_mergejoin = off', function);
+    END IF;
+  END LOOP;
+END $$;
+
 RESET ROLE;
 REVOKE CREATE ON SCHEMA jobledger FROM jobledger_writer;
 
