@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from jobledger.domain.errors import UnknownTopic
+from jobledger.domain.errors import CorruptEvent, UnknownTopic
 from jobledger.domain.event import Facts
-from jobledger.domain.job import JOB_FACTS, JobStarted
+from jobledger.domain.job import JOB_FACTS, JobDispatched, JobStarted
 from jobledger.domain.topics import TOPICS
 from jobledger.projections.ports import SeenBatch, Unreadable
 from jobledger.projections.projection import KnownFacts, SeenEvent
@@ -43,6 +43,15 @@ class LazyFacts:
         facts = self._shared(topic, stored) if topic == JobStarted.topic else decode_facts(topic, stored)
         self._last = (stored, facts)
         return facts
+
+    def known(self, topic: str, stored: bytes) -> KnownFacts | None:
+        """The facts of an event that every view looks at, decoded while the database is busy with the batch before."""
+        if topic != JobDispatched.topic:
+            return None
+        try:
+            return KnownFacts(decode_facts(topic, stored))
+        except CorruptEvent:
+            return None  # said when somebody looks at it
 
     def persona(self, topic: str, stored: bytes) -> str | None:
         """The persona of a job's event. There are few, so its identity is parsed once and looked up afterwards."""
@@ -82,7 +91,7 @@ def seen_batch(rows: Sequence[LedgerRow], reader: LazyFacts, *, after: int, limi
                 decode_facts(row[5], row[6])
             except UnknownTopic as error:
                 return SeenBatch(events, events[-1].position if events else after, unreadable=Unreadable(row[3], error))
-        events.append(SeenEvent(*row, reader))
+        events.append(SeenEvent(*row, reader.known(row[5], row[6]) or reader))
     if len(rows) < limit:
         return SeenBatch(events, max(after, readable_to))
     return SeenBatch(events, events[-1].position, more=True)

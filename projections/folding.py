@@ -19,6 +19,7 @@ class Fold:
         self.error: Exception | None = None
         self.slots: list[list[Row | None] | None] = []
         self._slot_of: dict[Key, list[Row | None]] = {}
+        self._loaded: set[Key] = set()
         self._stored = load(projection, needed) if (needed := self._assign(events)) else None
 
     def _assign(self, events: Iterable[SeenEvent]) -> list[Key]:
@@ -46,13 +47,24 @@ class Fold:
     def receive(self) -> None:
         """Put the stored rows into their slots."""
         if self._stored is not None:
-            for key, row in self._stored().items():
+            rows = self._stored()
+            self._loaded.update(rows)
+            for key, row in rows.items():
                 self._slot_of[key][0] = row
 
     def changes(self) -> Changes:
         """What the batch did to the view."""
-        rows = [slot[0] for slot in self._slot_of.values() if slot[0] is not None]
-        return Changes(rows, [key for key, slot in self._slot_of.items() if slot[0] is None])
+        begun: list[Row] = []
+        changed: list[Row] = []
+        ended: list[Key] = []
+        for key, (row,) in self._slot_of.items():
+            if row is None:
+                ended.append(key)
+            elif key in self._loaded:
+                changed.append(row)
+            else:
+                begun.append(row)
+        return Changes(begun, changed, ended)
 
 
 def fold_batch(folds: Sequence[Fold], events: Sequence[SeenEvent]) -> None:

@@ -65,10 +65,12 @@ class EventSource(Protocol):
 
 
 class Changes(NamedTuple):
-    """What a batch does to a view: rows to insert or replace, keys whose row ends."""
+    """What a batch does to a view: rows that begin, rows that were loaded and now differ (in columns that are not
+    constant), keys whose row ends."""
 
-    rows: Sequence[Row]
-    ended: Sequence[Key]
+    begun: Sequence[Row] = ()
+    changed: Sequence[Row] = ()
+    ended: Sequence[Key] = ()
 
 
 class ViewTransaction(Protocol):

@@ -47,6 +47,7 @@ class Statements(NamedTuple):
 
     load: str
     """`{keys}` takes the placeholders of the keys that are sought."""
+    update: str
     upsert: str
     delete: str
     truncate: str
@@ -106,14 +107,15 @@ class SqliteViewTransaction:
     def save(self, projection: Projection, changes: Changes, before: Checkpoint, after: Checkpoint) -> None:
         """Keep the changes and the move of the checkpoint for `commit`. Encoded here, not while others wait."""
         ours = statements(projection)
-        columns = ([row[column.name] for row in changes.rows] for column in projection.columns)
-        rows = list(zip(*map(_encode_column, projection.columns, columns), strict=True))
+        begun = _rows(projection.columns, changes.begun)
+        changed = _rows(_changing(projection.columns), changes.changed)
         ended = _encoded(projection.key_columns, changes.ended)
 
         def write(connection: Connection) -> None:
             _move(connection, projection, before, after)
             connection.executemany(ours.delete, ended)
-            connection.executemany(ours.upsert, rows)
+            connection.executemany(ours.update, changed)
+            connection.executemany(ours.upsert, begun)
 
         self._writes.append(write)
 
@@ -156,6 +158,17 @@ def _encoded(columns: Sequence[Column], rows: Sequence[Sequence[Value]]) -> list
     return list(zip(*map(_encode_column, columns, zip(*rows, strict=True)), strict=True))
 
 
+def _rows(columns: Sequence[Column], rows: Sequence[Row]) -> list[tuple[Stored, ...]]:
+    values = ([row[column.name] for row in rows] for column in columns)
+    return list(zip(*map(_encode_column, columns, values), strict=True))
+
+
+def _changing(columns: Sequence[Column]) -> tuple[Column, ...]:
+    """What an update sets, then the key by which it finds the row."""
+    changing = [column for column in columns if not column.key and not column.constant]
+    return (*changing, *(column for column in columns if column.key))
+
+
 def _encode_column(column: Column, values: Sequence[Value]) -> Sequence[Stored]:
     encode = _ENCODE.get(column.type)
     if encode is None:
@@ -191,10 +204,12 @@ def _quoted(name: str) -> str:
 def _compose(table: str, columns: tuple[Column, ...]) -> Statements:
     names = [_quoted(column.name) for column in columns]
     keys = [_quoted(column.name) for column in columns if column.key]
-    rest = [_quoted(column.name) for column in columns if not column.key and not column.constant]
+    rest = [_quoted(column.name) for column in columns if not column.key]
+    changing = [_quoted(column.name) for column in columns if not column.key and not column.constant]
     where = " AND ".join(f"{key} = ?" for key in keys)
     return Statements(
         load=f"SELECT {', '.join(names)} FROM {_quoted(table)} WHERE ({', '.join(keys)}) IN (VALUES {{keys}})",
+        update=f"UPDATE {_quoted(table)} SET {', '.join(f'{name} = ?' for name in changing)} WHERE {where}",
         upsert=f"INSERT INTO {_quoted(table)} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
         f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in rest)}",
         delete=f"DELETE FROM {_quoted(table)} WHERE {where}",

@@ -121,7 +121,7 @@ def _save_from(store: ViewStore, stale: Checkpoint) -> None:
     with store.begin((TENANT_JOBS,)) as transaction:
         assert transaction is not None
         transaction.reset(ALL_PROJECTIONS[2])
-        transaction.save(TENANT_JOBS, Changes((), ()), stale, stale._replace(position=stale.position + 10))
+        transaction.save(TENANT_JOBS, Changes(), stale, stale._replace(position=stale.position + 10))
 
 
 def test_a_rebuild_brings_back_what_was_lost(read_side: ReadSide) -> None:

@@ -213,7 +213,9 @@ class MemoryTransaction:
 
         def write() -> None:
             table = self._store.tables.setdefault(projection.name, {})
-            table.update({tuple(row[name] for name in names): dict(row) for row in changes.rows})
+            table.update({tuple(row[name] for name in names): dict(row) for row in changes.begun})
+            for row in changes.changed:
+                table[tuple(row[name] for name in names)].update(row)
             for key in changes.ended:
                 table.pop(key, None)
             self._store.stored[projection.name] = after
