@@ -59,11 +59,12 @@ class DeclaredJob:
     def read(self, payload: object) -> object:
         """The payload as the handler takes it. Raises `InvalidInput` where it does not fit."""
         try:
-            if isinstance(payload, bytes | str):
-                return self.payload.validator.validate_json(payload)
-            # models take dicts and instances, no other mappings
-            plain = dict(payload) if type(payload) is not dict and isinstance(payload, Mapping) else payload
-            return self.payload.validator.validate_python(plain)
+            if type(payload) is not dict:
+                if isinstance(payload, bytes | str):
+                    return self.payload.validator.validate_json(payload)
+                if isinstance(payload, Mapping):  # models take dicts and instances, no other mappings
+                    payload = dict(payload)
+            return self.payload.validator.validate_python(payload)
         except ValidationError as error:
             raise invalid_input(error, within="payload") from error
 
@@ -91,6 +92,8 @@ class DeclaredJob:
         if self.key_of is not None:
             return short_enough(self.key_of(value))
         fields = self.definition.idempotency_key_fields
+        if len(fields) == 1:
+            return key_of_one(_field(value, fields[0]))
         return key_from([_field(value, field) for field in fields]) if fields else None
 
     def _lock_key(self, value: object) -> str | None:
@@ -106,15 +109,17 @@ def canonical_json(value: object) -> bytes:
 
 
 def key_from(values: list[object]) -> str:
-    """An idempotency key from the values of its fields: a single text as it is, everything else as JSON."""
+    """An idempotency key from the values of its fields, as JSON; a single text as it is."""
     if len(values) == 1:
-        value = values[0]
-        if type(value) is int:
-            return str(value)
-        text = value if isinstance(value, str) else canonical_json(to_jsonable_python(value)).decode()
-    else:
-        text = canonical_json(to_jsonable_python(values)).decode()
-    return text if 0 < len(text) <= KEY_LENGTH_MAX else _hashed(text)
+        return key_of_one(values[0])
+    return _bounded(canonical_json(to_jsonable_python(values)).decode())
+
+
+def key_of_one(value: object) -> str:
+    """An idempotency key from the value of its only field."""
+    if type(value) is str:
+        return _bounded(value)
+    return str(value) if type(value) is int else _bounded(canonical_json(to_jsonable_python(value)).decode())
 
 
 def short_enough(key: str | None) -> str | None:
@@ -180,6 +185,10 @@ def _says_nothing(schema: object) -> bool:
 
 def _field(value: object, field: str) -> object:
     return value[field] if isinstance(value, dict) else getattr(value, field)
+
+
+def _bounded(key: str) -> str:
+    return key if 0 < len(key) <= KEY_LENGTH_MAX else _hashed(key)
 
 
 def _hashed(key: str) -> str:

@@ -7,7 +7,7 @@ and id) is decided once, as a plan, and found again by a tuple; an item then cos
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -131,6 +131,18 @@ class Plans:
         return resolve(job, job_type, of_queue, installation, now=now)
 
 
+class _Shared(NamedTuple):
+    """What jobs of the same shape share at one moment."""
+
+    plan: _Plan
+    accept: Callable[[object], AcceptedPayload]
+    tenant: str
+    lock_key: str | None
+    needs_keys: bool
+    facts: JobDispatched
+    state: JobState
+
+
 class Preparation:
     """Prepares the items of one command; not for several threads at once."""
 
@@ -139,7 +151,7 @@ class Preparation:
         self._identifiers = identifiers
         self._flow = flow
         self._metadata = flow.metadata()
-        self._shared: dict[Shape, tuple[_Plan, JobDispatched, JobState]] = {}
+        self._shared: dict[Shape, _Shared] = {}
 
     def at(self, flow: Flow) -> None:
         """Prepare what follows at the flow's moment; batches move it forward from chunk to chunk."""
@@ -149,22 +161,27 @@ class Preparation:
 
     def prepare(self, item: Dispatch) -> NewJob:
         """The write that dispatches an item. Raises the `Refusal` that says why not."""
-        plan, facts, state = self._what_is_shared(item)
-        accepted = plan.known.accept(item.payload)
-        refuse_secrets(accepted.body)
-        key = accepted.idempotency_key if item.idempotency_key is None else _given_key(item.idempotency_key)
-        lock_key = accepted.lock_key if plan.asked.options.lock_key is None else plan.asked.options.lock_key
-        if plan.needs_key or plan.needs_lock_key:
-            _require_given(plan, key, lock_key)
+        shared = self._what_is_shared(item)
+        body, key, lock_key = shared.accept(item.payload)
+        refuse_secrets(body)
+        if item.idempotency_key is not None:
+            key = _given_key(item.idempotency_key)
+        if shared.lock_key is not None:
+            lock_key = shared.lock_key
+        if shared.needs_keys:
+            _require_given(shared.plan, key, lock_key)
+        facts, state = shared.facts, shared.state
         if lock_key is not None:
             state = state._replace(lock_key=lock_key)
         if key is not None or lock_key is not None:
             facts = _with_keys(facts, key, lock_key)
         job_id = self._identifiers.job_id() if item.job_id is None else _supplied(item.job_id, self._flow.time)
-        event = Event(job_id, 1, plan.asked.tenant, self._metadata_of(item), facts, accepted.body)
-        return NewJob(event, state, None if key is None else _idempotency(plan, key, accepted))
+        event = Event(job_id, 1, shared.tenant, self._metadata_of(item), facts, body)
+        if key is None:
+            return NewJob(event, state)
+        return NewJob(event, state, IdempotencyKey(facts.job_type, key, sha256(body).hexdigest()))
 
-    def _what_is_shared(self, item: Dispatch) -> tuple[_Plan, JobDispatched, JobState]:
+    def _what_is_shared(self, item: Dispatch) -> _Shared:
         # the shape is all of the item but payload, key, id, flow and line
         shape: Shape = (item[0], *item[2:4], *item[6:16], *item[19:21])
         try:
@@ -175,10 +192,13 @@ class Preparation:
             shared = self._shared[shape] = self._share(item, shape)
         return shared
 
-    def _share(self, item: Dispatch, shape: Shape | None) -> tuple[_Plan, JobDispatched, JobState]:
+    def _share(self, item: Dispatch, shape: Shape | None) -> _Shared:
         plan = self._plans.plan(item, shape, self._flow.time)
         facts = plan.facts_at(self._flow.time)
-        return plan, facts, evolve(None, facts)
+        return _Shared(
+            plan, plan.known.accept, plan.asked.tenant, plan.asked.options.lock_key,
+            plan.needs_key or plan.needs_lock_key, facts, evolve(None, facts),
+        )  # fmt: skip
 
     def _metadata_of(self, item: Dispatch) -> Metadata:
         if item.correlation_id is None and item.trace_parent is None and item.causation_id is None:
@@ -249,7 +269,3 @@ def _with_keys(facts: JobDispatched, key: str | None, lock_key: str | None) -> J
     object.__setattr__(copy, "__pydantic_extra__", None)
     object.__setattr__(copy, "__pydantic_private__", None)
     return copy
-
-
-def _idempotency(plan: _Plan, key: str, accepted: AcceptedPayload) -> IdempotencyKey:
-    return IdempotencyKey(plan.known.definition.name, key, sha256(accepted.body).hexdigest())
