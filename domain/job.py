@@ -443,7 +443,7 @@ def reject(state: JobState, *, reason: DlqReason, error_type: str, message: str,
     return (_to_dlq(state, reason, error_type, message, fingerprint),)
 
 
-# --- decisions about a running attempt ---------------------------------------------------------------------------------
+# --- decisions about a running attempt -------------------------------------------------------------------------------
 
 
 class Lease(NamedTuple):
@@ -560,7 +560,7 @@ def stop_cancelled(state: JobState, lease: Lease) -> Decision:
     return (JobCancelled(**_about(state), attempt=lease.attempt, reason=state.cancel_reason),)
 
 
-# --- decisions about a job in the DLQ ----------------------------------------------------------------------------------
+# --- decisions about a job in the DLQ --------------------------------------------------------------------------------
 
 
 def requeue(
@@ -578,8 +578,9 @@ def requeue(
     _require_dlq(state, JobStatus.PENDING)
     return (
         JobRequeued(
-            **_about(state), reason=reason, ticket=ticket, attempts_granted=attempts_granted or state.retry.max_attempts,
-            payload_edited=payload_sha256_before is not None, payload_sha256_before=payload_sha256_before, due_at=now,
+            **_about(state), reason=reason, ticket=ticket, due_at=now,
+            attempts_granted=attempts_granted or state.retry.max_attempts,
+            payload_edited=payload_sha256_before is not None, payload_sha256_before=payload_sha256_before,
         ),
     )  # fmt: skip
 
@@ -591,7 +592,7 @@ def discard(state: JobState, *, reason: str, ticket: str | None = None) -> Decis
     return (JobDiscarded(**_about(state), reason=reason, ticket=ticket),)
 
 
-# --- shared by the decisions -------------------------------------------------------------------------------------------
+# --- shared by the decisions -----------------------------------------------------------------------------------------
 
 
 def _about(state: JobState) -> dict[str, Any]:
