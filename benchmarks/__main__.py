@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,9 +51,11 @@ def _run(steps: Sequence[Planned], chosen: Choice, console: Console) -> list[Sam
         for step in steps:
             if repetition and step.once:
                 continue
+            began_at = time.monotonic()
             with console.status(f"{repetition + 1} of {chosen.repeat}: {step.name}"):
                 samples.extend(step.run())
-            console.print(f"{repetition + 1}/{chosen.repeat} {step.name}", style="dim")
+            seconds = time.monotonic() - began_at
+            console.print(f"{repetition + 1}/{chosen.repeat} {step.name}, {seconds:.1f} s", style="dim")
     return samples
 
 

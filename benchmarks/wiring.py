@@ -15,6 +15,7 @@ from jobledger.application.client import LedgerClient
 from jobledger.application.worker import WorkerEvent, WorkerOptions
 from jobledger.infrastructure import bootstrap, service
 from jobledger.infrastructure.bootstrap import LedgerHandle
+from jobledger.infrastructure.projecting import make_runner
 from jobledger.infrastructure.service import Service
 from jobledger.infrastructure.settings import load
 from jobledger.projections.catalogue import PROJECTIONS
@@ -118,7 +119,7 @@ class Projecting(_Opened):
     """All projections, on a thread of their own."""
 
     def __enter__(self) -> Self:
-        self._runner = service.make_runner(self._handle)
+        self._runner = make_runner(self._handle)
         self._runner.start()
         return self
 
@@ -142,7 +143,7 @@ class Replay(_Opened):
             with self._handle.view_store.begin((projection,)) as transaction:
                 assert transaction is not None
                 transaction.reset(projection)
-        runner = service.make_runner(self._handle)
+        runner = make_runner(self._handle)
         runner.run_until_current()
         runner.stop()
 

@@ -1,0 +1,58 @@
+"""The benchmarks run: in a tiny configuration, so that they cannot rot. Nothing here looks at how fast anything was."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ..support.repository import ROOT
+
+pytestmark = pytest.mark.timeout(600)
+
+_RUN = {
+    "raw-100": {("raw-enqueue", "raw"), ("raw-consume", "raw")},
+    "postgres-dispatch-bulk-keys": {("dispatch-bulk-keys", "postgres")},
+    "postgres-pickup-in-process": {("pickup-in-process", "postgres")},
+    "postgres-drain-million": {("drain-million", "postgres")},
+    "sqlite-dispatch-32": {("dispatch-32-threads", "sqlite")},
+    "sqlite-drain-2": {("drain-2-workers", "sqlite")},
+    "sqlite-pickup": {("pickup", "sqlite"), ("pickup-in-process", "sqlite")},
+    "sqlite-project": {("project-one", "sqlite"), ("project-all", "sqlite")},
+}
+"""Each kind of scenario on one of the engines, and what it measures."""
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a tiny run wrote."""
+    directory = tmp_path_factory.mktemp("results")
+    tiny = ["--jobs", "50", "--quick", "--with-million", "--finished", "500", "--results", str(directory)]
+    ran = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *tiny, *(f"--only={name}" for name in _RUN)],
+        cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "JOBLEDGER_TENANT": "ignored"},
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return directory
+
+
+def test_every_kind_of_scenario_is_measured(results: Path) -> None:
+    """The JSON holds what was asked for, says of each target what is known, and that everything was durable."""
+    (file,) = results.glob("*.json")
+    document = json.loads(file.read_text())
+    measured = {(figure["scenario"], figure["engine"]) for figure in document["medians"]}
+    assert measured == set().union(*_RUN.values())
+    assert {target["reached"] for target in document["targets"]} <= {True, False, None}
+    assert document["settings"]["postgresql fsync"] == "on"
+    assert document["settings"]["postgresql synchronous_commit"] == "on"
+
+
+def test_the_page_shows_targets_and_figures(results: Path) -> None:
+    """A person reads the same in latest.md."""
+    page = (results / "latest.md").read_text()
+    assert "| drain-million | postgres |" in page
+    assert "single dispatches, 32 threads, times one thread" in page
