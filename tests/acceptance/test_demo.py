@@ -66,8 +66,14 @@ def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     (directory / DEMO / "files" / "left-behind.pdf").write_text("old")
     (directory / DEMO / "jobledger.db").write_text("no database")
     ended = demo(directory, *(["--postgres"] if request.param == "postgres" else []))
-    yield Ran(directory, URLS[request.param], ended.returncode, ended.stdout + ended.stderr)
-    EmbeddedPostgres(directory / DEMO / "postgres").destroy()
+    found = Ran(directory, URLS[request.param], ended.returncode, ended.stdout + ended.stderr)
+    if request.param == "sqlite":
+        yield found
+        return
+    server = EmbeddedPostgres(directory / DEMO / "postgres")
+    with server:  # held, so that it is not started for each command
+        yield found
+    server.destroy()
 
 
 def jobs_of(ran: Ran, *words: str) -> list[dict[str, Any]]:
