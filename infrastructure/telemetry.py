@@ -39,15 +39,29 @@ def configure_logging(*, level: LogLevel = "info", form: LogFormat = "auto", str
     )
 
 
+_LEFT_OUT = frozenset({"correlation_id", "trace_id", "actor", "authenticated", "position", "version", "stream_id"})
+"""What people find with `jobledger jobs history`, and what would fill their terminal."""
+
+
+def _abridge(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Ids by their last eight characters, seconds to the millisecond, nothing that says nothing."""
+    brief = {name: value for name, value in event.items() if name not in _LEFT_OUT and value not in (None, "", 0.0)}
+    if isinstance(brief.get("job_id"), str):
+        brief["job_id"] = brief["job_id"][-8:]
+    return {name: round(value, 3) if isinstance(value, float) else value for name, value in brief.items()}
+
+
 def _processors(*, pretty: bool, colours: bool) -> list[Processor]:
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
+    shared: list[Processor] = [structlog.contextvars.merge_contextvars, structlog.processors.add_log_level]
     if pretty:
-        return [*shared, structlog.dev.ConsoleRenderer(colors=colours)]
-    return [*shared, structlog.processors.format_exc_info, render_json]
+        short_time = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=True)
+        # tracebacks without local variables: those hold payloads of customers
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=colours, pad_event_to=18, exception_formatter=structlog.dev.plain_traceback
+        )
+        return [*shared, short_time, _abridge, renderer]
+    full_time = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    return [*shared, full_time, structlog.processors.format_exc_info, render_json]
 
 
 def render_json(logger: WrappedLogger, method: str, event: EventDict) -> str:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from functools import cache
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from .repository import ROOT
 
@@ -91,15 +91,16 @@ class Cli:
     @contextmanager
     def running(self, *words: str | Path) -> Iterator[Running]:
         """Start the installed program; whatever still runs at the end of the block is killed."""
-        process = subprocess.Popen(
-            [str(PROGRAM), *map(str, words)], cwd=self.directory, env=self._environment(), text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        try:
-            yield Running(process)
-        finally:
-            process.kill()
-            process.communicate()
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:  # a pipe would fill up
+            process = subprocess.Popen(
+                [str(PROGRAM), *map(str, words)], cwd=self.directory, env=self._environment(),
+                stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+            )  # fmt: skip
+            try:
+                yield Running(process, out, err)
+            finally:
+                process.kill()
+                process.wait()
 
     def _environment(self) -> Mapping[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("JOBLEDGER_")}
@@ -110,7 +111,9 @@ class Cli:
 class Running(NamedTuple):
     """A process that runs."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
+    out: IO[str]
+    err: IO[str]
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> Answer:
         """Send a signal and wait for the end."""
@@ -119,8 +122,10 @@ class Running(NamedTuple):
 
     def wait(self) -> Answer:
         """Wait for the end."""
-        out, err = self.process.communicate(timeout=_TIMEOUT_SECONDS)
-        return Answer(self.process.returncode, out, err)
+        code = self.process.wait(_TIMEOUT_SECONDS)
+        self.out.seek(0)
+        self.err.seek(0)
+        return Answer(code, self.out.read(), self.err.read())
 
 
 @cache
