@@ -357,7 +357,8 @@ class JobViews(Protocol):
         ...
 
     def dlq(self, tenant: str, where: JobFilter, *, after: PageKey | None, limit: int) -> DlqPage:
-        """The jobs of a tenant in the dead-letter queue."""
+        """The jobs of a tenant in the dead-letter queue. Times of the filter bound `dead_at`; its status and `failed`
+        are not looked at."""
         ...
 
     def find_by_short_id(self, tenant: str, short_id: str) -> list[UUID]:

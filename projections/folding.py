@@ -11,16 +11,26 @@ Load = Callable[[Projection, Sequence[Key]], Callable[[], Mapping[Key, Row]]]
 """Asks for the stored rows of keys; calling what it returns waits for them."""
 
 
+class Slot:
+    """Where the row of one key stands during a batch."""
+
+    __slots__ = ("loaded", "row")
+
+    def __init__(self) -> None:
+        self.row: Row | None = None
+        self.loaded = False
+
+
 class Fold:
-    """One projection over one batch. An event of the batch belongs to a slot, which holds the row of its key."""
+    """One projection over one batch. Each event of the batch that is for it has the slot of its key."""
 
     def __init__(self, projection: Projection, events: Iterable[SeenEvent], load: Load) -> None:
         self.projection = projection
         self.error: Exception | None = None
-        self.slots: list[list[Row | None] | None] = []
-        self._slot_of: dict[Key, list[Row | None]] = {}
-        self._loaded: set[Key] = set()
-        self._stored = load(projection, needed) if (needed := self._assign(events)) else None
+        self.slots: list[Slot | None] = []
+        self._slot_of: dict[Key, Slot] = {}
+        needed = self._assign(events)
+        self._stored = load(projection, needed) if needed else None
 
     def _assign(self, events: Iterable[SeenEvent]) -> list[Key]:
         """Give each event its slot; returns the keys whose rows must be loaded: those not born in this batch."""
@@ -33,7 +43,7 @@ class Fold:
                 continue
             slot = slot_of.get(key)
             if slot is None:
-                slot = slot_of[key] = [None]
+                slot = slot_of[key] = Slot()
                 if event.topic not in births:
                     needed.append(key)
             add(slot)
@@ -47,24 +57,18 @@ class Fold:
     def receive(self) -> None:
         """Put the stored rows into their slots."""
         if self._stored is not None:
-            rows = self._stored()
-            self._loaded.update(rows)
-            for key, row in rows.items():
-                self._slot_of[key][0] = row
+            for key, row in self._stored().items():
+                slot = self._slot_of[key]
+                slot.row, slot.loaded = row, True
 
     def changes(self) -> Changes:
         """What the batch did to the view."""
-        begun: list[Row] = []
-        changed: list[Row] = []
-        ended: list[Key] = []
-        for key, (row,) in self._slot_of.items():
-            if row is None:
-                ended.append(key)
-            elif key in self._loaded:
-                changed.append(row)
-            else:
-                begun.append(row)
-        return Changes(begun, changed, ended)
+        slots = self._slot_of.values()
+        return Changes(
+            begun=[slot.row for slot in slots if slot.row is not None and not slot.loaded],
+            changed=[slot.row for slot in slots if slot.row is not None and slot.loaded],
+            ended=[key for key, slot in self._slot_of.items() if slot.row is None],
+        )
 
 
 def fold_batch(folds: Sequence[Fold], events: Sequence[SeenEvent]) -> None:
@@ -77,7 +81,7 @@ def fold_batch(folds: Sequence[Fold], events: Sequence[SeenEvent]) -> None:
             slot = fold.slots[place]
             if slot is not None:
                 try:
-                    slot[0] = fold.projection.fold(slot[0], event)
+                    slot.row = fold.projection.fold(slot.row, event)
                 except Exception as error:  # noqa: BLE001 - one projection's trouble must not stop the others
                     fold.error = error
                     going = [other for other in going if other is not fold]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from psycopg import Cursor, sql
@@ -99,7 +100,7 @@ class PostgresViewTransaction:
         """Send the changes and the move of the checkpoint; `verify` looks at the answers."""
         if changes.ended:
             self._send(statements(projection).delete, _arrays(projection.key_columns, changes.ended))
-        if changes.changed:
+        if changes.changed and len(changing(projection)) > len(projection.key_columns):
             self._send(statements(projection).update, _columns(changing(projection), changes.changed))
         if changes.begun:
             self._send(statements(projection).upsert, _columns(projection.columns, changes.begun))
@@ -137,7 +138,9 @@ def _arrays(columns: Sequence[Column], rows: Sequence[Sequence[Value]]) -> list[
 
 
 def _columns(columns: Sequence[Column], rows: Sequence[Row]) -> list[bytes]:
-    return [encode_array(column.type, [row[column.name] for row in rows]) for column in columns]
+    if len(columns) == 1:
+        return _arrays(columns, [(row[columns[0].name],) for row in rows])
+    return _arrays(columns, list(map(itemgetter(*(column.name for column in columns)), rows)))
 
 
 def changing(projection: Projection) -> tuple[Column, ...]:
@@ -160,7 +163,7 @@ def _compose(table: str, columns: tuple[Column, ...]) -> Statements:
         "stored_keys": _names(keys, "stored"),
         "key_arrays": _placeholders(keys),
         "arrays": _placeholders(columns),
-        "replacing": _assignments(rest, "excluded"),
+        "replacing": sql.SQL("UPDATE SET ") + _assignments(rest, "excluded") if rest else sql.SQL("NOTHING"),
         "changing": _assignments(changing, "changed"),
         "changed": _names([*keys, *changing]),
         "changed_keys": _names(keys, "changed"),
@@ -176,8 +179,7 @@ def _compose(table: str, columns: tuple[Column, ...]) -> Statements:
             " WHERE ({stored_keys}) = ({changed_keys})"
         ).format(**parts),
         upsert=sql.SQL(
-            "INSERT INTO {table} ({columns}) SELECT * FROM unnest({arrays})"
-            " ON CONFLICT ({keys}) DO UPDATE SET {replacing}"
+            "INSERT INTO {table} ({columns}) SELECT * FROM unnest({arrays}) ON CONFLICT ({keys}) DO {replacing}"
         ).format(**parts),
         delete=sql.SQL(
             "DELETE FROM {table} AS stored USING unnest({key_arrays}) AS sought ({keys})"

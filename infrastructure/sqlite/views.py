@@ -47,7 +47,8 @@ class Statements(NamedTuple):
 
     load: str
     """`{keys}` takes the placeholders of the keys that are sought."""
-    update: str
+    update: str | None
+    """None where nothing ever changes."""
     upsert: str
     delete: str
     truncate: str
@@ -114,7 +115,8 @@ class SqliteViewTransaction:
         def write(connection: Connection) -> None:
             _move(connection, projection, before, after)
             connection.executemany(ours.delete, ended)
-            connection.executemany(ours.update, changed)
+            if ours.update is not None:
+                connection.executemany(ours.update, changed)
             connection.executemany(ours.upsert, begun)
 
         self._writes.append(write)
@@ -206,12 +208,15 @@ def _compose(table: str, columns: tuple[Column, ...]) -> Statements:
     keys = [_quoted(column.name) for column in columns if column.key]
     rest = [_quoted(column.name) for column in columns if not column.key]
     changing = [_quoted(column.name) for column in columns if not column.key and not column.constant]
+    replacing = f"UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in rest)}" if rest else "NOTHING"
     where = " AND ".join(f"{key} = ?" for key in keys)
     return Statements(
         load=f"SELECT {', '.join(names)} FROM {_quoted(table)} WHERE ({', '.join(keys)}) IN (VALUES {{keys}})",
-        update=f"UPDATE {_quoted(table)} SET {', '.join(f'{name} = ?' for name in changing)} WHERE {where}",
+        update=f"UPDATE {_quoted(table)} SET {', '.join(f'{name} = ?' for name in changing)} WHERE {where}"
+        if changing
+        else None,
         upsert=f"INSERT INTO {_quoted(table)} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
-        f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in rest)}",
+        f" ON CONFLICT ({', '.join(keys)}) DO {replacing}",
         delete=f"DELETE FROM {_quoted(table)} WHERE {where}",
         truncate=f"DELETE FROM {_quoted(table)}",
     )

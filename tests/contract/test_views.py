@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from jobledger.application.ports import JobFilter, PageKey
 from jobledger.domain import job as jobs
+from jobledger.domain.errors import UnknownTopic
 from jobledger.domain.job import AttemptError, JobStatus, Lease, Measured
 from jobledger.projections.catalogue import ALL_PROJECTIONS
 from jobledger.projections.ports import Changes, Checkpoint, CheckpointMoved, ViewStore
@@ -135,6 +136,18 @@ def test_a_rebuild_brings_back_what_was_lost(read_side: ReadSide) -> None:
     assert read_side.own.count_rows("tenant_jobs") == 0
     rebuild(read_side.own.store, read_side.own.source, TENANT_JOBS, batch_size=2)
     read_side.own.assert_views_are_the_fold()
+
+
+def test_an_event_newer_than_the_program_is_left_to_a_newer_one(read_side: ReadSide) -> None:
+    """Views stand in front of an event of an unknown topic, although nobody here wants it; nothing is skipped."""
+    first, newer, _ = (read_side.ledger.dispatch() for _ in range(3))
+    read_side.praise(newer)
+    runner = read_side.own.runner()
+    runner.run_until_current()
+    runner.stop()
+    assert {type(error) for error in runner.failures.values()} == {UnknownTopic}
+    rows = read_side.own.views.tenant_jobs("acme", JobFilter(), after=None, limit=9).rows
+    assert [row.job_id for row in rows] == [first]
 
 
 def test_the_tables_are_what_the_projections_say(read_side: ReadSide) -> None:

@@ -137,6 +137,15 @@ class ReadSide:
         """Close what was opened again."""
         self._closing.close()
 
+    def praise(self, job: UUID) -> None:
+        """Turn a job's first event into one that only a newer program knows."""
+        with self.ledger.connect() as connection:
+            if self.ledger.engine == "sqlite":
+                connection.execute("UPDATE ledger SET topic = 'job.praised' WHERE originator_id = ?", (job.bytes,))
+            else:
+                connection.execute("UPDATE jobledger.ledger SET topic = 'job.praised' WHERE originator_id = %s", (job,))
+            connection.commit()
+
     def append(self, decisions: Iterable[Sequence[tuple[UUID, str, JobFacts]]]) -> None:
         """Write decisions of random histories; each job's ids are fresh ones of this month."""
         for decision in decisions:

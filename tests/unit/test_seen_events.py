@@ -1,0 +1,78 @@
+"""Rows of the ledger as projections see them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given as for_all
+from hypothesis import strategies as st
+
+from jobledger.domain.errors import CorruptEvent, UnknownTopic
+from jobledger.domain.event import Facts, Metadata
+from jobledger.domain.job import JobFacts
+from jobledger.infrastructure.mapper import encode_state
+from jobledger.infrastructure.seen_events import LazyFacts, LedgerRow, seen_batch
+from tests.support.given import ABOUT, HISTORIES, NOW, completed, dispatched, started
+from tests.support.seen import JOB
+
+METADATA = Metadata(correlation_id="c", trace_parent="00-1-2-01", actor="service:test", time=NOW)
+
+
+def row(facts: Facts, position: int = 1) -> LedgerRow:
+    return (JOB, 1, "acme", position, datetime.now(UTC), facts.topic, encode_state(METADATA, facts))
+
+
+def batch_of(*rows: LedgerRow, limit: int = 100) -> tuple[list[Facts], int, bool]:
+    batch = seen_batch(rows, LazyFacts(), after=0, limit=limit, readable_to=99)
+    return [event.facts for event in batch.events], batch.position, batch.more
+
+
+def test_facts_come_back_as_they_were() -> None:
+    """Whatever the topic, looked at once or again, and when many events share them word for word."""
+    history = [facts for histories in HISTORIES.values() for facts in histories]
+    batch = seen_batch([row(facts) for facts in history * 2], LazyFacts(), after=0, limit=1_000, readable_to=99)
+    assert [event.facts for event in batch.events] == history * 2
+    assert [event.facts for event in reversed(batch.events)] == list(reversed(history * 2))
+
+
+@for_all(name=st.one_of(st.none(), st.text(st.characters(exclude_categories=["Cs"]), max_size=20)))
+def test_a_persona_is_found_without_decoding(name: str | None) -> None:
+    """Any name, also one that looks like JSON, in any event of a job."""
+    reader = LazyFacts()
+    for facts in (dispatched(), started(), completed()):
+        named = facts.model_copy(update={"persona": name, "queue": ',"attempt":'})
+        for _ in range(2):
+            assert reader.persona(facts.topic, encode_state(METADATA, named)) == name
+
+
+def test_a_short_batch_has_read_to_the_end() -> None:
+    """Fewer rows than asked for: all that could be read was read; a full batch ends at its last event."""
+    rows = [row(dispatched(), 5), row(started(), 6)]
+    assert batch_of(*rows, limit=3)[1:] == (99, False)
+    assert batch_of(*rows, limit=2)[1:] == (6, True)
+
+
+NEWER = {"topic": ("job.praised", b"\n{"), "version": ("job.completed", b'\n{"schema_version":9,')}
+
+
+@pytest.mark.parametrize(("topic", "beginning"), NEWER.values(), ids=NEWER)
+def test_reading_stops_in_front_of_what_is_newer(topic: str, beginning: bytes) -> None:
+    """A topic or version that this program does not know ends the batch in front of it and is named."""
+    newer = (*row(completed(), 7)[:5], topic, row(completed())[6].replace(b"\n{", beginning))
+    batch = seen_batch([row(dispatched(), 5), newer, row(started(), 8)], LazyFacts(), after=4, limit=9, readable_to=99)
+    assert [event.position for event in batch.events] == [5] and batch.position == 5 and not batch.more
+    assert batch.unreadable is not None and batch.unreadable.position == 7
+    assert type(batch.unreadable.error) is UnknownTopic
+    alone = seen_batch([newer], LazyFacts(), after=4, limit=9, readable_to=99)
+    assert alone.position == 4 and alone.unreadable is not None
+
+
+@pytest.mark.parametrize("facts", [dispatched(), started()], ids=["job.dispatched", "job.started"])
+def test_a_broken_event_is_found_by_whoever_looks(facts: JobFacts) -> None:
+    """What cannot be read is corrupt for the fold that looks at it, not for the whole batch."""
+    broken = (*row(facts)[:6], encode_state(METADATA, facts)[:-1])
+    batch = seen_batch([broken], LazyFacts(), after=0, limit=9, readable_to=99)
+    with pytest.raises(CorruptEvent):
+        _ = batch.events[0].facts
+    assert batch.events[0].persona == ABOUT["persona"]
