@@ -34,6 +34,7 @@ class Role(StrEnum):
 
 _SESSION = {
     "search_path": "jobledger,pg_temp", "timezone": "UTC", "client_encoding": "UTF8", "jit": "off",
+    "enable_seqscan": "off",  # plans are kept: one made while a table is small must not read all of it later
     "idle_in_transaction_session_timeout": "60s", "lock_timeout": f"{LOCK_TIMEOUT_MS}ms",
 }  # fmt: skip
 _SHARES = {Role.WORKER: 0.5, Role.API: 0.25, Role.PROJECTOR: 0.25, Role.AUDITOR: 0.25}

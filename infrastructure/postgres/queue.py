@@ -61,7 +61,7 @@ class PostgresQueue:
             after, request.worker, fragments.head, fragments.tail,
         )  # fmt: skip
         with connection.pipeline():  # without BEGIN: one round trip, one transaction
-            connection.execute(SQL["promote"], (_PROMOTED_AT_ONCE,), prepare=True)
+            connection.execute(SQL["promote"], (queue, _PROMOTED_AT_ONCE), prepare=True)
             rows = connection.execute(SQL["claim"], parameters, prepare=True, binary=True).fetchall()
         if rows:
             self._cursors[turn] = max((row[1] for row in rows), key=lambda tenant: (tenant <= after, tenant))
@@ -102,7 +102,7 @@ class PostgresQueue:
 
     def next_due_seconds(self, queues: Sequence[str]) -> float | None:
         """Seconds until the next delayed job of these queues is due (0 when something is ready), None: nothing."""
-        rows = self._rows(SQL["next_due"], (list(queues), list(queues)))
+        rows = self._rows(SQL["next_due"], (list(queues),))
         seconds: float | None = rows[0][0]
         return seconds
 

@@ -146,7 +146,7 @@ CREATE INDEX open_jobs_ready ON open_jobs (queue, tenant_id, priority DESC, due_
 CREATE INDEX open_jobs_ready_keyed ON open_jobs (queue, tenant_id, lock_key, priority DESC, due_at, job_id)
   WHERE status = 'pending' AND stalls = 0 AND lock_key IS NOT NULL;
 CREATE INDEX open_jobs_ready_stalled ON open_jobs (queue, due_at, job_id) WHERE status = 'pending' AND stalls > 0;
-CREATE INDEX open_jobs_delayed ON open_jobs (due_at) WHERE status = 'delayed';
+CREATE INDEX open_jobs_delayed ON open_jobs (queue, due_at) WHERE status = 'delayed';
 CREATE INDEX open_jobs_held ON open_jobs (worker) WHERE worker IS NOT NULL;
 CREATE UNIQUE INDEX open_jobs_running_key ON open_jobs (tenant_id, lock_key)
   WHERE status = 'in_progress' AND lock_key IS NOT NULL;
@@ -550,14 +550,15 @@ END $$;
 
 -- --- claiming ---------------------------------------------------------------------------------------------------------------
 
--- Delayed jobs that are due become ready: a bounded number with each claim.
-CREATE FUNCTION promote_due_jobs(p_limit integer) RETURNS integer
+-- Delayed jobs of a queue that are due become ready: a bounded number with each claim.
+CREATE FUNCTION promote_due_jobs(p_queue text, p_limit integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = jobledger, pg_temp AS $$
 DECLARE
   promoted integer;
 BEGIN
   UPDATE open_jobs SET status = 'pending'
-    WHERE job_id IN (SELECT job_id FROM open_jobs WHERE status = 'delayed' AND due_at <= clock_timestamp()
+    WHERE job_id IN (SELECT job_id FROM open_jobs
+                     WHERE queue = p_queue AND status = 'delayed' AND due_at <= clock_timestamp()
                      ORDER BY due_at LIMIT p_limit FOR UPDATE SKIP LOCKED);
   GET DIAGNOSTICS promoted = ROW_COUNT;
   RETURN promoted;
@@ -589,6 +590,54 @@ BEGIN
     EXIT WHEN wrapped AND tenant > p_cursor;
     RETURN NEXT tenant;
   END LOOP;
+END $$;
+
+-- Ready jobs of tenants that are suspended or unknown. Loose index scans over queues and their tenants: it never reads
+-- the backlog of those that are active. Delayed and blocked jobs are found once they are ready.
+CREATE FUNCTION waiting_of_inactive_tenants(p_limit integer) RETURNS SETOF open_jobs
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = jobledger, pg_temp AS $$
+DECLARE
+  found_jobs integer := 0;
+  added integer;
+  pair record;
+BEGIN
+  FOR pair IN
+    WITH RECURSIVE queues AS (
+      SELECT min(queue) AS queue FROM open_jobs
+        WHERE status = 'pending' AND stalls = 0 AND lock_key IS NULL
+      UNION ALL
+      SELECT (SELECT min(o.queue) FROM open_jobs o
+                WHERE o.status = 'pending' AND o.stalls = 0 AND o.lock_key IS NULL AND o.queue > queues.queue)
+        FROM queues WHERE queues.queue IS NOT NULL
+    ), keyed AS (
+      SELECT min(queue) AS queue FROM open_jobs
+        WHERE status = 'pending' AND stalls = 0 AND lock_key IS NOT NULL
+      UNION ALL
+      SELECT (SELECT min(o.queue) FROM open_jobs o
+                WHERE o.status = 'pending' AND o.stalls = 0 AND o.lock_key IS NOT NULL AND o.queue > keyed.queue)
+        FROM keyed WHERE keyed.queue IS NOT NULL
+    )
+    SELECT q.queue, t.tenant FROM (TABLE queues UNION TABLE keyed) AS q
+      CROSS JOIN LATERAL tenants_with_ready_jobs(q.queue, '', 10000) AS t(tenant)
+      WHERE q.queue IS NOT NULL
+        AND NOT EXISTS (SELECT FROM tenants a WHERE a.tenant_id = t.tenant AND a.status = 'active')
+  LOOP
+    RETURN QUERY SELECT o.* FROM open_jobs o
+      WHERE o.queue = pair.queue AND o.tenant_id = pair.tenant AND o.status = 'pending' AND o.stalls = 0
+        AND o.lock_key IS NULL LIMIT p_limit - found_jobs;
+    GET DIAGNOSTICS added = ROW_COUNT;
+    found_jobs := found_jobs + added;
+    RETURN QUERY SELECT o.* FROM open_jobs o
+      WHERE o.queue = pair.queue AND o.tenant_id = pair.tenant AND o.status = 'pending' AND o.stalls = 0
+        AND o.lock_key IS NOT NULL LIMIT p_limit - found_jobs;
+    GET DIAGNOSTICS added = ROW_COUNT;
+    found_jobs := found_jobs + added;
+    EXIT WHEN found_jobs >= p_limit;
+  END LOOP;
+  RETURN QUERY SELECT o.* FROM open_jobs o
+    WHERE o.status = 'pending' AND o.stalls > 0
+      AND NOT EXISTS (SELECT FROM tenants a WHERE a.tenant_id = o.tenant_id AND a.status = 'active')
+    LIMIT p_limit - found_jobs;
 END $$;
 
 -- Takes up to p_limit ready jobs of one queue and records job.started for each, in one durable statement.
@@ -754,7 +803,7 @@ GRANT EXECUTE ON FUNCTION
   save_tenant(text, text, text), save_job_type(text, text, text, text, text)
   TO jobledger_worker, jobledger_api;
 GRANT EXECUTE ON FUNCTION
-  promote_due_jobs(integer), claim_jobs(text, text[], text[], text[], integer, text, text, bytea, bytea)
+  promote_due_jobs(text, integer), waiting_of_inactive_tenants(integer), claim_jobs(text, text[], text[], text[], integer, text, text, bytea, bytea)
   TO jobledger_worker;
 GRANT EXECUTE ON FUNCTION ledger_horizon() TO jobledger_worker, jobledger_api, jobledger_projector, jobledger_auditor;
 
@@ -766,7 +815,8 @@ DECLARE
 BEGIN
   FOR function IN SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'jobledger'::regnamespace
       AND proname IN ('ledger_append', 'dispatch_jobs', 'complete_jobs', 'change_jobs', 'promote_due_jobs',
-                      'tenants_with_ready_jobs', 'claim_jobs', 'claim_candidates_with_key') LOOP
+                      'tenants_with_ready_jobs', 'claim_jobs', 'claim_candidates_with_key',
+                      'waiting_of_inactive_tenants') LOOP
     EXECUTE format('ALTER FUNCTION %s SET plan_cache_mode = force_generic_plan', function);
     EXECUTE format('ALTER FUNCTION %s SET enable_seqscan = off', function);
     IF function::text NOT LIKE '%dispatch_jobs(%' THEN  -- which joins two arrays, but no table

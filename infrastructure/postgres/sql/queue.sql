@@ -2,7 +2,7 @@
 
 -- name: promote
 -- Delayed jobs that are due become ready: a bounded number with each claim.
-SELECT promote_due_jobs(%s)
+SELECT promote_due_jobs(%s, %s)
 
 -- name: claim
 SELECT job_id, tenant_id, version, priority, due_at, attempt, attempts_counted, attempts_allowed, stalls, job_type,
@@ -36,13 +36,9 @@ ORDER BY o.started_at, o.job_id
 LIMIT %s
 
 -- name: waiting_of_inactive_tenants
-SELECT o.job_id, o.tenant_id, o.version, o.status, o.queue, o.job_type, o.persona, o.priority, o.due_at, o.attempt,
-       o.attempts_counted, o.attempts_allowed, o.stalls, o.worker, o.started_at, o.lock_key, o.cancel_reason, o.spec,
-       o.thread, o.payload
-FROM open_jobs AS o
-WHERE o.status IN ('pending', 'delayed', 'blocked')
-  AND NOT EXISTS (SELECT FROM tenants AS t WHERE t.tenant_id = o.tenant_id AND t.status = 'active')
-LIMIT %s
+SELECT job_id, tenant_id, version, status, queue, job_type, persona, priority, due_at, attempt, attempts_counted,
+       attempts_allowed, stalls, worker, started_at, lock_key, cancel_reason, spec, thread, payload
+FROM waiting_of_inactive_tenants(%s)
 
 -- name: open_jobs
 SELECT job_id, tenant_id, version, status, queue, job_type, persona, priority, due_at, attempt, attempts_counted,
@@ -51,9 +47,19 @@ FROM open_jobs
 WHERE tenant_id = %s AND job_id = ANY (%s)
 
 -- name: next_due
--- Zero when something is ready; else until the next delayed job; null when there is none.
-SELECT CASE
-  WHEN EXISTS (SELECT FROM open_jobs WHERE queue = ANY (%s) AND status = 'pending') THEN 0.0::float8
-  ELSE (SELECT greatest(0.0, extract(epoch FROM due_at - clock_timestamp()))::float8
-        FROM open_jobs WHERE queue = ANY (%s) AND status = 'delayed' ORDER BY due_at LIMIT 1)
-END
+-- Zero when something is ready; else until the next delayed job; null when there is none. One look into each index.
+SELECT min(look.seconds)
+FROM unnest(%s::text[]) AS asked (queue)
+CROSS JOIN LATERAL (
+  (SELECT 0.0::float8 AS seconds FROM open_jobs AS o
+   WHERE o.queue = asked.queue AND o.status = 'pending' AND o.stalls = 0 AND o.lock_key IS NULL LIMIT 1)
+  UNION ALL
+  (SELECT 0.0 FROM open_jobs AS o
+   WHERE o.queue = asked.queue AND o.status = 'pending' AND o.stalls = 0 AND o.lock_key IS NOT NULL LIMIT 1)
+  UNION ALL
+  (SELECT 0.0 FROM open_jobs AS o
+   WHERE o.queue = asked.queue AND o.status = 'pending' AND o.stalls > 0 LIMIT 1)
+  UNION ALL
+  (SELECT greatest(0.0, extract(epoch FROM o.due_at - clock_timestamp()))::float8 FROM open_jobs AS o
+   WHERE o.queue = asked.queue AND o.status = 'delayed' ORDER BY o.due_at LIMIT 1)
+) AS look
