@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from uuid import UUID
 
 from jobledger.projections.ports import SeenBatch
@@ -40,11 +41,12 @@ class SqliteEventSource:
                 readable_to = min(readable_to, until)
             wanted = (position, readable_to, json.dumps(sorted(without)), limit)
             rows: list[_StoredRow] = connection.execute(SQL["read_events"], wanted).fetchall()
-        return seen_batch(
-            [_ledger_row(row) for row in rows], self._facts, after=position, limit=limit, readable_to=readable_to
-        )
+        return seen_batch(_ledger_rows(rows), self._facts, after=position, limit=limit, readable_to=readable_to)
 
 
-def _ledger_row(row: _StoredRow) -> LedgerRow:
-    stream, version, tenant, position, recorded_at, topic, state = row
-    return UUID(bytes=stream), version, tenant, position, moment(recorded_at), topic, state
+def _ledger_rows(rows: Sequence[_StoredRow]) -> list[LedgerRow]:
+    times = {row[4]: moment(row[4]) for row in rows}  # events of one commit have the same
+    return [
+        (UUID(bytes=stream), version, tenant, position, times[recorded_at], topic, state)
+        for stream, version, tenant, position, recorded_at, topic, state in rows
+    ]

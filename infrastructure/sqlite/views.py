@@ -30,16 +30,38 @@ Stored = bytes | str | int | float | None
 _KEYS_AT_ONCE = 500
 """SQLite takes at least 999 parameters in one statement."""
 
-_ENCODE: Mapping[ColumnType, Callable[[Value], Stored]] = {
-    "uuid": lambda value: cast("UUID", value).bytes,
-    "timestamp": lambda value: microseconds(cast("datetime", value)),
-    "boolean": lambda value: int(cast("bool", value)),
-}
-_DECODE: Mapping[ColumnType, Callable[[Stored], Value]] = {
-    "uuid": lambda stored: UUID(bytes=cast("bytes", stored)),
-    "timestamp": lambda stored: moment(cast("int", stored)),
-    "boolean": bool,
-}
+
+def _ids_to_store(values: Sequence[Value]) -> list[Stored]:
+    return [None if value is None else cast("UUID", value).bytes for value in values]
+
+
+def _times_to_store(values: Sequence[Value]) -> list[Stored]:
+    stored = {value: None if value is None else microseconds(cast("datetime", value)) for value in set(values)}
+    return [stored[value] for value in values]
+
+
+def _stored_ids(stored: Sequence[Stored]) -> list[Value]:
+    return [None if value is None else UUID(bytes=cast("bytes", value)) for value in stored]
+
+
+def _stored_times(stored: Sequence[Stored]) -> list[Value]:
+    values: dict[Stored, Value] = {
+        value: None if value is None else moment(cast("int", value)) for value in set(stored)
+    }
+    return [values[value] for value in stored]
+
+
+def _stored_booleans(stored: Sequence[Stored]) -> list[Value]:
+    return [None if value is None else bool(value) for value in stored]
+
+
+# By column, not by value: a column has one type, and its times repeat themselves.
+_ENCODE: Mapping[ColumnType, Callable[[Sequence[Value]], list[Stored]]] = {
+    "uuid": _ids_to_store, "timestamp": _times_to_store,
+}  # fmt: skip
+_DECODE: Mapping[ColumnType, Callable[[Sequence[Stored]], list[Value]]] = {
+    "uuid": _stored_ids, "timestamp": _stored_times, "boolean": _stored_booleans,
+}  # fmt: skip
 
 
 class Statements(NamedTuple):
@@ -94,15 +116,13 @@ class SqliteViewTransaction:
     def load(self, projection: Projection, keys: Sequence[Key]) -> Callable[[], Mapping[Key, Row]]:
         """The stored rows of these keys. They are no older than the checkpoint; were they newer, it would have moved
         and nothing of this batch would be stored."""
-        names = [column.name for column in projection.columns]
-        places = [names.index(column.name) for column in projection.key_columns]
-        rows: list[list[Value]] = []
+        stored: list[tuple[Stored, ...]] = []
         with self._database.read() as connection:
             for sought in _in_chunks(_encoded(projection.key_columns, keys)):
-                statement = statements(projection).load.replace("{keys}", _tuples(len(sought), len(places)))
-                stored = connection.execute(statement, [value for key in sought for value in key]).fetchall()
-                rows += _decoded(projection.columns, stored)
-        found = {tuple([row[place] for place in places]): dict(zip(names, row, strict=True)) for row in rows}
+                placeholders = _tuples(len(sought), len(projection.key_columns))
+                statement = statements(projection).load.replace("{keys}", placeholders)
+                stored += connection.execute(statement, [value for key in sought for value in key]).fetchall()
+        found = _keyed_rows(projection, stored)
         return lambda: found
 
     def save(self, projection: Projection, changes: Changes, before: Checkpoint, after: Checkpoint) -> None:
@@ -173,18 +193,21 @@ def _changing(columns: Sequence[Column]) -> tuple[Column, ...]:
 
 def _encode_column(column: Column, values: Sequence[Value]) -> Sequence[Stored]:
     encode = _ENCODE.get(column.type)
-    if encode is None:
-        return cast("Sequence[Stored]", values)
-    return [None if value is None else encode(value) for value in values]
+    return cast("Sequence[Stored]", values) if encode is None else encode(values)
 
 
-def _decoded(columns: Sequence[Column], rows: Sequence[Sequence[Stored]]) -> list[list[Value]]:
-    decoders = [_DECODE.get(column.type) for column in columns]
-    return [list(map(_decode, decoders, row)) for row in rows]
+def _decode_column(column: Column, stored: Sequence[Stored]) -> Sequence[Value]:
+    decode = _DECODE.get(column.type)
+    return cast("Sequence[Value]", stored) if decode is None else decode(stored)
 
 
-def _decode(decode: Callable[[Stored], Value] | None, stored: Stored) -> Value:
-    return cast("Value", stored) if decode is None or stored is None else decode(stored)
+def _keyed_rows(projection: Projection, stored: Sequence[tuple[Stored, ...]]) -> dict[Key, Row]:
+    if not stored:
+        return {}
+    names = [column.name for column in projection.columns]
+    columns = list(map(_decode_column, projection.columns, zip(*stored, strict=True)))
+    keys = zip(*(columns[names.index(column.name)] for column in projection.key_columns), strict=True)
+    return {key: dict(zip(names, row, strict=True)) for key, row in zip(keys, zip(*columns, strict=True), strict=True)}
 
 
 def _in_chunks(keys: Sequence[tuple[Stored, ...]]) -> Iterator[list[tuple[Stored, ...]]]:
