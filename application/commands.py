@@ -14,11 +14,11 @@ from jobledger.domain.priority import Priority
 from jobledger.domain.tenant import TenantName
 
 from .dispatch_item import Dispatch, Malformed
-from .message import Command, JobReference
+from .message import NO_NUL, Command, JobReference
 from .result import Result
 
-Reason = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=1_000)]
-Ticket = Annotated[str, Field(min_length=1, max_length=120)]
+Reason = Annotated[str, Field(pattern=NO_NUL, max_length=1_000)]
+Ticket = Annotated[str, Field(pattern=NO_NUL, min_length=1, max_length=120)]
 
 
 class Receipt(NamedTuple):
@@ -115,10 +115,10 @@ class UpdateJobStatus(JobCommand):
 
     status: JobStatus | Literal["failed"]
     due_at: AwareDatetime | None = None
-    worker: str | None = None
+    worker: Annotated[str, Field(pattern=NO_NUL, max_length=200)] | None = None
     attempt: Annotated[int, Field(ge=1)] | None = None
     result: JsonValue = Field(default=None, repr=False)
-    error_type: Annotated[str, Field(min_length=1, max_length=200)] = "ReportedFailure"
+    error_type: Annotated[str, Field(pattern=NO_NUL, min_length=1, max_length=200)] = "ReportedFailure"
 
 
 class TenantChanged(NamedTuple):
@@ -132,7 +132,7 @@ class CreateTenant(Command[TenantChanged]):
     """Create a tenant; its name is its id, for ever."""
 
     name: TenantName
-    display_name: Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=200)] = ""
+    display_name: Annotated[str, Field(pattern=NO_NUL, max_length=200)] = ""
     reason: Reason = ""
 
 
@@ -159,6 +159,6 @@ class JobTypesRegistered(NamedTuple):
 class RegisterJobTypes(Command[JobTypesRegistered]):
     """Publish a program's job types, so that clients without its code can dispatch them."""
 
-    app: Annotated[str, Field(min_length=1, max_length=120)]
-    code_version: Annotated[str, Field(min_length=1, max_length=120)]
+    app: Annotated[str, Field(pattern=NO_NUL, min_length=1, max_length=120)]
+    code_version: Annotated[str, Field(pattern=NO_NUL, min_length=1, max_length=120)]
     definitions: tuple[JobTypeDefinition, ...]

@@ -85,7 +85,7 @@ class DeclaredJob:
             if not self.sorts:
                 return self.payload.serializer.to_json(value, by_alias=True)
             return canonical_json(self.payload.serializer.to_python(value, mode="json", by_alias=True))
-        except PydanticSerializationError as error:
+        except ValueError as error:  # pydantic's own error is one, and so is json's for a number that is none
             raise InvalidInput(str(error), field="payload", rule="can be written as JSON") from error
 
     def _key(self, value: object) -> str | None:
@@ -124,17 +124,14 @@ def key_of_one(value: object) -> str:
 
 def short_enough(key: str | None) -> str | None:
     """A computed key, hashed where it is longer than a key may be; an empty one is none."""
-    if not key:
-        return None
-    return key if len(key) <= KEY_LENGTH_MAX else _hashed(key)
+    return _bounded(key) if key else None
 
 
 def fill_lock_key(template: str, field: Callable[[str], object]) -> str:
     """A lock key with each `{field}` replaced by that field of the payload."""
     if "{" not in template:
         return template
-    filled = _FIELD.sub(lambda match: str(to_jsonable_python(field(match[1]))), template)
-    return filled if len(filled) <= KEY_LENGTH_MAX else _hashed(filled)
+    return _bounded(_FIELD.sub(lambda match: str(to_jsonable_python(field(match[1]))), template))
 
 
 def fields_in(template: str) -> tuple[str, ...]:
@@ -188,8 +185,7 @@ def _field(value: object, field: str) -> object:
 
 
 def _bounded(key: str) -> str:
-    return key if 0 < len(key) <= KEY_LENGTH_MAX else _hashed(key)
-
-
-def _hashed(key: str) -> str:
-    return f"sha256:{sha256(key.encode()).hexdigest()}"
+    """The key itself where a key may be like that: not too long, no NUL (which PostgreSQL's text cannot hold)."""
+    if 0 < len(key) <= KEY_LENGTH_MAX and "\x00" not in key:
+        return key
+    return f"sha256:{sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()}"

@@ -18,6 +18,7 @@ from .dispatch_item import Dispatch, Malformed
 from .dispatcher import Dispatcher
 from .flow import Flow
 from .known import KnownTenants, KnownTypes
+from .logs import logger
 from .ports import Clock, Identifiers, LedgerWriter, TransactionWriter
 from .positions import Positions
 from .preparing import OptionDefaults, Plans, Preparation
@@ -75,6 +76,7 @@ class Dispatching:
             new_job = self._preparation(flow).prepare(item)
             if command.connection is not None:
                 outcome = self._transaction_writer.dispatch(command.connection, [new_job])[0]
+                _tell(new_job, outcome)
             else:
                 outcome = self._writer.write([new_job])[0]
             receipt = self._receipt(new_job, outcome)
@@ -190,3 +192,14 @@ class Dispatching:
         """The record of a refusal: a stream of its own, of the installation."""
         facts = refuse(error, tenant=str(tenant), job_type=str(job_type), line=line)
         return AppendEvents((Event(self._identifiers.job_id(), 1, SYSTEM_TENANT, flow.metadata(), facts),))
+
+
+def _tell(new_job: NewJob, outcome: Outcome) -> None:
+    """What a caller's transaction writes passes no writer of ours, whose listener logs all else; said with a word of
+    caution, for only the caller knows whether it commits."""
+    if outcome.status is WriteStatus.WRITTEN:
+        event = new_job.event
+        logger().info(
+            event.facts.topic, job_id=str(event.originator_id), job_type=new_job.state.job_type,
+            queue=new_job.state.queue, persona=new_job.state.persona, in_callers_transaction=True,
+        )  # fmt: skip

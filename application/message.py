@@ -12,7 +12,11 @@ R = TypeVar("R")
 TraceParent = Annotated[str, Field(pattern=r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")]
 """A W3C traceparent, version 00."""
 
-CorrelationId = Annotated[str, Field(min_length=1, max_length=200)]
+NO_NUL = r"^[^\x00]*$"
+"""Text that every database and encoding can hold: no NUL and, by way of being a pattern, no lone surrogate."""
+
+CorrelationId = Annotated[str, Field(pattern=NO_NUL, min_length=1, max_length=200)]
+CausationId = CorrelationId
 ShortId = Annotated[str, Field(pattern=r"^[0-9a-fA-F-]{8,36}$")]
 JobReference = Annotated[UUID | ShortId, Field(union_mode="left_to_right")]
 """A job id, or (at least) its last eight characters."""
@@ -23,7 +27,7 @@ class Actor(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    id: Annotated[str, Field(min_length=1, max_length=200)]
+    id: Annotated[str, Field(pattern=NO_NUL, min_length=1, max_length=200)]
     authenticated: bool = True
 
 
@@ -43,7 +47,7 @@ class Message(BaseModel, Generic[R]):
 class Command(Message[R], Generic[R]):
     """Changes something. `causation_id` is the id of the message that caused it."""
 
-    causation_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    causation_id: CausationId | None = None
 
 
 class Query(Message[R], Generic[R]):

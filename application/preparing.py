@@ -10,10 +10,10 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from jobledger.domain.errors import InvalidInput, ReasonRequired
 from jobledger.domain.event import Event, Metadata
@@ -26,6 +26,7 @@ from .declared_job import KEY_LENGTH_MAX, AcceptedPayload
 from .dispatch_item import Dispatch
 from .flow import Flow
 from .known import REMEMBER_SECONDS, KnownTenants, KnownType, KnownTypes
+from .message import NO_NUL, CorrelationId
 from .ports import Clock, Identifiers
 from .secret_shapes import refuse_secrets
 from .validation import invalid_input
@@ -54,7 +55,7 @@ class _Asked(BaseModel):
     persona: PersonaName | None
     options: JobOptions
     manual: bool
-    reason: str | None
+    reason: Annotated[str, Field(pattern=NO_NUL, max_length=1_000)] | None
 
 
 class _Plan(NamedTuple):
@@ -203,14 +204,12 @@ class Preparation:
     def _metadata_of(self, item: Dispatch) -> Metadata:
         if item.correlation_id is None and item.trace_parent is None and item.causation_id is None:
             return self._metadata
-        if item.trace_parent is not None and not _TRACE_PARENT.fullmatch(item.trace_parent):
+        if item.trace_parent is not None and not _TRACE_PARENT.fullmatch(str(item.trace_parent)):
             raise InvalidInput("not a W3C traceparent", field="trace_parent", rule=_TRACE_PARENT.pattern)
-        try:
-            return self._flow.metadata(
-                correlation_id=item.correlation_id, trace_parent=item.trace_parent, causation_id=item.causation_id
-            )
-        except ValidationError as error:
-            raise invalid_input(error) from error
+        return self._flow.metadata(
+            correlation_id=_of_flow(item.correlation_id, "correlation_id"), trace_parent=item.trace_parent,
+            causation_id=_of_flow(item.causation_id, "causation_id"),
+        )  # fmt: skip
 
 
 _ASKED: TypeAdapter[_Asked] = TypeAdapter(_Asked)
@@ -220,6 +219,7 @@ _OPTION_NAMES = (
 )  # fmt: skip
 _JOB_ID: TypeAdapter[UUID] = TypeAdapter(UUID)
 _KEY: TypeAdapter[str] = TypeAdapter(Key)
+_FLOW: TypeAdapter[str] = TypeAdapter(CorrelationId)
 
 
 def _read(item: Dispatch) -> _Asked:
@@ -234,8 +234,17 @@ def _read(item: Dispatch) -> _Asked:
         raise invalid_input(error, drop=("options",)) from error
 
 
+def _of_flow(value: object, field: str) -> str | None:
+    if value is None:
+        return None
+    try:
+        return _FLOW.validate_python(value)
+    except ValidationError as error:
+        raise invalid_input(error, within=field) from error
+
+
 def _given_key(key: object) -> str:
-    if isinstance(key, str) and 0 < len(key) <= KEY_LENGTH_MAX:
+    if type(key) is str and 0 < len(key) <= KEY_LENGTH_MAX and key.isprintable():
         return key
     try:
         return _KEY.validate_python(key)

@@ -46,7 +46,10 @@ class RegisteredType:
         value = _as_json(payload)
         _require_fit(self._validator, value, "payload")
         value = _completed(self.definition.payload_schema, value)
-        body = canonical_json(value) if self._sorts else _compact(value)
+        try:
+            body = canonical_json(value) if self._sorts else _compact(value)
+        except ValueError as error:
+            raise InvalidInput("the payload is not JSON", field="payload", rule="is JSON") from error
         check_size(body, self.definition.payload_limit_bytes, "payload")
         return AcceptedPayload(body, self._key(value), self._lock_key(value))
 
@@ -79,7 +82,11 @@ def _validator(schema: Mapping[str, object]) -> Validator:
 
 def _as_json(payload: object) -> Json:
     try:
-        plain = json.loads(payload) if isinstance(payload, bytes | str) else _jsonable(payload)
+        plain = (
+            json.loads(payload, parse_constant=_refuse_constant)
+            if isinstance(payload, bytes | str)
+            else _jsonable(payload)
+        )
     except (ValueError, PydanticSerializationError) as error:
         raise InvalidInput("the payload is not JSON", field="payload", rule="is JSON") from error
     if not isinstance(plain, dict):
@@ -134,3 +141,7 @@ def _completed(schema: Mapping[str, object], value: Json) -> Json:
 
 def _compact(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")

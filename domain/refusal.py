@@ -7,7 +7,7 @@ from typing import ClassVar
 from .errors import Refusal
 from .event import Facts
 
-_CLAIM_LENGTH = 120
+_CLAIM_LENGTH, _MESSAGE_LENGTH = 120, 500
 
 
 class DispatchRefused(Facts):
@@ -28,6 +28,12 @@ class DispatchRefused(Facts):
 def refuse(error: Refusal, *, tenant: str, job_type: str, line: int | None = None) -> DispatchRefused:
     """What is recorded of a refusal. The message names fields and rules, never values of a payload."""
     return DispatchRefused(
-        tenant_claimed=tenant[:_CLAIM_LENGTH], type_claimed=job_type[:_CLAIM_LENGTH], code=error.code,
-        field=error.field, rule=error.rule, message=error.message[:500], line=line,
+        tenant_claimed=_storable(tenant, _CLAIM_LENGTH), type_claimed=_storable(job_type, _CLAIM_LENGTH),
+        code=error.code, field=error.field, rule=error.rule, message=_storable(error.message, _MESSAGE_LENGTH),
+        line=line,
     )  # fmt: skip
+
+
+def _storable(text: str, length: int) -> str:
+    """What was claimed, bounded; a lone surrogate, which no UTF-8 holds, becomes a question mark."""
+    return text[:length].encode("utf-8", "replace").decode()

@@ -152,6 +152,14 @@ class _Pair(BaseModel):
 def _pair(context: JobContext, payload: _Pair) -> None: ...
 
 
+def test_a_key_that_no_database_holds_is_hashed() -> None:
+    """NUL is legal in a payload, but not in a key."""
+    job = declare(_keys, idempotency_key="text", lock_key=lambda payload: payload.text)
+    accepted = job.accept({"text": "a\x00b"})
+    assert (accepted.idempotency_key or "").startswith("sha256:")
+    assert accepted.lock_key == accepted.idempotency_key
+
+
 def test_two_fields_are_not_glued() -> None:
     """("a:b", "c") and ("a", "b:c") are different keys."""
     job = declare(_pair, idempotency_key=("one", "two"))

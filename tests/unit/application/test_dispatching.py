@@ -231,6 +231,17 @@ _BAD: list[tuple[dict[str, Any], type[Refusal], str]] = [
     ({"run_at": START, "delay_seconds": 5}, InvalidInput, "options"),
     ({"idempotency_key": ""}, InvalidInput, "idempotency_key"),
     ({"idempotency_key": "k" * 256}, InvalidInput, "idempotency_key"),
+    ({"idempotency_key": "a\x00b"}, InvalidInput, "idempotency_key"),
+    ({"idempotency_key": "\ud800"}, InvalidInput, "idempotency_key"),
+    ({"idempotency_key": 7}, InvalidInput, "idempotency_key"),
+    ({"lock_key": "a\x00b"}, InvalidInput, "lock_key"),
+    ({"reason": "\ud800"}, InvalidInput, "reason"),
+    ({"job_type": 7}, InvalidInput, "job_type"),
+    ({"correlation_id": "\ud800"}, InvalidInput, "correlation_id"),
+    ({"causation_id": ""}, InvalidInput, "causation_id"),
+    ({"trace_parent": 7}, InvalidInput, "trace_parent"),
+    ({"payload": {"invoice_id": "\ud800"}}, InvalidInput, "payload.invoice_id"),
+    ({"payload": {"invoice_id": "1", "note": "\ud800"}}, InvalidInput, "payload"),
     ({"trace_parent": "nonsense"}, InvalidInput, "trace_parent"),
     ({"job_id": "nonsense"}, InvalidInput, "job_id"),
     ({"depends_on": (uuid4(),)}, InvalidInput, "depends_on"),
@@ -249,6 +260,13 @@ def test_bad_input_is_refused_and_recorded(options: dict[str, Any], refusal: typ
     assert (recorded.code, recorded.field) == (refusal.code, field)
     assert recorded.tenant_claimed == options.get("tenant", "acme")
     assert len(cases.ledger.reader.read_after(0, limit=1_000).events) == before + 1
+
+
+def test_a_claim_that_no_database_holds_is_recorded_all_the_same() -> None:
+    """A lone surrogate is no text; the refusal is."""
+    cases = UseCases()
+    assert cases.refused(InvalidInput, DispatchJob, item=item(tenant="a\ud800")).field == "tenant"
+    assert cases.refusals()[0].tenant_claimed == "a?"
 
 
 def test_a_refusal_never_repeats_a_value_of_the_payload() -> None:

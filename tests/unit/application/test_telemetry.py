@@ -268,6 +268,16 @@ def test_a_write_that_was_not_stored_is_not_told(plain_logging: Callable[[int], 
     assert [entry["event"] for entry in _about_jobs(logs)] == ["job.dispatched"]
 
 
+def test_a_dispatch_in_a_callers_transaction_is_told_with_caution(plain_logging: Callable[[int], None]) -> None:
+    """Only the caller knows whether it commits."""
+    plain_logging(logging.INFO)
+    with capture_logs() as logs:
+        cases, _ = _logging_cases()
+        job_id = cases.ask(DispatchJob, item=item(), connection=cases.ledger.transaction()).job_id
+    (entry,) = _about_jobs(logs)
+    assert (entry["event"], entry["job_id"], entry["in_callers_transaction"]) == ("job.dispatched", str(job_id), True)
+
+
 def test_a_library_is_quiet_until_its_program_configures_logging(capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing on stdout, which is the program's; warnings go where the standard library's go."""
     before = structlog.get_config()

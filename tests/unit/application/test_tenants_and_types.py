@@ -161,6 +161,7 @@ def test_a_client_without_the_code_dispatches_the_same_bytes() -> None:
         ),
         ({"payload": {"invoice_id": "1", "extra": 1}}, InvalidInput, "payload.extra"),
         ({"payload": b"{"}, InvalidInput, "payload"),
+        ({"payload": b'{"invoice_id":"1","copies":NaN}'}, InvalidInput, "payload"),
         ({"payload": [1]}, InvalidInput, "payload"),
         ({"payload": {"invoice_id": "1", "note": "x" * 2_000}}, PayloadTooLarge, "payload"),
         ({"job_type": "no.such"}, UnknownJobType, "type"),
