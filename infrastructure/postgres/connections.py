@@ -15,6 +15,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from jobledger.domain.errors import JobledgerError, LedgerBusy, LedgerUnavailable
 
 from .driver_errors import parse_dsn, translate, where
+from .statements import SQL
 
 PgConnection = psycopg.Connection[tuple[Any, ...]]
 """A connection of ours: autocommit, rows are tuples."""
@@ -78,8 +79,9 @@ class Connections:
     @contextmanager
     def tenant_transaction(self, tenant: str) -> Iterator[PgConnection]:
         """A transaction that sees this tenant's rows only, whatever it asks (row-level security)."""
-        with self.transaction(Role.API) as connection, connection.pipeline():
-            connection.execute("SELECT set_config('jobledger.tenant', %s, true)", (tenant,), prepare=True)
+        with self.connection(Role.API) as connection, connection.pipeline(), connection.transaction():
+            # one round trip for BEGIN, this and the first query
+            connection.execute(SQL["set_tenant"], (tenant,), prepare=True)
             yield connection
 
     def take(self, role: Role) -> PgConnection:
