@@ -21,7 +21,7 @@ from .dispatcher import Dispatcher
 from .flow import Flow
 from .job_finder import JobFinder
 from .known import KnownTypes
-from .ports import Job, JobRepository, Queue
+from .ports import Identifiers, Job, JobRepository, Queue
 from .positions import Positions
 from .result import Accepted
 from .secret_shapes import refuse_secrets
@@ -44,13 +44,21 @@ class JobControl:
     """The handlers of the commands about one job."""
 
     def __init__(
-        self, *, repository: JobRepository, queue: Queue, finder: JobFinder, types: KnownTypes, positions: Positions
+        self,
+        *,
+        repository: JobRepository,
+        queue: Queue,
+        finder: JobFinder,
+        types: KnownTypes,
+        positions: Positions,
+        identifiers: Identifiers,
     ) -> None:
         self._repository = repository
         self._queue = queue
         self._finder = finder
         self._types = types
         self._positions = positions
+        self._identifiers = identifiers
 
     def register(self, dispatcher: Dispatcher) -> None:
         """Answer the commands of this module."""
@@ -146,7 +154,9 @@ class JobControl:
             body = self._types.get(job.state.job_type).encode_result(command.result)
             return Decided(decisions.complete(job.state, lease, measured), body=body, lease=lease)
         error = AttemptError(command.error_type, command.reason or "reported as failed", command.error_type)
-        facts = decisions.fail(job.state, lease, error, now=flow.time, jitter=0.5, measured=measured)
+        facts = decisions.fail(
+            job.state, lease, error, now=flow.time, jitter=self._identifiers.jitter(), measured=measured
+        )
         return Decided(facts, lease=lease)
 
     def _measured(self, job: Job, flow: Flow) -> Measured:

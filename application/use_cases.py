@@ -56,7 +56,7 @@ def use_cases(
     ).register(dispatcher)  # fmt: skip
     JobControl(
         repository=LedgerJobRepository(ports.reader, ports.writer), queue=ports.queue, finder=finder, types=types,
-        positions=positions,
+        positions=positions, identifiers=ports.identifiers,
     ).register(dispatcher)  # fmt: skip
     Reading(
         reader=ports.reader, views=ports.views, finder=finder, tenants=tenants, positions=positions
