@@ -133,7 +133,7 @@ def _require_version(projection: Projection, stored: Checkpoint) -> None:
         raise SchemaOutdated(
             f"view {projection.name} was written by version {stored.version} of its fold; this program has "
             f"{projection.version}", field="projection",
-            hint=f"rebuild it with: jobledger projections rebuild {projection.name}",
+            hint="rebuild the view",
         )  # fmt: skip
 
 

@@ -32,8 +32,9 @@ class Pace(NamedTuple):
     """Between two looks when there was nothing to do."""
     awaited_poll_seconds: float = 0.002
     """The same, while somebody waits for a position."""
-    gather_seconds: float = 0.01
-    """Between two small batches while nobody waits for a position: larger batches cost less an event."""
+    gather_seconds: float = 0.05
+    """Between two batches while nobody here waits for a position: a larger batch costs less an event, and a job that
+    starts and completes within it costs one row instead of two."""
     retry_seconds: float = 0.25
     """After the database could not take a batch."""
 

@@ -166,25 +166,35 @@ def _options(birth: JobFacts) -> dict[str, Any]:
     return {name: getattr(birth, name) for name in type(birth).model_fields if name != "idempotency_key"}
 
 
+def place_of(ledger: LedgerUnderTest) -> str:
+    """Where another process finds the ledger: a path, or a connection string."""
+    with ledger.connect() as connection:
+        if ledger.engine == "sqlite":
+            return str(connection.execute("PRAGMA database_list").fetchone()[2])
+        return str(connection.info.dsn)
+
+
 @contextmanager
 def open_read_side(ledger: LedgerUnderTest) -> Iterator[Opened]:
     """Open the read side of the ledger once more."""
-    with ledger.connect() as connection:
-        if ledger.engine == "sqlite":
-            path = Path(connection.execute("PRAGMA database_list").fetchone()[2])
-        else:
-            dsn: str = connection.info.dsn
+    with open_place(ledger.engine, place_of(ledger)) as opened:
+        yield opened
+
+
+@contextmanager
+def open_place(engine: str, place: str) -> Iterator[Opened]:
+    """Open the read side of the ledger at a place."""
     with ExitStack() as closing:
-        if ledger.engine == "sqlite":
-            database = Database(path)
+        if engine == "sqlite":
+            database = Database(Path(place))
             closing.callback(database.close)
             yield OpenedSqlite(
                 SqliteViewStore(database), SqliteEventSource(database), SqliteJobViews(database), database
             )
             return
-        connections = Connections(dsn)
+        connections = Connections(place)
         closing.callback(connections.close)
         store, source = PostgresViewStore(connections), PostgresEventSource(connections)
         closing.callback(store.close)
         closing.callback(source.close)
-        yield OpenedPostgres(store, source, PostgresJobViews(connections), dsn)
+        yield OpenedPostgres(store, source, PostgresJobViews(connections), place)
