@@ -27,7 +27,15 @@ from jobledger.domain.job_type import PAYLOAD_BYTES_DEFAULT, Effects, Isolation,
 from jobledger.domain.rate_card import RateCard
 from jobledger.domain.retry import Retry
 
-from .declared_job import DeclaredJob, Handler, KeyOf, fields_in, has_free_form_objects, is_coroutine_handler
+from .declared_job import (
+    DeclaredJob,
+    Handler,
+    KeyOf,
+    fields_in,
+    has_free_form_objects,
+    is_coroutine_handler,
+    may_hold_floats,
+)
 from .dispatch_item import Dispatch
 from .validation import invalid_input
 
@@ -195,9 +203,12 @@ def _declare(
         raise invalid_input(error, drop=("options",)) from error
     require_idempotency(definition)
     _require_fields(definition)
+    result_schema = definition.result_schema
     return DeclaredJob(
         definition, handler, is_coroutine_handler(handler), payload, result, key_of, lock_key_of,
-        sorts=has_free_form_objects(payload_schema), payload_fingerprint=definition.payload_fingerprint,
+        sorts=has_free_form_objects(payload_schema) or may_hold_floats(payload_schema),
+        checks_result=has_free_form_objects(result_schema) or may_hold_floats(result_schema),
+        payload_fingerprint=definition.payload_fingerprint,
     )  # fmt: skip
 
 

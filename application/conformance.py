@@ -173,9 +173,8 @@ def _providers(definition: JobTypeDefinition, source: HandlerSource) -> Iterator
 
 def _observability(definition: JobTypeDefinition, source: HandlerSource) -> Iterator[str]:
     timeout_seconds = definition.options.timeout_seconds
-    yield f"traced, correlated, {timeout_seconds:g} s timeout" if timeout_seconds else "traced, correlated"
-    if timeout_seconds is None:
-        yield "declares no timeout of its own"
+    of_its_own = f"{timeout_seconds:g} s timeout" if timeout_seconds else "the queue's or the installation's timeout"
+    yield f"traced, correlated, {of_its_own}"
     for package in sorted(source.modules_used() & _UNSEEN_WORK):
         yield f"the handler uses {package}: work that nobody sees or stops"
     if definition.isolation == "async" and "time.sleep" in source.calls():

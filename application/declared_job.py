@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import to_jsonable_python
 
 from jobledger.domain.errors import InvalidInput, PayloadTooLarge
 from jobledger.domain.job_type import JobTypeDefinition
@@ -37,7 +37,8 @@ class AcceptedPayload(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class DeclaredJob:
     """A job type with its code. `sorts` is set where the payload may hold free-form objects, whose keys then have to
-    be sorted to make equal payloads equal bytes."""
+    be sorted to make equal payloads equal bytes; and floats, of which pydantic would write NaN as null. `checks_result`
+    is the latter for results."""
 
     definition: JobTypeDefinition
     handler: Handler
@@ -47,6 +48,7 @@ class DeclaredJob:
     key_of: KeyOf | None = None
     lock_key_of: KeyOf | None = None
     sorts: bool = False
+    checks_result: bool = False
     payload_fingerprint: str = ""
 
     def accept(self, payload: object) -> AcceptedPayload:
@@ -72,19 +74,17 @@ class DeclaredJob:
         """What the handler returned, as canonical JSON. Raises `InvalidInput` where it does not fit its annotation."""
         try:
             valid = self.result.validator.validate_python(value)
-            body = self.result.serializer.to_json(valid, by_alias=True)
+            body = _as_json(self.result, valid, checked=self.checks_result)
         except ValidationError as error:
             raise invalid_input(error, within="result") from error
-        except PydanticSerializationError as error:
+        except ValueError as error:
             raise InvalidInput(str(error), field="result", rule="can be written as JSON") from error
         check_size(body, self.definition.result_limit_bytes, "result")
         return body
 
     def _canonical(self, value: object) -> bytes:
         try:
-            if not self.sorts:
-                return self.payload.serializer.to_json(value, by_alias=True)
-            return canonical_json(self.payload.serializer.to_python(value, mode="json", by_alias=True))
+            return _as_json(self.payload, value, checked=self.sorts)
         except ValueError as error:  # pydantic's own error is one, and so is json's for a number that is none
             raise InvalidInput(str(error), field="payload", rule="can be written as JSON") from error
 
@@ -101,6 +101,13 @@ class DeclaredJob:
             return short_enough(self.lock_key_of(value))
         template = self.definition.options.lock_key
         return None if template is None else fill_lock_key(template, lambda field: _field(value, field))
+
+
+def _as_json(adapter: TypeAdapter[Any], value: object, *, checked: bool) -> bytes:
+    """JSON straight from pydantic, or (slower) with sorted keys and an error for numbers that JSON does not have."""
+    if not checked:
+        return adapter.serializer.to_json(value, by_alias=True)
+    return canonical_json(adapter.serializer.to_python(value, mode="json", by_alias=True))
 
 
 def canonical_json(value: object) -> bytes:
@@ -163,6 +170,15 @@ def has_free_form_objects(schema: object) -> bool:
         return True
     nested = [schema[name] for name in ("items", "prefixItems", "anyOf", "oneOf", "allOf") if name in schema]
     return any(_says_nothing(part) for part in nested) or has_free_form_objects([*subschemas, *nested])
+
+
+def may_hold_floats(schema: object) -> bool:
+    """Whether values of a JSON Schema may hold a number that JSON does not have (NaN, infinity)."""
+    if isinstance(schema, list):
+        return any(may_hold_floats(part) for part in schema)
+    if not isinstance(schema, dict):
+        return False
+    return schema.get("type") == "number" or any(may_hold_floats(part) for part in schema.values())
 
 
 def is_coroutine_handler(handler: Handler) -> bool:

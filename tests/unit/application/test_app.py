@@ -26,6 +26,12 @@ class Sent(BaseModel):
     pages: int = Field(ge=1)
 
 
+class Measure(BaseModel):
+    """A payload with a float."""
+
+    value: float
+
+
 def handler(context: JobContext, payload: Invoice) -> Sent:
     """Send an invoice to whom it may concern."""
     return Sent(path=payload.invoice_id, pages=1)
@@ -303,3 +309,18 @@ def test_a_reaction_is_a_pure_function() -> None:
     assert app.reactions_to(_Event("invoice.lost", "acme")) == []
     assert app.reacts_to == {"invoice.paid"}
     assert one(_Event("x", "acme")) == Dispatch("receipt.issue", tenant="acme")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_number_that_json_does_not_have_is_refused(number: float) -> None:
+    """Pydantic would store it as null: a payload or result is kept as it is or refused, never changed."""
+
+    def measure(context: JobContext, payload: Measure) -> Measure:
+        return payload
+
+    job = declare(measure)
+    assert job.accept({"value": 1.5}).body == b'{"value":1.5}'
+    with pytest.raises(InvalidInput, match=r"payload: .*JSON"):
+        job.accept({"value": number})
+    with pytest.raises(InvalidInput, match=r"result: .*JSON"):
+        job.encode_result(Measure(value=number))

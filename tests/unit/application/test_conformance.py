@@ -189,7 +189,7 @@ def test_a_report_has_nine_lines_in_a_fixed_order() -> None:
         (secret_in_payload, {}, Check.SECURITY), (secret_in_source, {}, Check.SECURITY),
         (reads_environment, {}, Check.SECURITY), (calls_out, {}, Check.PROVIDERS),
         (calls_out_by_import, {}, Check.PROVIDERS), (calls_out_by_class, {}, Check.PROVIDERS),
-        (good, {"timeout_seconds": None}, Check.OBSERVABILITY), (starts_a_process, {}, Check.OBSERVABILITY),
+        (starts_a_process, {}, Check.OBSERVABILITY),
         (blocks, {}, Check.OBSERVABILITY),
     ],
 )  # fmt: skip
