@@ -13,10 +13,11 @@ from jobledger.application.writes import Outcome, Write, WriteStatus
 from jobledger.domain.errors import JobledgerError, LedgerError, LedgerUnavailable
 
 from ..group_commit import Answer, GroupBlocked
-from .calls import Call, Row, plan
+from .calls import Call, plan
 from .connections import Connections, PgConnection, Role
 from .driver_errors import CONFLICT, FOREIGN_STREAM, translate
 from .lost_commit import Session, find_stored, own_session
+from .statements import Row
 
 _log = structlog.get_logger(__name__)
 

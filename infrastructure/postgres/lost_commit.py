@@ -16,9 +16,9 @@ from jobledger.application.writes import ChangeJob, NewJob, Outcome, Write, Writ
 from jobledger.domain.errors import LedgerUnavailable
 from jobledger.domain.event import Event
 
-from .calls import Encoder
 from .connections import Connections, PgConnection, Role
 from .driver_errors import wrapped
+from .encoding import Encoder
 from .statements import SQL
 
 

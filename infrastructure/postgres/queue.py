@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 from uuid import UUID
+
+import psycopg
 
 from jobledger.application.ports import Claim, ClaimRequest, ExpiredLease, HeldLease, OpenJob, WorkerHeartbeat
 from jobledger.domain.job import JobStatus
 
 from ..queue_row import open_job, start_fragments
+from .calls import TICKET_EVENTS
 from .connections import Connections, PgConnection, Role
-from .statements import SQL
+from .statements import SQL, Row
 
 _PROMOTED_AT_ONCE = 1_000
 _IN_PROGRESS = JobStatus.IN_PROGRESS.value
-
-Row = tuple[Any, ...]
+_TURN = -1
+"""The version in the row of a claim that names the tenant after which the next one goes on."""
+_LAST_TURN = -1
+"""The version, in a row without a job, that marks the tenant whose turn was last."""
 
 
 class PostgresQueue:
@@ -35,7 +39,12 @@ class PostgresQueue:
         inactive: list[str] = []
         with self._connections.connection(Role.WORKER) as connection:
             for queue in self._in_turn(request):
-                found, waiting_in_vain = self._claim_from(connection, queue, request, request.limit - len(jobs))
+                try:
+                    found, waiting_in_vain = self._claim_from(connection, queue, request, jobs)
+                except psycopg.Error:
+                    if not jobs:
+                        raise
+                    break  # those of the queues before are ours already: they must not get lost
                 jobs += found
                 inactive += waiting_in_vain
                 if len(jobs) >= request.limit or any(job.state.stalls for job in found):
@@ -51,22 +60,29 @@ class PostgresQueue:
         return request.queues[first:] + request.queues[:first]
 
     def _claim_from(
-        self, connection: PgConnection, queue: str, request: ClaimRequest, limit: int
+        self, connection: PgConnection, queue: str, request: ClaimRequest, claimed: Sequence[OpenJob]
     ) -> tuple[list[OpenJob], list[str]]:
         turn = (request.worker, queue)
         after = self._cursors.get(turn, "")
         fragments = start_fragments(request)
         parameters = (
-            queue, list(request.job_types), _optional_list(request.personas), _optional_list(request.tenants), limit,
-            after, request.worker, fragments.head, fragments.tail,
+            queue, list(request.job_types), _optional_list(request.personas), _optional_list(request.tenants),
+            min(request.limit - len(claimed), TICKET_EVENTS), after, request.worker, fragments.head, fragments.tail,
+            not claimed,
         )  # fmt: skip
         with connection.pipeline():  # without BEGIN: one round trip, one transaction
             connection.execute(SQL["promote"], (queue, _PROMOTED_AT_ONCE), prepare=True)
             rows = connection.execute(SQL["claim"], parameters, prepare=True, binary=True).fetchall()
-        if rows:
-            self._cursors[turn] = max((row[1] for row in rows), key=lambda tenant: (tenant <= after, tenant))
-        jobs = [_claimed(row, queue, request.worker) for row in rows if row[0] is not None]
-        return jobs, [row[1] for row in rows if row[0] is None]
+        jobs: list[OpenJob] = []
+        inactive: list[str] = []
+        for row in rows:
+            if row[0] is not None:
+                jobs.append(_claimed(row, queue, request.worker))
+            elif row[2] == _TURN:
+                self._cursors[turn] = row[1]
+            else:
+                inactive.append(row[1])
+        return jobs, inactive
 
     def heartbeat(self, heartbeat: WorkerHeartbeat) -> list[HeldLease]:
         """Renew all leases of a worker and return them as the database sees them."""

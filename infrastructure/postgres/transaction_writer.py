@@ -12,8 +12,10 @@ from psycopg.rows import tuple_row
 from jobledger.application.writes import NewJob, Outcome, WriteStatus
 from jobledger.domain.errors import InvalidInput
 
-from .calls import TICKET_EVENTS, Dispatches, Encoder
+from .calls import TICKET_EVENTS
+from .dispatches import Dispatches
 from .driver_errors import CONFLICT, wrapped
+from .encoding import Encoder
 from .statements import SQL
 from .wake_up import CHANNEL
 

@@ -643,12 +643,13 @@ END $$;
 -- Takes up to p_limit ready jobs of one queue and records job.started for each, in one durable statement.
 --
 -- Tenants take turns: at most 100 after the cursor share the batch; priority counts within a tenant. A job that
--- stalled before comes alone. Of jobs with a lock key at most one runs per tenant and key. Rows with a null job_id
--- name tenants that are unknown or suspended: their jobs are not started.
+-- stalled before comes alone, and only where the caller has claimed nothing else (p_with_stalled). Of jobs with a lock key at most one runs per tenant and key. Rows with a null job_id
+-- name tenants that are unknown or suspended, whose jobs are not started, and, with version -1, the tenant after which
+-- the next claim goes on.
 -- job.started is built from fragments, byte for byte what the mapper would write.
 CREATE FUNCTION claim_jobs(
   p_queue text, p_job_types text[], p_personas text[], p_tenants text[], p_limit integer, p_cursor text,
-  p_worker text, p_metadata_end bytea, p_facts_end bytea
+  p_worker text, p_metadata_end bytea, p_facts_end bytea, p_with_stalled boolean
 ) RETURNS TABLE (
   job_id uuid, tenant_id text, version integer, priority integer, due_at timestamptz, attempt integer,
   attempts_counted integer, attempts_allowed integer, stalls integer, job_type text, persona text, lock_key text,
@@ -660,23 +661,29 @@ DECLARE
   now_microseconds bigint := microseconds(now_at);
   turn text[];
   active text[];
+  tenant text;
+  last_visited text;
   share integer;
-  chosen uuid[];
-  keyed uuid[];
+  chosen uuid[] := '{}';
+  found_jobs uuid[];
+  has_more text[] := '{}';
+  keyed boolean;
   base bigint;
 BEGIN
   SELECT array[o.job_id] INTO chosen FROM open_jobs o JOIN tenants t ON t.tenant_id = o.tenant_id AND t.status = 'active'
-    WHERE o.queue = p_queue AND o.status = 'pending' AND o.stalls > 0 AND o.job_type = ANY (p_job_types)
+    WHERE p_with_stalled AND o.queue = p_queue AND o.status = 'pending' AND o.stalls > 0 AND o.job_type = ANY (p_job_types)
       AND (p_personas IS NULL OR o.persona = ANY (p_personas)) AND (p_tenants IS NULL OR o.tenant_id = ANY (p_tenants))
       AND (o.lock_key IS NULL OR NOT EXISTS (
              SELECT FROM open_jobs r WHERE r.tenant_id = o.tenant_id AND r.lock_key = o.lock_key AND r.status = 'in_progress'))
       AND (o.lock_key IS NULL OR pg_try_advisory_xact_lock(1818584166, hashtext(o.tenant_id || chr(31) || o.lock_key)))
     ORDER BY o.due_at, o.job_id LIMIT 1 FOR UPDATE OF o SKIP LOCKED;
   IF chosen IS NULL THEN
+    chosen := '{}';
     IF p_tenants IS NULL THEN
       SELECT array_agg(t) INTO turn FROM tenants_with_ready_jobs(p_queue, p_cursor, 100) AS t;
     ELSE
-      turn := p_tenants;
+      SELECT array_agg(DISTINCT t) INTO turn FROM unnest(p_tenants) AS t;
+      turn := ARRAY(SELECT t FROM unnest(turn) AS t ORDER BY t <= p_cursor, t);
     END IF;
     IF turn IS NULL THEN
       RETURN;
@@ -688,29 +695,37 @@ BEGIN
                           ''::bytea, now_at
         FROM unnest(turn) AS t WHERE active IS NULL OR t <> ALL (active);
     END IF;
-    IF active IS NULL THEN
+    last_visited := turn[cardinality(turn)];
+    IF active IS NOT NULL THEN
+      keyed := EXISTS (SELECT FROM open_jobs o WHERE o.queue = p_queue AND o.status = 'pending' AND o.stalls = 0
+                         AND o.lock_key IS NOT NULL);
+      share := ceil(p_limit::numeric / cardinality(active))::integer;
+      FOREACH tenant IN ARRAY active LOOP
+        found_jobs := claim_candidates(p_queue, tenant, p_job_types, p_personas,
+                                       least(share, p_limit - cardinality(chosen)), keyed);
+        chosen := chosen || found_jobs;
+        IF cardinality(found_jobs) = share THEN
+          has_more := has_more || tenant;
+        END IF;
+        IF cardinality(chosen) >= p_limit THEN
+          last_visited := tenant;
+          EXIT;
+        END IF;
+      END LOOP;
+      -- what some leave goes to the others
+      FOREACH tenant IN ARRAY has_more LOOP
+        EXIT WHEN cardinality(chosen) >= p_limit OR cardinality(active) = 1;
+        found_jobs := claim_candidates(p_queue, tenant, p_job_types, p_personas,
+                                       share + p_limit - cardinality(chosen), keyed);
+        chosen := chosen || ARRAY(SELECT j FROM unnest(found_jobs) AS j WHERE j <> ALL (chosen));
+      END LOOP;
+    END IF;
+    -- where the next claim goes on, also when there was nothing for this worker
+    RETURN QUERY SELECT null::uuid, last_visited, -1, 0, now_at, 0, 0, 0, 0, '', null::text, null::text, ''::bytea,
+                        ''::bytea, ''::bytea, now_at;
+    IF cardinality(chosen) = 0 THEN
       RETURN;
     END IF;
-    active := active[1:p_limit];  -- the others' turn comes with the next claims; nothing of theirs is locked now
-    share := ceil(p_limit::numeric / cardinality(active))::integer;
-    SELECT array_agg(r.job_id ORDER BY a.n) INTO chosen FROM unnest(active) WITH ORDINALITY AS a(tenant, n) CROSS JOIN LATERAL (
-      SELECT o.job_id FROM open_jobs o
-        WHERE o.queue = p_queue AND o.tenant_id = a.tenant AND o.status = 'pending' AND o.stalls = 0 AND o.lock_key IS NULL
-          AND o.job_type = ANY (p_job_types) AND (p_personas IS NULL OR o.persona = ANY (p_personas))
-        ORDER BY o.priority DESC, o.due_at, o.job_id LIMIT share
-        FOR UPDATE SKIP LOCKED) AS r;
-    keyed := claim_candidates_with_key(p_queue, active, p_job_types, p_personas, share);
-    IF keyed IS NOT NULL THEN
-      chosen := ARRAY(
-        SELECT ranked.job_id FROM (
-          SELECT o.job_id, row_number() OVER (PARTITION BY o.tenant_id ORDER BY o.priority DESC, o.due_at, o.job_id) AS place
-            FROM open_jobs o WHERE o.job_id = ANY (chosen || keyed)) AS ranked
-          WHERE ranked.place <= share);
-    END IF;
-    IF chosen IS NULL OR cardinality(chosen) = 0 THEN
-      RETURN;
-    END IF;
-    chosen := chosen[1:p_limit];
   END IF;
   base := ledger_ticket();
   RETURN QUERY
@@ -735,43 +750,62 @@ BEGIN
     FROM numbered ORDER BY n;
 END $$;
 
--- The best ready job of each lock key that is free, of at most 100 keys a tenant: a loose index scan over the keys, so
--- ten thousand jobs behind one key cost one probe. The advisory lock keeps two claims from taking one key at once.
-CREATE FUNCTION claim_candidates_with_key(
-  p_queue text, p_tenants text[], p_job_types text[], p_personas text[], p_limit integer
+-- A tenant's best ready jobs for a worker, locked: those without a lock key and, with p_keyed, the best one of each of
+-- its lock keys that is free.
+CREATE FUNCTION claim_candidates(
+  p_queue text, p_tenant text, p_job_types text[], p_personas text[], p_limit integer, p_keyed boolean
 ) RETURNS uuid[] LANGUAGE plpgsql SET search_path = jobledger, pg_temp AS $$
 DECLARE
-  found_ids uuid[];
-  tenant text;
-  last_key text;
+  found_jobs uuid[];
+  with_key uuid[];
+BEGIN
+  found_jobs := ARRAY(
+    SELECT o.job_id FROM open_jobs o
+      WHERE o.queue = p_queue AND o.tenant_id = p_tenant AND o.status = 'pending' AND o.stalls = 0 AND o.lock_key IS NULL
+        AND o.job_type = ANY (p_job_types) AND (p_personas IS NULL OR o.persona = ANY (p_personas))
+      ORDER BY o.priority DESC, o.due_at, o.job_id LIMIT p_limit
+      FOR UPDATE SKIP LOCKED);
+  IF NOT p_keyed THEN
+    RETURN found_jobs;
+  END IF;
+  with_key := claim_candidates_with_key(p_queue, p_tenant, p_job_types, p_personas);
+  IF cardinality(with_key) = 0 THEN
+    RETURN found_jobs;
+  END IF;
+  RETURN ARRAY(SELECT o.job_id FROM open_jobs o WHERE o.job_id = ANY (found_jobs || with_key)
+                 ORDER BY o.priority DESC, o.due_at, o.job_id LIMIT p_limit);
+END $$;
+
+-- The best ready job of each lock key that is free, of at most 100 keys: a loose index scan over the keys, so ten
+-- thousand jobs behind one key cost one probe. The advisory lock keeps two claims from taking one key at once.
+CREATE FUNCTION claim_candidates_with_key(p_queue text, p_tenant text, p_job_types text[], p_personas text[])
+RETURNS uuid[] LANGUAGE plpgsql SET search_path = jobledger, pg_temp AS $$
+DECLARE
+  found_jobs uuid[] := '{}';
+  last_key text := '';
   candidate uuid;
 BEGIN
-  IF NOT EXISTS (SELECT FROM open_jobs WHERE queue = p_queue AND status = 'pending' AND stalls = 0 AND lock_key IS NOT NULL) THEN
-    RETURN NULL;
-  END IF;
-  FOREACH tenant IN ARRAY p_tenants LOOP
-    last_key := '';
-    FOR step IN 1..100 LOOP
-      SELECT o.lock_key INTO last_key FROM open_jobs o
-        WHERE o.queue = p_queue AND o.tenant_id = tenant AND o.lock_key > last_key
-          AND o.status = 'pending' AND o.stalls = 0 AND o.lock_key IS NOT NULL
-        ORDER BY o.lock_key LIMIT 1;
-      EXIT WHEN last_key IS NULL;
-      CONTINUE WHEN NOT pg_try_advisory_xact_lock(1818584166, hashtext(tenant || chr(31) || last_key));
-      CONTINUE WHEN EXISTS (SELECT FROM open_jobs r WHERE r.tenant_id = tenant AND r.lock_key = last_key
-                              AND r.status = 'in_progress');
-      SELECT o.job_id INTO candidate FROM open_jobs o
-        WHERE o.queue = p_queue AND o.tenant_id = tenant AND o.lock_key = last_key AND o.status = 'pending' AND o.stalls = 0
-          AND o.job_type = ANY (p_job_types) AND (p_personas IS NULL OR o.persona = ANY (p_personas))
-        ORDER BY o.priority DESC, o.due_at, o.job_id LIMIT 1
-        FOR UPDATE SKIP LOCKED;
-      IF candidate IS NOT NULL THEN
-        found_ids := found_ids || candidate;
-      END IF;
-      EXIT WHEN cardinality(found_ids) >= p_limit * cardinality(p_tenants);
-    END LOOP;
+  FOR step IN 1..100 LOOP
+    -- only keys with a job for this worker: others' keys hide nothing
+    SELECT o.lock_key INTO last_key FROM open_jobs o
+      WHERE o.queue = p_queue AND o.tenant_id = p_tenant AND o.lock_key > last_key
+        AND o.status = 'pending' AND o.stalls = 0 AND o.lock_key IS NOT NULL
+        AND o.job_type = ANY (p_job_types) AND (p_personas IS NULL OR o.persona = ANY (p_personas))
+      ORDER BY o.lock_key LIMIT 1;
+    EXIT WHEN last_key IS NULL;
+    CONTINUE WHEN NOT pg_try_advisory_xact_lock(1818584166, hashtext(p_tenant || chr(31) || last_key));
+    CONTINUE WHEN EXISTS (SELECT FROM open_jobs r WHERE r.tenant_id = p_tenant AND r.lock_key = last_key
+                            AND r.status = 'in_progress');
+    SELECT o.job_id INTO candidate FROM open_jobs o
+      WHERE o.queue = p_queue AND o.tenant_id = p_tenant AND o.lock_key = last_key AND o.status = 'pending'
+        AND o.stalls = 0 AND o.job_type = ANY (p_job_types) AND (p_personas IS NULL OR o.persona = ANY (p_personas))
+      ORDER BY o.priority DESC, o.due_at, o.job_id LIMIT 1
+      FOR UPDATE SKIP LOCKED;
+    IF candidate IS NOT NULL THEN
+      found_jobs := found_jobs || candidate;
+    END IF;
   END LOOP;
-  RETURN found_ids;
+  RETURN found_jobs;
 END $$;
 
 -- --- the catalogue's writers -----------------------------------------------------------------------------------------------
@@ -803,7 +837,7 @@ GRANT EXECUTE ON FUNCTION
   save_tenant(text, text, text), save_job_type(text, text, text, text, text)
   TO jobledger_worker, jobledger_api;
 GRANT EXECUTE ON FUNCTION
-  promote_due_jobs(text, integer), waiting_of_inactive_tenants(integer), claim_jobs(text, text[], text[], text[], integer, text, text, bytea, bytea)
+  promote_due_jobs(text, integer), waiting_of_inactive_tenants(integer), claim_jobs(text, text[], text[], text[], integer, text, text, bytea, bytea, boolean)
   TO jobledger_worker;
 GRANT EXECUTE ON FUNCTION ledger_horizon() TO jobledger_worker, jobledger_api, jobledger_projector, jobledger_auditor;
 
@@ -815,7 +849,7 @@ DECLARE
 BEGIN
   FOR function IN SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'jobledger'::regnamespace
       AND proname IN ('ledger_append', 'dispatch_jobs', 'complete_jobs', 'change_jobs', 'promote_due_jobs',
-                      'tenants_with_ready_jobs', 'claim_jobs', 'claim_candidates_with_key',
+                      'tenants_with_ready_jobs', 'claim_jobs', 'claim_candidates', 'claim_candidates_with_key',
                       'waiting_of_inactive_tenants') LOOP
     EXECUTE format('ALTER FUNCTION %s SET plan_cache_mode = force_generic_plan', function);
     EXECUTE format('ALTER FUNCTION %s SET enable_seqscan = off', function);
