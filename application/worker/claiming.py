@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from jobledger.domain.errors import LedgerBusy, LedgerError, LedgerUnavailable
+
 from ..declared_job import DeclaredJob
 from ..ports import Claim, ClaimRequest, Clock, Queue, WakeUp
 from ..transitions import TransitionLog
@@ -19,6 +21,8 @@ from .options import WorkerOptions
 from .pace import Pace
 from .trouble import FATAL, Trouble
 
+UNEXPECTED_MAX = 5
+"""So many errors in a row that no ledger in good order gives end the worker."""
 _VAIN_SECONDS = 0.02
 _BACK_PRESSURE_SECONDS = 0.02
 
@@ -49,6 +53,7 @@ class Claimer:
         self._inactive = inactive
         self._transitions = TransitionLog()
         self._vain = 0
+        self._unexpected = 0
         self.found_nothing = False
         """Whether the last look found nothing at all to claim."""
 
@@ -98,15 +103,25 @@ class Claimer:
         self._held.claims_begun += 1
         try:
             claim = self._queue.claim(self._request._replace(limit=room, now=self._clock.now()))
-        except FATAL:
-            raise
-        except Exception as error:  # noqa: BLE001 - a worker outlives whatever a claim meets
+        except Exception as error:  # noqa: BLE001 - see _bear
             # Whether the claim took place is not known: the heartbeat gives back what it brought.
             self._held.claims_ended += 1
-            self._wake_up.wait(self._trouble.pause(error))
+            self._bear(error)
             return None
+        self._unexpected = 0
         self._trouble.over()
         return claim
+
+    def _bear(self, error: Exception) -> None:
+        """Wait out a ledger that is away, however long. What nobody expects may pass a few times, then ends us: a
+        worker that fails says more than one that tries for ever."""
+        if isinstance(error, FATAL):
+            raise error
+        if not isinstance(error, (LedgerBusy, LedgerUnavailable)):
+            self._unexpected += 1
+            if self._unexpected >= UNEXPECTED_MAX:
+                raise LedgerError(f"looking for jobs failed {UNEXPECTED_MAX} times in a row: {error!r}") from error
+        self._wake_up.wait(self._trouble.pause(error))
 
     def wait(self) -> None:
         """Wait for a hint, for the next job that becomes due, or for the time to look anyway."""
@@ -122,10 +137,8 @@ class Claimer:
         """Seconds until the next job of our queues is due, 0 for now, None for never."""
         try:
             return self._queue.next_due_seconds(self._options.queues)
-        except FATAL:
-            raise
-        except Exception as error:  # noqa: BLE001 - the next look may succeed
-            self._wake_up.wait(self._trouble.pause(error))
+        except Exception as error:  # noqa: BLE001 - see _bear
+            self._bear(error)
             return self._options.poll_seconds
 
     @property

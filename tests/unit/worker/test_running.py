@@ -347,6 +347,25 @@ def test_a_restored_ledger_ends_the_worker(app: App, ledger: FakeLedger, monkeyp
     assert worker_of(app, ledger).run() is RunResult.FAILED
 
 
+def test_a_claim_that_keeps_failing_unexpectedly_ends_the_worker(
+    app: App, ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error that no ledger in good order gives is borne a few times, then the worker fails instead of trying on."""
+
+    @app.job("tested.one", effects="none")
+    def handler(_context: JobContext, _: Payload) -> None: ...
+
+    def broken(request: object) -> None:
+        raise TypeError("a bug of ours")
+
+    monkeypatch.setattr(ledger, "claim", broken)
+    worker = worker_of(app, ledger)
+    errors: list[str] = []
+    worker.events.on("error", lambda event: errors.append(event.detail))
+    assert worker.run() is RunResult.FAILED
+    assert "a bug of ours" in errors[-1]
+
+
 def test_a_listener_that_raises_breaks_nothing(app: App, ledger: FakeLedger) -> None:
     """What a listener raises is logged and goes no further."""
 
