@@ -1,8 +1,4 @@
-"""Where views are stored on PostgreSQL: one adapter for all projections, composed from their columns.
-
-A view can be lost with the server's last moments and folded again, rows and checkpoint together: so its commits do
-not wait for the disk (`synchronous_commit = off`), while those of the ledger do.
-"""
+"""Where views are stored on PostgreSQL: one adapter for all projections, composed from their columns."""
 
 from __future__ import annotations
 
@@ -25,8 +21,6 @@ from .session import Session
 
 SQL = load("jobledger.infrastructure.postgres", "sql/views.sql")
 
-_SESSION = {**INDEXES_ONLY, "synchronous_commit": "off"}
-
 
 class Statements(NamedTuple):
     """The statements of one projection's table; columns are always named."""
@@ -42,7 +36,7 @@ class PostgresViewStore:
     """Stores views as `jobledger_projector`, on one connection; threads take turns."""
 
     def __init__(self, connections: Connections) -> None:
-        self.session = Session(lambda: connections.connect(Role.PROJECTOR), _SESSION, register)
+        self.session = Session(lambda: connections.connect(Role.PROJECTOR), INDEXES_ONLY, register)
 
     def checkpoints(self) -> Mapping[str, Checkpoint]:
         """The checkpoints of all projections by name."""
