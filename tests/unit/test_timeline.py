@@ -1,0 +1,135 @@
+"""A job's history in words: the reasons and inputs of every decision."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from jobledger.domain import job as jobs
+from jobledger.domain.event import Facts, Metadata, RecordedEvent
+from jobledger.domain.job import JOB_FACTS
+from jobledger.domain.retry import Retry
+from jobledger.infrastructure.cli.output import duration_text
+from jobledger.infrastructure.cli.timeline import policy_text, timeline, why
+
+AT = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
+ABOUT: dict[str, Any] = {"job_type": "invoice.send", "queue": "billing", "persona": "robot"}
+JOB = UUID("0198c7c0-0000-7000-8000-000000000001")
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        (jobs.JobDispatched(**ABOUT, due_at=AT, manual=True, reason="a customer called"), "by hand: a customer called"),
+        (jobs.JobDispatched(**ABOUT, due_at=AT, status="delayed"), "not before 2026-03-01 09:30:00"),
+        (jobs.JobDispatched(**ABOUT, due_at=AT, idempotency_key="k-1", lock_key="l-1"), "key k-1, lock l-1"),
+        (jobs.JobReleased(**ABOUT, dependency=JOB), f"by job {JOB}"),
+        (jobs.JobStarted(**ABOUT, attempt=2, worker="w", code_version="c1", lease_seconds=30), "attempt 2, code c1"),
+        (jobs.JobProgressed(**ABOUT, attempt=1, fraction=0.5, note="half"), "50% half"),
+        (jobs.JobLogged(**ABOUT, attempt=1, level="info", line_count=3), "3 lines, info"),
+        (jobs.JobStepRecorded(**ABOUT, attempt=1, step="mail", key="k"), "step mail; it never runs again"),
+        (jobs.JobCancelRequested(**ABOUT, attempt=1, reason="wrong customer"), "wrong customer"),
+        (
+            jobs.JobCompleted(
+                **ABOUT, attempt=1, worker="w", seconds_in_queue=2.5, seconds_running=90, estimated_cost=0.25,
+                rate_card_version="2026-01",
+            ),
+            "waited 2.5 s, ran 1 min 30 s, cost 0.25 (rates 2026-01)",
+        ),
+        (
+            jobs.JobFailed(
+                **ABOUT, attempt=1, worker="w", error_type="NeverRetry", message="closed", fingerprint="f",
+                recoverable=False,
+            ),
+            "NeverRetry: closed (no retry can help)",
+        ),
+        (
+            jobs.JobRetried(
+                **ABOUT, next_attempt=3, due_at=AT, delay_seconds=2.28, policy=Retry(), jitter=0.57, attempts_counted=2
+            ),
+            "exponential, 2 s doubling to 1 h 0 min, full jitter 0.57; 2 of 5 attempts used",
+        ),
+        (
+            jobs.JobRetried(
+                **ABOUT, next_attempt=2, due_at=AT, delay_seconds=60, policy=Retry(), jitter=0.1, attempts_counted=1,
+                asked_by_handler=True,
+            ),
+            "asked for by the handler; 1 of 5",
+        ),
+        (jobs.JobStalled(**ABOUT, attempt=1, worker="w", last_seen_at=AT), "lease expired, last seen 2026-03-01"),
+        (jobs.JobInterrupted(**ABOUT, attempt=1, worker="w", why="deploy"), "given back, it does not count: deploy"),
+        (jobs.JobSnoozed(**ABOUT, attempt=1, due_at=AT, why="circuit open"), "does not count: circuit open"),
+        (
+            jobs.JobRescheduled(**ABOUT, priority=5, due_at=AT, status="pending", reason="urgent"),
+            "priority 5, due 2026-03-01 09:30:00: urgent",
+        ),
+        (jobs.JobCancelled(**ABOUT, reason="not needed"), "not needed"),
+        (
+            jobs.JobSentToDlq(
+                **ABOUT, reason="attempts_exhausted", attempt=5, error_type="Timeout", message="no answer",
+                fingerprint="f",
+            ),
+            "attempts exhausted after attempt 5: Timeout: no answer",
+        ),
+        (
+            jobs.JobRequeued(
+                **ABOUT, reason="fixed", ticket="OPS-1", attempts_granted=2, payload_edited=True, due_at=AT
+            ),
+            "2 more attempts, payload edited: fixed (OPS-1)",
+        ),
+        (jobs.JobDiscarded(**ABOUT, reason="customer left"), "customer left"),
+    ],
+)  # fmt: skip
+def test_every_decision_says_why(facts: Facts, words: str) -> None:
+    """One sentence names the reasons and inputs that were recorded."""
+    assert words in why(facts)
+
+
+def test_no_event_of_a_job_is_without_words() -> None:
+    """A new event needs its sentence, too."""
+    from jobledger.infrastructure.cli import timeline as module
+
+    assert set(module._EXPLAIN) == set(JOB_FACTS)
+
+
+def test_a_timeline_counts_from_one_event_to_the_next() -> None:
+    """The first has nothing before it."""
+    metadata = Metadata(correlation_id="c", trace_parent=f"00-{'1' * 32}-{'2' * 16}-01", actor="a", time=AT)
+    facts = jobs.JobCancelled(**ABOUT, reason="x")
+    events = [
+        RecordedEvent(JOB, version, "acme", version, AT.replace(second=version * 2), facts.topic, facts, metadata)
+        for version in (1, 2)
+    ]
+    assert [entry.seconds for entry in timeline(events)] == [None, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("retry", "text"),
+    [
+        (Retry.linear(), "linear, 10 s more each time up to 1 h 0 min, no jitter"),
+        (Retry.fixed(base_seconds=5), "fixed, 5 s, no jitter"),
+        (Retry.delays(1, 60), "list, 1 s, 1 min 0 s, no jitter"),
+    ],
+)
+def test_a_policy_reads_as_a_person_would_say_it(retry: Retry, text: str) -> None:
+    """Units are written out."""
+    assert policy_text(retry) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (0.0004, "0.4 ms"),
+        (12.34, "12.3 s"),
+        (125, "2 min 5 s"),
+        (10_930, "3 h 2 min"),
+        (349_200, "4 d 1 h"),
+    ],
+)
+def test_durations_have_the_unit_that_fits(seconds: float, text: str) -> None:
+    """From milliseconds to days."""
+    assert duration_text(seconds) == text
