@@ -21,7 +21,9 @@ from .rows import OPEN_JOB_COLUMNS, open_job
 SQL = load("jobledger.infrastructure.sqlite", "sql/queue.sql")
 
 TENANTS_VISITED_MAX = 100
-LOCK_KEYS_VISITED_MAX = 100
+LOCK_KEYS_VISITED = 100
+LOCK_KEYS_VISITED_MAX = 2_000
+"""Where none of the first has a job to take."""
 PROMOTED_MAX = 1_000
 
 
@@ -97,6 +99,8 @@ def _choose(connection: sqlite3.Connection, request: ClaimRequest, turns: Turns)
             taken = _share(connection, queue, active, wanted, request.limit - len(chosen))
             if taken:
                 turns.served_last[queue] = taken[-1].tenant if len(taken) + len(chosen) == request.limit else active[0]
+            elif visited:  # nothing for this worker: others may lie behind those that were visited
+                turns.served_last[queue] = visited[-1]
             chosen.extend(candidate.job_id for candidate in taken)
     return chosen, inactive
 
@@ -148,9 +152,9 @@ def _candidates(
     """The tenant's best ready jobs: those without a lock key, and the best one of each free key."""
     rows = connection.execute(SQL["candidates"], (queue, tenant, wanted.job_types, wanted.personas, limit)).fetchall()
     key = ""
-    for _ in range(LOCK_KEYS_VISITED_MAX):
+    for number in range(LOCK_KEYS_VISITED_MAX):
         key = connection.execute(SQL["next_lock_key"], (queue, tenant, key)).fetchone()[0]
-        if key is None:
+        if key is None or (number >= LOCK_KEYS_VISITED and rows):
             break
         rows += connection.execute(
             SQL["candidate_with_key"], (queue, tenant, key, wanted.job_types, wanted.personas)
