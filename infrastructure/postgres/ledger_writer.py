@@ -12,7 +12,7 @@ from psycopg import errors
 from jobledger.application.writes import Outcome, Write, WriteStatus
 from jobledger.domain.errors import JobledgerError, LedgerError, LedgerUnavailable
 
-from ..group_commit import Answer, GroupBlocked
+from ..group_commit import DEFERRED, Answer, GroupBlocked
 from .calls import Call, plan
 from .connections import Connections, PgConnection, Role
 from .driver_errors import CONFLICT, FOREIGN_STREAM, translate
@@ -51,6 +51,8 @@ class PostgresEngine:
         self._connection: PgConnection | None = None
         self._session: Session | None = None
         self._unresolved: _Unresolved | None = None
+        self._found: dict[int, tuple[Write, Outcome]] = {}
+        """What a lost transaction turned out to have stored, and nobody was told yet; by the identity of the write."""
 
     def flush(self, writes: Sequence[Write]) -> list[Answer]:
         """Store the writes in one durable transaction; one answer each. See `group_commit.Engine`."""
@@ -58,7 +60,8 @@ class PostgresEngine:
         if self._unresolved is not None:
             answers.update(self._resolve(writes))
         self._store(writes, answers, completions=True)
-        self._store(writes, answers, completions=False)
+        if len(answers) < len(writes):
+            self._store_rest(writes, answers)
         return [answers[index] for index in range(len(writes))]
 
     def close(self) -> None:
@@ -67,32 +70,42 @@ class PostgresEngine:
             self._connection.close()
             self._connection = None
 
+    def _store_rest(self, writes: Sequence[Write], answers: dict[int, Answer]) -> None:
+        """Completions that were not as expected: `change_jobs` says why. What the transaction before stored stays
+        stored, so trouble now is that of the rest, which is tried again."""
+        try:
+            self._store(writes, answers, completions=False)
+        except (GroupBlocked, JobledgerError) as error:
+            _log.info("ledger.rest_deferred", reason=str(error.__cause__ or error))
+            for index in range(len(writes)):
+                answers.setdefault(index, DEFERRED)
+
     def _store(self, writes: Sequence[Write], answers: dict[int, Answer], *, completions: bool) -> None:
         """Store what has no answer yet, without those that the database refuses."""
         while missing := [index for index in range(len(writes)) if index not in answers]:
             try:
-                self._transact(writes, plan(writes, missing, completions=completions), answers)
+                if self._transact(writes, plan(writes, missing, completions=completions), answers):
+                    return
             except _Refused as refused:
                 answers.update(dict.fromkeys(refused.indexes, _CONFLICT))
-            else:
-                return
 
-    def _transact(self, writes: Sequence[Write], calls: list[Call], answers: dict[int, Answer]) -> None:
+    def _transact(self, writes: Sequence[Write], calls: list[Call], answers: dict[int, Answer]) -> bool:
+        """One transaction. False where its answer was lost, though it stored something: the rest was refused."""
         connection = self._open()
         try:
             results = _execute(connection, calls)
         except _BLOCKED as error:
             raise GroupBlocked from error
         except psycopg.Error as error:
-            if connection.broken or connection.closed:
-                self._lost(writes)
-                self._after_loss(writes, answers, error)
-                return
-            raise _known(error) from error
+            if not connection.broken:
+                raise _known(error) from error
+            self._after_loss(writes, answers, error)
+            return False
         for call, row in zip(calls, results, strict=True):
             for index, answer in zip(call.indexes, call.answers(row), strict=True):
                 if answer is not None:
                     answers[index] = answer
+        return True
 
     def _open(self) -> PgConnection:
         if self._connection is None or self._connection.closed:
@@ -102,13 +115,11 @@ class PostgresEngine:
 
     # --- a commit whose answer was lost ------------------------------------------------------------------------------
 
-    def _lost(self, writes: Sequence[Write]) -> None:
-        if self._session is not None:
-            self._unresolved = _Unresolved(writes, self._session)
-        self.close()
-
     def _after_loss(self, writes: Sequence[Write], answers: dict[int, Answer], error: psycopg.Error) -> None:
-        """Acknowledge what was stored; nothing was: the group commit tries again."""
+        """Acknowledge what was stored; where nothing was, the group commit tries again."""
+        assert self._session is not None, "a connection has its session from the start"
+        self._unresolved = _Unresolved(writes, self._session)
+        self.close()
         try:
             found = self._resolve(writes)
         except JobledgerError as unresolved:
@@ -116,18 +127,20 @@ class PostgresEngine:
                 f"PostgreSQL went away while it committed, and does not answer: {unresolved.message}",
                 hint="whether this was stored is not known; trying again with the same keys and ids is safe",
             ) from error
-        _log.warning("ledger.commit_resolved", stored=bool(found), writes=len(writes))
-        if not found:
+        stored = {index: outcome for index, outcome in found.items() if index not in answers}
+        _log.warning("ledger.commit_resolved", stored=len(stored), writes=len(writes))
+        if not stored:
             raise translate(error) from error
-        answers.update(found)
+        answers.update(stored)
 
     def _resolve(self, writes: Sequence[Write]) -> dict[int, Outcome]:
-        """What the lost transaction stored of these writes; empty for a transaction of others."""
+        """What the lost transaction stored of these writes (not of others that only look like them)."""
         unresolved = self._unresolved
         assert unresolved is not None
         found = find_stored(self._connections, unresolved.session, unresolved.writes)
         self._unresolved = None
-        return found if unresolved.writes is writes else {}
+        of_write = {id(unresolved.writes[index]): outcome for index, outcome in found.items()}
+        return {index: of_write[id(write)] for index, write in enumerate(writes) if id(write) in of_write}
 
 
 def _execute(connection: PgConnection, calls: list[Call]) -> list[Row]:
@@ -140,13 +153,24 @@ def _execute(connection: PgConnection, calls: list[Call]) -> list[Row]:
             with connection.pipeline():
                 for call, cursor in zip(calls, cursors, strict=True):
                     # the server works on this one while the next is encoded
-                    cursor.execute(call.statement, call.parameters(), prepare=True)
+                    _send(connection, cursor, call)
     except psycopg.DatabaseError as error:
         if error.sqlstate in (CONFLICT, FOREIGN_STREAM):
             failed = next(call for call, cursor in zip(calls, cursors, strict=True) if cursor.pgresult is None)
             raise _Refused(_refused_writes(failed, error)) from error
         raise
     return [_row(cursor) for cursor in cursors]
+
+
+def _send(connection: PgConnection, cursor: psycopg.Cursor[Row], call: Call) -> None:
+    """Send one call of a pipeline. Where that fails on this side, the calls before it must not be committed by the
+    pipeline's end: the connection goes, and they with it."""
+    try:
+        cursor.execute(call.statement, call.parameters(), prepare=True)
+    except Exception as error:
+        if getattr(error, "sqlstate", None) is None:
+            connection.close()
+        raise
 
 
 def _refused_writes(call: Call, error: psycopg.Error) -> set[int]:
