@@ -19,8 +19,6 @@ _PROMOTED_AT_ONCE = 1_000
 _IN_PROGRESS = JobStatus.IN_PROGRESS.value
 _TURN = -1
 """The version in the row of a claim that names the tenant after which the next one goes on."""
-_LAST_TURN = -1
-"""The version, in a row without a job, that marks the tenant whose turn was last."""
 
 
 class PostgresQueue:

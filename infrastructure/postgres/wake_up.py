@@ -21,7 +21,7 @@ from .statements import SQL
 CHANNEL = "jobledger_ready"
 GATHER_SECONDS = 0.02
 """The least time between two NOTIFYs of one process."""
-_LISTEN_SECONDS = 0.25
+_LISTEN_SECONDS = 0.1
 """How long the listener waits before it looks whether it is to end."""
 _RETRY_SECONDS = 1.0
 
