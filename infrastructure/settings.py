@@ -19,7 +19,6 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from jobledger.domain.errors import InvalidSettings
-from jobledger.domain.job_type import PAYLOAD_BYTES_DEFAULT, PAYLOAD_BYTES_MAX
 from jobledger.domain.options import (
     TIMEOUT_SECONDS_MAX,
     TIMEOUT_SECONDS_MIN,
@@ -157,21 +156,6 @@ class Settings(BaseSettings):
         le=100,
         description="Times that a job may lose its worker before it goes to the DLQ. Default 3.",
     )
-
-    # --- limits ----------------------------------------------------------------------------------------------------
-
-    payload_limit_bytes: int = Field(
-        default=PAYLOAD_BYTES_DEFAULT, ge=1, le=PAYLOAD_BYTES_MAX,
-        description="Bytes of a payload as JSON at most; a job type may set less. Default 256000.",
-    )  # fmt: skip
-    result_limit_bytes: int = Field(
-        default=PAYLOAD_BYTES_DEFAULT, ge=1, le=PAYLOAD_BYTES_MAX,
-        description="Bytes of a result as JSON at most; a job type may set less. Default 256000.",
-    )  # fmt: skip
-    log_limit_bytes: int = Field(
-        default=1_000_000, ge=0, le=16_000_000,
-        description="Bytes of log lines kept of one job at most. Default 1000000.",
-    )  # fmt: skip
 
     # --- writing and reading ---------------------------------------------------------------------------------------
 

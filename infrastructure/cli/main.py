@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
@@ -54,6 +55,9 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has left; nobody wants to hear of it
         return ExitCode.OK
+    except Exception:  # noqa: BLE001 - a mistake of ours: all that is known of it, and a code of its own
+        traceback.print_exc()
+        return ExitCode.UNEXPECTED
     return answer if isinstance(answer, int) else ExitCode.OK
 
 

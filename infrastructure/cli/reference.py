@@ -78,7 +78,11 @@ def events_page() -> str:
 def _bounds(name: str) -> str:
     schema = Settings.model_json_schema()["properties"][name]
     low, high = schema.get("minimum"), schema.get("maximum")
-    return f" From {low:,g} to {high:,g}." if low is not None and high is not None else ""
+    return f" From {_number(low)} to {_number(high)}." if low is not None and high is not None else ""
+
+
+def _number(value: float) -> str:
+    return f"{value:,.3f}".rstrip("0").rstrip(".")
 
 
 def _commands(path: str, command: _Command) -> Iterator[tuple[str, _Command]]:
