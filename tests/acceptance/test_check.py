@@ -50,7 +50,7 @@ def test_violations_are_named_and_the_exit_code_says_so(careless: Path) -> None:
     cli = Cli(careless, None)
     (report,) = cli("check", "--app", "careless", "--json", code=1).json["types"]
     violated = {check["check"] for check in report["checks"] if not check["conforms"]}
-    assert {"tenant", "structured_logs", "security", "providers", "observability"} <= violated
+    assert {"tenant", "structured_logs", "security", "providers"} <= violated
     text = cli("check", "--app", "careless:app", code=1).out
     assert "FAIL" in text
     assert "may not go to production" in text
@@ -73,6 +73,9 @@ def test_a_ledger_that_is_well_says_so(cli: Cli) -> None:
     assert answer["healthy"] is True
     assert (answer["tenants"], answer["job_types"]) == (1, 8)
     assert {projection["lag_positions"] for projection in answer["projections"]} == {0}
+    said = cli("check").out
+    assert "fine" in said
+    assert "[" not in said
 
 
 @pytest.mark.parametrize(
