@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import structlog
 from rich.console import Console
+from rich.markup import escape
 from rich.padding import Padding
 from rich.text import Text
 
@@ -45,9 +46,11 @@ def print_reports(out: Console, app: App, reports: Sequence[TypeReport]) -> None
             _print_line(out, line)
     violating = [report.job_type for report in reports if not report.conforms]
     if violating:
-        out.print(f"\n[red]{len(violating)} of {len(reports)} job types of {app.name} may not go to production[/]")
+        out.print(
+            f"\n[red]{len(violating)} of {len(reports)} job types of {escape(app.name)} may not go to production[/]"
+        )
     else:
-        out.print(f"\n[green]all {len(reports)} job types of {app.name} conform[/]")
+        out.print(f"\n[green]all {len(reports)} job types of {escape(app.name)} conform[/]")
 
 
 def _print_line(out: Console, line: Line) -> None:

@@ -22,7 +22,7 @@ def print_details(console: Console, job: JobDetails) -> None:
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in _lines(job):
-        grid.add_row(name, value)
+        grid.add_row(name, value if isinstance(value, Text) else Text(value))  # never read as markup
     console.print(grid)
     console.print(f"[dim]why: jobledger jobs history {short_id(job.job_id)} --tenant {job.tenant}[/]", soft_wrap=True)
 

@@ -8,6 +8,7 @@ from typing import Annotated, TypeVar, get_args
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.text import Text
 
 from jobledger.application.commands import JobChanged
@@ -57,7 +58,8 @@ def print_footer(console: Console, words: list[str], cursor: str | None, fresh: 
     """How current the list is, and the command that shows what follows. `words` is the command without `--after`."""
     console.print(f"[dim]{_as_of(fresh)}[/]")
     if cursor is not None:
-        console.print(f"[dim]next page:[/] jobledger {shlex.join([*words, '--after', cursor])}", soft_wrap=True)
+        command = escape(shlex.join([*words, "--after", cursor]))
+        console.print(f"[dim]next page:[/] jobledger {command}", soft_wrap=True)
 
 
 def _as_of(fresh: Freshness) -> str:

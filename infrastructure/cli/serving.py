@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import structlog
 import typer
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
@@ -118,8 +119,8 @@ def _announce(request: Request, settings: Settings, app: App, service: Service) 
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
-    grid.add_row("database", str(settings.database))
-    grid.add_row("app", f"{app.name} ({len(app.jobs)} job types, code {app.code_version})")
+    grid.add_row("database", escape(str(settings.database)))
+    grid.add_row("app", escape(f"{app.name} ({len(app.jobs)} job types, code {app.code_version})"))
     grid.add_row("queues", ", ".join(options.queues))
     grid.add_row("worker", f"{service.worker.name}, {options.concurrency} jobs at a time")
     grid.add_row("runs", "worker, projections, maintenance" if request.projections else "worker, maintenance")

@@ -104,6 +104,18 @@ def test_nothing_is_coloured_or_cut_in_a_pipe(story: Cli) -> None:
     assert "\x1b" not in story("jobs", "show", "00000000", code=1).err
 
 
+def test_what_people_wrote_is_never_read_as_markup(cli: Cli) -> None:
+    """Reasons, keys and payloads are shown as they are, brackets included."""
+    text = "[/] [bold]not bold[/bold] [red"
+    words = ("dispatch", "sample.ok", "--payload", json.dumps({"text": text}), "--idempotency-key", text, *WHY)
+    job_id = cli(*words, "--delay", "99", "--json").json["job_id"]
+    assert cli("jobs", "show", job_id).out.count(text) == 2
+    cli("jobs", "cancel", job_id, "--reason", text)
+    assert text in cli("jobs", "history", job_id).out
+    assert "no jobs" in cli("jobs", "list", "--queue", text, "--type", text).out
+    assert text in cli("jobs", "show", "[/]" + text, code=1).err
+
+
 @pytest.mark.parametrize("columns", [80, 100])
 def test_tables_fit_a_terminal(story: Cli, columns: int) -> None:
     """On a terminal there are colours, ids are whole, and no line is wider than the screen."""
