@@ -2,7 +2,7 @@
 -- Everything lives in the schema "jobledger", so that a database shared with an application stays tidy.
 -- Run in one transaction by a role that may create roles (or a superuser).
 
--- --- roles --------------------------------------------------------------------------------------------------------
+-- --- roles -------------------------------------------------------------------------------------------------------
 
 -- Roles belong to the cluster, not to the database: another database of it may have made them already.
 DO $$
@@ -42,7 +42,7 @@ CREATE TABLE schema_migrations (
 GRANT SELECT ON schema_migrations
   TO jobledger_writer, jobledger_worker, jobledger_api, jobledger_projector, jobledger_auditor;
 
--- --- the ledger -----------------------------------------------------------------------------------------------------
+-- --- the ledger --------------------------------------------------------------------------------------------------
 
 CREATE TABLE ledger (
   tenant_id          text        NOT NULL,
@@ -113,7 +113,7 @@ END $$;
 GRANT EXECUTE ON FUNCTION ensure_partitions(integer) TO jobledger_worker;
 SELECT ensure_partitions(3);
 
--- --- the work queue: an inline projection, one row an unfinished job --------------------------------------------------
+-- --- the work queue: an inline projection, one row an unfinished job ---------------------------------------------
 
 CREATE TABLE open_jobs (
   job_id           uuid        NOT NULL PRIMARY KEY,
@@ -177,7 +177,7 @@ CREATE POLICY write ON idempotency_keys FOR ALL TO jobledger_writer USING (true)
 GRANT SELECT ON idempotency_keys TO jobledger_api, jobledger_auditor;
 GRANT SELECT, INSERT, UPDATE, DELETE ON idempotency_keys TO jobledger_writer;
 
--- --- the catalogue: tenants and job types, inline projections of their streams ----------------------------------------
+-- --- the catalogue: tenants and job types, inline projections of their streams -----------------------------------
 
 CREATE TABLE tenants (
   tenant_id    text        NOT NULL PRIMARY KEY,
@@ -204,7 +204,7 @@ CREATE TABLE job_types (
 GRANT SELECT ON job_types TO jobledger_api, jobledger_worker, jobledger_projector, jobledger_auditor;
 GRANT SELECT, INSERT, UPDATE ON job_types TO jobledger_writer;
 
--- --- the installation -------------------------------------------------------------------------------------------------
+-- --- the installation --------------------------------------------------------------------------------------------
 
 -- One row a worker; renewing it renews all its leases.
 CREATE TABLE workers (
@@ -249,7 +249,7 @@ INSERT INTO installation VALUES ('incarnation', substr(replace(gen_random_uuid()
 GRANT SELECT ON installation
   TO jobledger_writer, jobledger_worker, jobledger_api, jobledger_projector, jobledger_auditor;
 
--- --- positions ----------------------------------------------------------------------------------------------------------
+-- --- positions ---------------------------------------------------------------------------------------------------
 
 SET LOCAL ROLE jobledger_writer;
 SET LOCAL search_path = jobledger, pg_temp;
@@ -304,15 +304,15 @@ END $$;
 -- STABLE, not IMMUTABLE: what it is made of is stable, and only so the planner inlines it.
 CREATE FUNCTION ledger_leaf(tenant text, id uuid, version integer, microseconds bigint, topic text, state bytea)
 RETURNS bytea LANGUAGE sql STABLE PARALLEL SAFE AS $$
-  SELECT sha256(convert_to(tenant || E'\n' || id || E'\n' || version || E'\n' || microseconds || E'\n' || topic || E'\n',
-                           'UTF8') || state)
+  SELECT sha256(convert_to(
+    tenant || E'\n' || id || E'\n' || version || E'\n' || microseconds || E'\n' || topic || E'\n', 'UTF8') || state)
 $$;
 
 CREATE FUNCTION microseconds(moment timestamptz) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT (extract(epoch FROM moment) * 1000000)::bigint
 $$;
 
--- --- appending ------------------------------------------------------------------------------------------------------------
+-- --- appending ---------------------------------------------------------------------------------------------------
 
 -- Events of streams that are not jobs. Returns the base: the n-th event (from 0) has position base + n.
 -- A version that exists already raises JL001 with the zero-based indexes of the events in conflict.
@@ -331,14 +331,16 @@ BEGIN
     LEFT JOIN unnest(p_ids, p_tenants, p_versions) AS f(id, tenant, version) ON f.id = e.id AND f.version < e.version
     WHERE l.tenant_id <> e.tenant OR f.tenant <> e.tenant;
   IF refused IS NOT NULL THEN
-    RAISE EXCEPTION 'an event names another tenant than its stream' USING ERRCODE = 'JL003', DETAIL = refused, TABLE = 'ledger_append';
+    RAISE EXCEPTION 'an event names another tenant than its stream'
+      USING ERRCODE = 'JL003', DETAIL = refused, TABLE = 'ledger_append';
   END IF;
   base := ledger_ticket();
   WITH e AS (
     SELECT * FROM unnest(p_tenants, p_ids, p_versions, p_topics, p_states, p_bodies)
       WITH ORDINALITY AS e(tenant, id, version, topic, state, body, n) ORDER BY id, version
   ), stored AS (
-    INSERT INTO ledger (tenant_id, originator_id, originator_version, notification_id, recorded_at, topic, state, body, leaf)
+    INSERT INTO ledger
+      (tenant_id, originator_id, originator_version, notification_id, recorded_at, topic, state, body, leaf)
     SELECT tenant, id, version, base + n - 1, now_at, topic, state, body,
            ledger_leaf(tenant, id, version, now_microseconds, topic, state)
     FROM e
@@ -406,13 +408,14 @@ BEGIN
     IF cardinality(won) < keyed THEN
       -- in a statement of its own: it sees keys that were committed while the one above waited
       SELECT array_agg(n::integer ORDER BY n),
-             array_agg(CASE WHEN f.job_id IS NULL THEN 'deferred' ELSE 'duplicate' END ORDER BY n),
-             array_agg(f.job_id ORDER BY n), array_agg(f.payload_sha256 ORDER BY n)
+             array_agg(CASE WHEN (first).job_id IS NULL THEN 'deferred' ELSE 'duplicate' END ORDER BY n),
+             array_agg((first).job_id ORDER BY n), array_agg((first).payload_sha256 ORDER BY n)
         INTO refused, reasons, first_jobs, first_sha256
-        FROM unnest(p_profiles, p_keys, p_ids) WITH ORDINALITY AS j(p, k, id, n)
-        LEFT JOIN idempotency_keys f
-          ON f.tenant_id = p_tenants[p] AND f.job_type = p_job_types[p] AND f.key = k AND n <> ALL (deferred)
-        WHERE k IS NOT NULL AND NOT (id = ANY (won));
+        FROM (SELECT n, (SELECT f FROM idempotency_keys f
+                           WHERE f.tenant_id = p_tenants[p] AND f.job_type = p_job_types[p] AND f.key = k
+                             AND j.n <> ALL (deferred)) AS first
+                FROM unnest(p_profiles, p_keys, p_ids) WITH ORDINALITY AS j(p, k, id, n)
+                WHERE k IS NOT NULL AND NOT (id = ANY (won))) AS lost(n, first);
       expected := expected - cardinality(refused);
     END IF;
   END IF;
@@ -425,7 +428,8 @@ BEGIN
       JOIN unnest(p_tenants) WITH ORDINALITY AS p(tenant, p) ON p.p = j.p
       WHERE refused IS NULL OR j.n <> ALL (refused)
   ), stored AS (
-    INSERT INTO ledger (tenant_id, originator_id, originator_version, notification_id, recorded_at, topic, state, body, leaf)
+    INSERT INTO ledger
+      (tenant_id, originator_id, originator_version, notification_id, recorded_at, topic, state, body, leaf)
     SELECT tenant, id, 1, base + n - 1, now_at, 'job.dispatched', state, body,
            ledger_leaf(tenant, id, 1, now_microseconds, 'job.dispatched', state)
     FROM j
@@ -437,14 +441,15 @@ BEGIN
     RAISE EXCEPTION 'job ids exist already' USING ERRCODE = 'JL001', TABLE = 'dispatch_jobs', DETAIL = (
       SELECT string_agg((n - 1)::text, ',') FROM unnest(p_ids) WITH ORDINALITY AS j(id, n)
         WHERE (refused IS NULL OR n <> ALL (refused))
-          AND NOT EXISTS (SELECT FROM ledger l WHERE l.originator_id = id AND l.originator_version = 1
-                            AND l.notification_id = base + n - 1));
+          AND (SELECT l.notification_id FROM ledger l WHERE l.originator_id = id AND l.originator_version = 1)
+              IS DISTINCT FROM base + n - 1);
   END IF;
   INSERT INTO open_jobs (job_id, tenant_id, version, status, queue, job_type, persona, priority, due_at,
                          attempts_allowed, lock_key, spec, identity, thread, payload)
   SELECT j.id, p.tenant, 1, p.status, p.queue, p.job_type, p.persona, p.priority, j.due_at,
          p.attempts_allowed, j.lock_key, p.spec, p.identity, p.thread, j.body
-    FROM unnest(p_ids, p_profiles, p_bodies, p_due_at, p_lock_keys) WITH ORDINALITY AS j(id, p, body, due_at, lock_key, n)
+    FROM unnest(p_ids, p_profiles, p_bodies, p_due_at, p_lock_keys)
+      WITH ORDINALITY AS j(id, p, body, due_at, lock_key, n)
     JOIN unnest(p_tenants, p_job_types, p_queues, p_personas, p_statuses, p_priorities, p_attempts_allowed, p_specs,
                 p_identities, p_threads)
       WITH ORDINALITY AS p(tenant, job_type, queue, persona, status, priority, attempts_allowed, spec, identity, thread, p)
@@ -474,7 +479,8 @@ BEGIN
   ), gone AS (
     DELETE FROM open_jobs o USING locked WHERE o.job_id = locked.job_id
   ), stored AS (
-    INSERT INTO ledger (tenant_id, originator_id, originator_version, notification_id, recorded_at, topic, state, body, leaf)
+    INSERT INTO ledger
+      (tenant_id, originator_id, originator_version, notification_id, recorded_at, topic, state, body, leaf)
     SELECT tenant_id, job_id, version, base + n - 1, now_at, 'job.completed', state, body,
            ledger_leaf(tenant_id, job_id, version, now_microseconds, 'job.completed', state)
     FROM locked
@@ -483,7 +489,8 @@ BEGIN
 END $$;
 
 -- Any change of open jobs: their further events, and what the queue has to know. A job whose guard does not hold is
--- not touched. p_event_jobs holds the 1-based job of each event; the events of a job come in their order.
+-- not touched. p_event_jobs holds the 1-based job of each event; the events of a job come in their order. No job comes
+-- twice.
 CREATE FUNCTION change_jobs(
   p_ids uuid[], p_tenants text[], p_expected_versions integer[], p_workers text[], p_attempts integer[],
   p_cancel_expected boolean[],
@@ -496,59 +503,73 @@ DECLARE
   now_at timestamptz := clock_timestamp();
   now_microseconds bigint := microseconds(now_at);
   seen integer[];
+  written_ids uuid[];
 BEGIN
   -- rows first, in the order of their ids, then the ledger
-  WITH rows AS (
-    SELECT c.n::integer AS n, o.version, o.tenant_id, o.worker, o.attempt, o.cancel_reason
-      FROM open_jobs o JOIN unnest(p_ids, p_tenants) WITH ORDINALITY AS c(id, tenant, n)
-        ON o.job_id = c.id AND o.tenant_id = c.tenant
-      ORDER BY o.job_id
-      FOR UPDATE OF o SKIP LOCKED
+  WITH rows AS MATERIALIZED (
+    SELECT o.job_id, o.tenant_id, o.version, o.worker, o.attempt, o.cancel_reason FROM open_jobs o
+      WHERE o.job_id = ANY (p_ids) ORDER BY o.job_id FOR UPDATE OF o SKIP LOCKED
+  ), judged AS (
+    SELECT c.n::integer AS n, o.job_id, o.version,
+           (c.expected IS NULL OR o.version = c.expected)
+           AND (c.holder IS NULL
+                OR (o.worker IS NOT DISTINCT FROM c.holder AND o.attempt = c.attempt
+                    AND (c.cancel_expected IS NULL OR c.cancel_expected = (o.cancel_reason IS NOT NULL)))) AS fits
+      FROM unnest(p_ids, p_tenants, p_expected_versions, p_workers, p_attempts, p_cancel_expected)
+        WITH ORDINALITY AS c(id, tenant, expected, holder, attempt, cancel_expected, n)
+      JOIN rows o ON o.job_id = c.id AND o.tenant_id = c.tenant
   )
-  SELECT array_agg(n), array_agg(n) FILTER (WHERE fits), array_agg(version) FILTER (WHERE fits)
-    INTO seen, written, versions
-    FROM (SELECT n, version,
-                 (p_expected_versions[n] IS NULL OR version = p_expected_versions[n])
-                 AND (p_workers[n] IS NULL
-                      OR (worker IS NOT DISTINCT FROM p_workers[n] AND attempt = p_attempts[n]
-                          AND (p_cancel_expected[n] IS NULL OR p_cancel_expected[n] = (cancel_reason IS NOT NULL)))) AS fits
-          FROM rows) AS judged;
-  SELECT array_agg(n::integer) FILTER (WHERE o.job_id IS NOT NULL), array_agg(n::integer) FILTER (WHERE o.job_id IS NULL)
-    INTO locked_elsewhere, missing
-    FROM unnest(p_ids, p_tenants) WITH ORDINALITY AS c(id, tenant, n)
-    LEFT JOIN open_jobs o ON o.job_id = c.id AND o.tenant_id = c.tenant
-    WHERE seen IS NULL OR c.n <> ALL (seen);
+  SELECT array_agg(n), array_agg(n) FILTER (WHERE fits), array_agg(version) FILTER (WHERE fits),
+         array_agg(job_id) FILTER (WHERE fits)
+    INTO seen, written, versions, written_ids FROM judged;
+  IF cardinality(p_ids) > coalesce(cardinality(seen), 0) THEN
+    SELECT array_agg(n) FILTER (WHERE is_there), array_agg(n) FILTER (WHERE NOT is_there)
+      INTO locked_elsewhere, missing
+      FROM (SELECT c.n::integer AS n,
+                   EXISTS (SELECT FROM open_jobs o WHERE o.job_id = c.id AND o.tenant_id = c.tenant) AS is_there
+              FROM unnest(p_ids, p_tenants) WITH ORDINALITY AS c(id, tenant, n)
+              WHERE seen IS NULL OR c.n <> ALL (seen)) AS unseen;
+  END IF;
   IF written IS NULL THEN
     RETURN;
   END IF;
   base := ledger_ticket();
-  INSERT INTO ledger (tenant_id, originator_id, originator_version, notification_id, recorded_at, topic, state, body, leaf)
+  INSERT INTO ledger
+    (tenant_id, originator_id, originator_version, notification_id, recorded_at, topic, state, body, leaf)
   SELECT tenant, id, version, base + n - 1, now_at, topic, state, body,
          ledger_leaf(tenant, id, version, now_microseconds, topic, state)
-    FROM (SELECT p_tenants[e.job] AS tenant, p_ids[e.job] AS id, w.version + e.at AS version, e.n, e.topic, e.state, e.body
+    FROM (SELECT c.tenant, c.id, w.version + e.at AS version, e.n, e.topic, e.state, e.body
             FROM unnest(p_event_jobs, p_event_offsets, p_topics, p_states, p_bodies)
               WITH ORDINALITY AS e(job, at, topic, state, body, n)
-            JOIN unnest(written, versions) AS w(n, version) ON w.n = e.job) AS events;
-  SELECT array_agg(w.version + (SELECT count(*)::integer FROM unnest(p_event_jobs) AS j WHERE j = w.n) ORDER BY w.ord)
-    INTO versions FROM unnest(written, versions) WITH ORDINALITY AS w(n, version, ord);
-  DELETE FROM open_jobs o USING unnest(written) AS w(n) WHERE o.job_id = p_ids[w.n] AND p_removes[w.n];
+            JOIN unnest(written, versions) AS w(n, version) ON w.n = e.job
+            JOIN unnest(p_ids, p_tenants) WITH ORDINALITY AS c(id, tenant, n) ON c.n = e.job) AS events;
+  SELECT array_agg(w.version + e.events ORDER BY w.place) INTO versions
+    FROM unnest(written, versions) WITH ORDINALITY AS w(n, version, place)
+    JOIN (SELECT job, count(*)::integer AS events FROM unnest(p_event_jobs) AS j(job) GROUP BY job) AS e ON e.job = w.n;
+  DELETE FROM open_jobs o
+    WHERE o.job_id = ANY (ARRAY(SELECT p_ids[w.n] FROM unnest(written) AS w(n) WHERE p_removes[w.n]));
+  -- a status other than in_progress clears the lease; null keeps a column
   UPDATE open_jobs o SET
       version = w.version,
-      status = coalesce(p_statuses[w.n], o.status),
-      worker = CASE WHEN coalesce(p_statuses[w.n], o.status) = 'in_progress' THEN o.worker END,
-      started_at = CASE WHEN coalesce(p_statuses[w.n], o.status) = 'in_progress' THEN o.started_at END,
-      attempts_counted = coalesce(p_counted[w.n], o.attempts_counted),
-      attempts_allowed = coalesce(p_allowed[w.n], o.attempts_allowed),
-      stalls = coalesce(p_stalls[w.n], o.stalls),
-      cancel_reason = CASE WHEN p_statuses[w.n] IS NULL THEN o.cancel_reason ELSE p_cancel_reasons[w.n] END,
-      priority = coalesce(p_priorities[w.n], o.priority),
-      due_at = coalesce(p_due_at[w.n], o.due_at),
-      payload = coalesce(p_payloads[w.n], o.payload)
+      status = coalesce(c.status, o.status),
+      worker = CASE WHEN coalesce(c.status, o.status) = 'in_progress' THEN o.worker END,
+      started_at = CASE WHEN coalesce(c.status, o.status) = 'in_progress' THEN o.started_at END,
+      attempts_counted = coalesce(c.counted, o.attempts_counted),
+      attempts_allowed = coalesce(c.allowed, o.attempts_allowed),
+      stalls = coalesce(c.stalls, o.stalls),
+      cancel_reason = CASE WHEN c.status IS NULL THEN o.cancel_reason ELSE c.cancel_reason END,
+      priority = coalesce(c.priority, o.priority),
+      due_at = coalesce(c.due_at, o.due_at),
+      payload = coalesce(c.payload, o.payload)
     FROM unnest(written, versions) AS w(n, version)
-    WHERE o.job_id = p_ids[w.n] AND NOT p_removes[w.n];
+    JOIN unnest(p_ids, p_removes, p_statuses, p_counted, p_allowed, p_stalls, p_cancel_reasons, p_priorities, p_due_at,
+                p_payloads)
+      WITH ORDINALITY AS c(id, removes, status, counted, allowed, stalls, cancel_reason, priority, due_at, payload, n)
+      ON c.n = w.n
+    WHERE o.job_id = c.id AND o.job_id = ANY (written_ids) AND NOT c.removes;
 END $$;
 
--- --- claiming ---------------------------------------------------------------------------------------------------------------
+-- --- claiming ----------------------------------------------------------------------------------------------------
 
 -- Delayed jobs of a queue that are due become ready: a bounded number with each claim.
 CREATE FUNCTION promote_due_jobs(p_queue text, p_limit integer) RETURNS integer
@@ -808,7 +829,7 @@ BEGIN
   RETURN found_jobs;
 END $$;
 
--- --- the catalogue's writers -----------------------------------------------------------------------------------------------
+-- --- the catalogue's writers -------------------------------------------------------------------------------------
 
 CREATE FUNCTION save_tenant(p_tenant text, p_status text, p_display_name text) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = jobledger, pg_temp AS $$
@@ -825,7 +846,7 @@ RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = jobledger, pg_temp 
     code_version = excluded.code_version, app = excluded.app, updated_at = excluded.updated_at
 $$;
 
--- --- who may call what -----------------------------------------------------------------------------------------------------
+-- --- who may call what -------------------------------------------------------------------------------------------
 
 GRANT EXECUTE ON FUNCTION
   ledger_append(text[], uuid[], integer[], text[], bytea[], bytea[]),
@@ -853,7 +874,10 @@ BEGIN
                       'waiting_of_inactive_tenants') LOOP
     EXECUTE format('ALTER FUNCTION %s SET plan_cache_mode = force_generic_plan', function);
     EXECUTE format('ALTER FUNCTION %s SET enable_seqscan = off', function);
-    IF function::text NOT LIKE '%dispatch_jobs(%' THEN  -- which joins two arrays, but no table
+    IF function::text LIKE '%dispatch_jobs(%' OR function::text LIKE '%change_jobs(%' THEN
+      -- they join arrays with arrays; into tables they look by ANY or by subqueries
+      EXECUTE format('ALTER FUNCTION %s SET enable_nestloop = off', function);
+    ELSE
       EXECUTE format('ALTER FUNCTION %s SET enable_hashjoin = off', function);
       EXECUTE format('ALTER FUNCTION %s SET enable_mergejoin = off', function);
     END IF;
