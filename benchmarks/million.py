@@ -15,13 +15,13 @@ WITH births AS (
   SELECT n, (extract(epoch FROM now()) * 1000)::bigint - 3600000 + n * 3000000 / {jobs} AS born
   FROM generate_series(1, {jobs}::bigint) AS n
 ), templates AS (
-  SELECT job_id, tenant_id, row_number() OVER (ORDER BY job_id) - 1 AS number, count(*) OVER () AS templates
+  SELECT job_id, tenant_id, row_number() OVER (ORDER BY job_id) - 1 AS number
   FROM jobledger.tenant_jobs WHERE status = 'completed'
 )
 SELECT n, t.job_id AS template, t.tenant_id, to_timestamp(born / 1000.0) AS recorded_at,
        (lpad(to_hex(born), 12, '0') || '7' || substr(md5(n::text), 1, 3) || '8' || substr(md5(n::text), 4, 15))::uuid
          AS job_id
-FROM births JOIN templates AS t ON t.number = births.n % t.templates
+FROM births JOIN templates AS t ON t.number = births.n % (SELECT count(*) FROM templates)
 """
 # Positions are `ticket << 12 | ordinal`; a ticket has room for 4,096.
 _EVENTS = """
