@@ -126,7 +126,12 @@ class AttemptContext:
                 raise InvalidInput(f"{value!r} of {name}", field=f"usage.{name}", rule="a finite number, 0 or more")
             if name not in totals and len(totals) >= _UNITS_MAX:
                 raise InvalidInput("too many kinds of units", field="usage", rule=f"at most {_UNITS_MAX} a job")
-            totals[clean(name, 100)] = totals.get(name, 0.0) + value
+            total = totals.get(clean(name, 100), 0.0) + value
+            if not math.isfinite(total):
+                raise InvalidInput(
+                    f"{name} add up to {total}", field=f"usage.{name}", rule="a finite number, 0 or more"
+                )
+            totals[clean(name, 100)] = total
         self._attempt.units = totals
 
     def dispatch(self, *children: Dispatch) -> Sequence[UUID]:

@@ -86,5 +86,5 @@ class WorkerEvents:
         for listener in self._listeners.get(event.name, ()):
             try:
                 listener(event)
-            except Exception as error:  # noqa: BLE001 - a listener never breaks the worker
+            except BaseException as error:  # noqa: BLE001 - a listener never breaks the worker: not by sys.exit() either
                 say("warning", "worker.listener_failed", worker_event=event.name.value, error=repr(error))

@@ -79,6 +79,14 @@ def clean(text: str, limit: int) -> str:
     return cut.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
 
 
+def number_of(value: object) -> float | None:
+    """The number that a handler gave, or None: it may be anything, also one that no float can hold."""
+    try:
+        return float(value)  # type: ignore[arg-type]  # whatever it is
+    except BaseException:  # noqa: BLE001 - a value's own float may raise anything
+        return None
+
+
 def is_number(value: object) -> bool:
     """Whether a handler gave a number, whatever its annotations say."""
     return isinstance(value, int | float) and not isinstance(value, bool)
@@ -101,9 +109,8 @@ def _innermost(trace: TracebackType | None) -> list[str]:
 def _retry_after(error: BaseException) -> float | None:
     if not isinstance(error, RetryAfter):
         return None
-    try:
-        seconds = float(error.delay_seconds)
-    except (TypeError, ValueError):
+    seconds = number_of(error.delay_seconds)
+    if seconds is None:
         return None
     # NaN compares false with everything, so it falls back to the type's own policy.
     return seconds if 0 <= seconds <= MAX_DELAY_SECONDS else MAX_DELAY_SECONDS if seconds > 0 else None

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from structlog.contextvars import bind_contextvars
 
 from jobledger.domain.errors import JobCancelledError, Snooze
-from jobledger.domain.job import Measured
+from jobledger.domain.job import AttemptError, Measured
 
 from ..telemetry import Telemetry, mark_failed
 from .attempt import Attempt, LeaseKey, Services
 from .context import AttemptContext
 from .events import WorkerEventName
-from .failures import MAX_DELAY_SECONDS, clean, failure, message_of, misfit, traceback_of
+from .failures import MAX_DELAY_SECONDS, clean, digest, failure, message_of, misfit, number_of, traceback_of
 from .outcomes import Ending, Failed, GivenBack, PutOff, Stopped, Succeeded
 from .pace import Pace
 
@@ -122,7 +122,14 @@ class Runner:
 
 
 def ending_of(error: BaseException, attempt: Attempt) -> Ending:
-    """What an exception that left a handler means for its attempt."""
+    """What an exception that left a handler means for its attempt. Whatever it is, it means something."""
+    try:
+        return _ending_of(error, attempt)
+    except BaseException as second:  # noqa: BLE001 - looking at an exception calls its own code
+        return Failed(AttemptError(type(error).__qualname__[:200], message_of(second), digest("unreadable")))
+
+
+def _ending_of(error: BaseException, attempt: Attempt) -> Ending:
     if isinstance(error, Snooze):
         return _put_off(error)
     if isinstance(error, JobCancelledError) and attempt.cancel_requested:
@@ -135,11 +142,8 @@ def ending_of(error: BaseException, attempt: Attempt) -> Ending:
 
 
 def _put_off(error: Snooze) -> Ending:
-    try:
-        seconds = float(error.delay_seconds)
-    except (TypeError, ValueError):
-        seconds = -1.0
-    if not 0 <= seconds <= MAX_DELAY_SECONDS:
+    seconds = number_of(error.delay_seconds)
+    if seconds is None or not 0 <= seconds <= MAX_DELAY_SECONDS:
         return Failed(failure(error), traceback_of(error))
     return PutOff(seconds, message_of(error))
 

@@ -1,0 +1,108 @@
+"""Handlers and listeners that do their worst: each attempt still ends, once, and the worker goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+from pydantic import BaseModel
+
+from jobledger.application.app import App
+from jobledger.application.job_context import JobContext
+from jobledger.application.worker import Worker, WorkerEventName, WorkerEvents, WorkerOptions
+from jobledger.domain.errors import RetryAfter, Snooze
+from jobledger.domain.job import JobStatus
+from jobledger.domain.rate_card import RateCard
+from jobledger.domain.retry import Retry
+from tests.support.fake_ledger import FakeLedger
+
+WAIT_SECONDS = 20.0
+
+
+class Payload(BaseModel):
+    """Nothing."""
+
+
+class _NoNumber:
+    def __float__(self) -> float:
+        raise SystemExit("not even that")
+
+
+class _Shapeless(Exception):
+    """An exception that does not even say what it is."""
+
+    @property
+    def __class__(self) -> Any:  # type: ignore[misc]  # noqa: ANN401 - it raises
+        raise RuntimeError("guess")
+
+
+@pytest.fixture
+def ledger() -> FakeLedger:
+    """An empty ledger in memory."""
+    return FakeLedger()
+
+
+def run_one(ledger: FakeLedger, handler: Callable[[JobContext, Payload], Any], **options: Any) -> UUID:  # noqa: ANN401
+    """Run one job of this handler, and one of a healthy type after it, on a worker with a single slot."""
+    app = App("tested", code_version="1")
+    app.job("tested.one", effects="none", rate_card=options.pop("rate_card", None))(handler)
+
+    @app.job("tested.two", effects="none")
+    def healthy(_context: JobContext, _: Payload) -> None: ...
+
+    job_id = ledger.dispatch(app, "tested.one", retry=Retry.never(), **options)
+    after = ledger.dispatch(app, "tested.two")
+    worker = Worker(app.jobs, ledger.ports, WorkerOptions(drain=True, concurrency=1), code_version="1")
+    worker.run()
+    assert after not in ledger.rows, "the worker did not go on"
+    return job_id
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Snooze(10**400, "for ever"), lambda: RetryAfter(10**400), lambda: Snooze(_NoNumber(), "odd"),  # type: ignore[arg-type]
+        lambda: RetryAfter(_NoNumber()), _Shapeless,  # type: ignore[arg-type]
+    ],
+    ids=["snooze too long", "retry too late", "snooze of no number", "retry of no number", "shapeless"],
+)  # fmt: skip
+def test_whatever_is_raised_ends_the_attempt(ledger: FakeLedger, make: Callable[[], Exception]) -> None:
+    """An exception that cannot be made sense of is a failure like any other."""
+
+    def handler(_context: JobContext, _: Payload) -> None:
+        raise make()
+
+    job_id = run_one(ledger, handler)
+    assert ledger.rows[job_id].state.status in {JobStatus.DLQ, JobStatus.DELAYED}
+
+
+@pytest.mark.parametrize("rate_card", [None, RateCard(version="v1", per_unit={"tokens": 2.0})])
+def test_what_was_used_stays_a_number(ledger: FakeLedger, rate_card: RateCard | None) -> None:
+    """Units that add up to more than a number can say are refused where they are reported."""
+
+    def handler(context: JobContext, _: Payload) -> None:
+        for _time in range(3):
+            context.usage(tokens=1.7e308)
+
+    job_id = run_one(ledger, handler, rate_card=rate_card)
+    assert ledger.rows[job_id].state.status is JobStatus.DLQ
+
+
+@pytest.mark.parametrize("name", [WorkerEventName.ACTIVE, WorkerEventName.PROCESSED])
+def test_a_listener_ends_no_thread(ledger: FakeLedger, name: WorkerEventName) -> None:
+    """A listener that calls `sys.exit` ends neither the thread that runs handlers nor the one that records."""
+    app = App("tested", code_version="1")
+
+    @app.job("tested.one", effects="none")
+    def handler(_context: JobContext, _: Payload) -> None: ...
+
+    def leave(_: object) -> None:
+        raise SystemExit(1)
+
+    events = WorkerEvents()
+    events.on(name, leave)
+    first, second = ledger.dispatch(app, "tested.one"), ledger.dispatch(app, "tested.one")
+    Worker(app.jobs, ledger.ports, WorkerOptions(drain=True, concurrency=1), code_version="1", events=events).run()
+    assert {first, second}.isdisjoint(ledger.rows)
