@@ -51,8 +51,6 @@ class PostgresEngine:
         self._connection: PgConnection | None = None
         self._session: Session | None = None
         self._unresolved: _Unresolved | None = None
-        self._found: dict[int, tuple[Write, Outcome]] = {}
-        """What a lost transaction turned out to have stored, and nobody was told yet; by the identity of the write."""
 
     def flush(self, writes: Sequence[Write]) -> list[Answer]:
         """Store the writes in one durable transaction; one answer each. See `group_commit.Engine`."""
@@ -75,7 +73,7 @@ class PostgresEngine:
         stored, so trouble now is that of the rest, which is tried again."""
         try:
             self._store(writes, answers, completions=False)
-        except (GroupBlocked, JobledgerError) as error:
+        except Exception as error:  # noqa: BLE001 - see above
             _log.info("ledger.rest_deferred", reason=str(error.__cause__ or error))
             for index in range(len(writes)):
                 answers.setdefault(index, DEFERRED)
