@@ -76,10 +76,26 @@ class Maintenance:
             thread.join()
 
     def run_once(self) -> int:
-        """Do the chores now; how many jobs were changed."""
+        """Do the chores now; how many jobs were changed. Each is done whatever becomes of the others; then the first
+        error that one of them met is raised."""
+        changed = 0
+        errors: list[Exception] = []
+        for chore in (self._rescue_stalled, self._reject_inactive, self._prepare):
+            try:
+                changed += chore()
+            except Exception as error:  # noqa: BLE001 - raised below
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        return changed
+
+    def _prepare(self) -> int:
         if self._prepare_storage is not None:
             self._prepare_storage()
-        return self._rescue_stalled() + reject_inactive(self._queue, self._writer, self._clock, actor=self._actor)
+        return 0
+
+    def _reject_inactive(self) -> int:
+        return reject_inactive(self._queue, self._writer, self._clock, actor=self._actor)
 
     def _loop(self) -> None:
         while True:

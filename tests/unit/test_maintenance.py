@@ -12,7 +12,7 @@ from jobledger.application.job_context import JobContext
 from jobledger.application.maintenance import Maintenance
 from jobledger.application.ports import OpenJob
 from jobledger.domain import job as jobs
-from jobledger.domain.errors import InvalidInput
+from jobledger.domain.errors import InvalidInput, LedgerBusy
 from jobledger.domain.job import JobSentToDlq, JobStatus
 from tests.support.fake_ledger import FakeLedger
 
@@ -99,6 +99,20 @@ def test_maintenance_runs_periodically_between_start_and_stop(app: App, ledger: 
     assert ran.acquire(timeout=WAIT_SECONDS)
     maintenance.stop()
     assert threading.active_count() == before
+
+
+def test_a_chore_that_fails_keeps_no_other_from_being_done(app: App, ledger: FakeLedger) -> None:
+    """Where storage for the coming months cannot be prepared, stalled jobs are rescued all the same."""
+    abandoned(app, ledger)
+
+    def prepare() -> None:
+        raise LedgerBusy("somebody holds the table")
+
+    maintenance = Maintenance(ledger, ledger, ledger.clock, actor="test", prepare_storage=prepare)
+    with pytest.raises(LedgerBusy):
+        maintenance.run_once()
+    (row,) = ledger.rows.values()
+    assert row.state.status is JobStatus.PENDING
 
 
 @pytest.mark.parametrize("interval_seconds", [0.5, 61, float("nan")])

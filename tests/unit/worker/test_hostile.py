@@ -33,8 +33,8 @@ class _NoNumber:
 class _Shapeless(Exception):
     """An exception that does not even say what it is."""
 
-    @property
-    def __class__(self) -> Any:  # type: ignore[misc]  # noqa: ANN401 - it raises
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:  # noqa: ANN401 - it raises
         raise RuntimeError("guess")
 
 
