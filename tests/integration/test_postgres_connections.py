@@ -9,7 +9,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from jobledger.domain.errors import LedgerBusy, LedgerError, LedgerNotFound, LedgerUnavailable
-from jobledger.infrastructure.postgres.connect import open_ledger
+from jobledger.infrastructure.postgres.connect import PostgresLedger, open_ledger
 from jobledger.infrastructure.postgres.connections import Connections, Role
 from jobledger.infrastructure.postgres.migrations import migrate
 from tests.contract.support import job_id
@@ -59,11 +59,16 @@ def test_a_ledger_outlives_a_restart_of_its_server(durable_postgres: DurableClus
         assert ledger.reader.stream("acme", job_id()) == []
         durable_postgres.kill()
         with pytest.raises(LedgerUnavailable):
-            while True:  # a process of the server may answer once more before it notices
-                ledger.reader.stream("acme", job_id())
+            _read_until_it_fails(ledger)
         durable_postgres.recover()
         assert ledger.reader.stream("acme", job_id()) == []
         assert ledger.catalogue.tenants() == []
+
+
+def _read_until_it_fails(ledger: PostgresLedger) -> None:
+    """A process of the server may answer once more before it notices that the server is gone."""
+    while True:
+        ledger.reader.stream("acme", job_id())
 
 
 def test_a_pool_without_a_free_connection_says_so(postgres_dsn: str) -> None:
