@@ -27,6 +27,8 @@ from .writes import AppendEvents, NewJob, Outcome, Write, WriteStatus
 
 CHUNK = 500
 """Jobs prepared and handed to the writer at once."""
+CHUNK_BYTES = 8_000_000
+"""A chunk ends with the payload that reaches this: one transaction of 500 payloads of 4 MB is more than a database takes."""
 CHUNKS_IN_FLIGHT = 4
 """Handed in and not yet durable, at most: memory stays bounded however long a batch is."""
 _BUSY_TRIES = 3
@@ -111,10 +113,8 @@ class Dispatching:
         preparation = self._preparation(flow)
         numbered = enumerate(items, start=1)
         in_flight: deque[tuple[list[_Slot], Future[list[Outcome]]]] = deque()
-        while chunk := list(islice(numbered, CHUNK)):
-            now = flow._replace(time=self._clock.now())
-            preparation.at(now)
-            slots = [self._slot(preparation, item, number, now) for number, item in chunk]
+        now = flow
+        while slots := self._chunk(preparation, numbered, now := flow._replace(time=self._clock.now())):
             try:
                 in_flight.append((slots, self._writer.submit([slot.write for slot in slots])))
             except LedgerError:
@@ -134,6 +134,22 @@ class Dispatching:
 
     def _preparation(self, flow: Flow) -> Preparation:
         return Preparation(self._plans, self._identifiers, flow)
+
+    def _chunk(
+        self, preparation: Preparation, numbered: Iterator[tuple[int, Dispatch | Malformed]], flow: Flow
+    ) -> list[_Slot]:
+        """The next items: as many as one transaction takes; none at the end."""
+        preparation.at(flow)
+        slots: list[_Slot] = []
+        size = 0
+        for number, item in islice(numbered, CHUNK):
+            slot = self._slot(preparation, item, number, flow)
+            slots.append(slot)
+            if slot.error is None and isinstance(slot.write, NewJob):
+                size += len(slot.write.event.body or b"")
+                if size >= CHUNK_BYTES:
+                    break
+        return slots
 
     def _slot(self, preparation: Preparation, item: Dispatch | Malformed, number: int, flow: Flow) -> _Slot:
         line = item.line or number

@@ -31,6 +31,11 @@ class Settlement(NamedTuple):
     tries: int = 0
 
     @property
+    def size(self) -> int:
+        """The bytes of its result."""
+        return len(self.ending.result) if isinstance(self.ending, Succeeded) else 0
+
+    @property
     def detail(self) -> str:
         """The ending, for people."""
         match self.ending:

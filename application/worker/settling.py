@@ -28,6 +28,8 @@ from .trouble import FATAL, Trouble
 
 BATCH = 500
 """The most endings of one write."""
+BATCH_BYTES = 8_000_000
+"""A write ends with the result that reaches this: hundreds of large results are more than one transaction takes."""
 LINGER_SECONDS = 0.005
 """How long an ending may wait for others while more jobs are about to end."""
 STUCK_SECONDS, FLIGHTS_MAX = 0.25, 8
@@ -134,7 +136,11 @@ class Settler:
 
     def _flush(self) -> None:
         pending = self._pending
-        taken = [pending.popleft() for _ in range(min(BATCH, len(pending)))]
+        taken: list[Settlement] = []
+        size = 0
+        while pending and len(taken) < BATCH and size < BATCH_BYTES:
+            taken.append(pending.popleft())
+            size += taken[-1].size
         settlements: list[Settlement] = []
         changes: list[ChangeJob] = []
         for settlement in taken:

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 import pytest
 
 from jobledger import Dispatch
+from jobledger.application import dispatching
 from jobledger.application.commands import DispatchJobs, ItemResult
 from jobledger.application.dispatch_item import Malformed, parse_line, parse_lines
 from jobledger.application.dispatching import CHUNK, CHUNKS_IN_FLIGHT, Dispatching
@@ -16,7 +17,7 @@ from jobledger.application.known import KnownTenants, KnownTypes
 from jobledger.application.ports import LedgerWriter
 from jobledger.application.positions import Positions
 from jobledger.application.result import Accepted, Refused
-from jobledger.application.writes import Outcome, Write, WriteStatus
+from jobledger.application.writes import NewJob, Outcome, Write, WriteStatus
 from jobledger.domain.errors import InvalidInput, LedgerBusy, LedgerUnavailable
 from jobledger.infrastructure.memory.ledger import MemoryWriter
 from tests.support.use_cases import ACTOR, START, UseCases, app, item
@@ -49,6 +50,20 @@ def test_a_batch_of_any_length_is_consumed_in_chunks() -> None:
     assert (receipt.accepted, receipt.refused, receipt.results) == (CHUNK * 6 + 7, 0, ())
     assert seen[0] == CHUNK - 1, "the first chunk was written before the second was read"
     assert len(seen) == 7
+
+
+def test_large_payloads_are_written_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No transaction grows with what payloads weigh: a chunk ends with the payload that makes it heavy."""
+    monkeypatch.setattr(dispatching, "CHUNK_BYTES", 10_000)
+    cases, seen = UseCases(), list[int]()
+    cases.ledger.writer.add_listener(
+        lambda writes, _: seen.append(sum(len(w.event.body or b"") for w in writes if isinstance(w, NewJob)))
+    )
+    items = [item(payload={"invoice_id": str(number), "note": "x" * 1_500}) for number in range(100)]
+    receipt = cases.ask(DispatchJobs, items=items)
+    assert receipt.accepted == len(items)
+    assert [result.line for result in receipt.results] == list(range(1, len(items) + 1))
+    assert max(seen) < 10_000 + 2_000
 
 
 def test_results_are_in_the_order_of_the_items() -> None:

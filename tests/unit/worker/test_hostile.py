@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +14,8 @@ from pydantic import BaseModel
 from jobledger.application.app import App
 from jobledger.application.job_context import JobContext
 from jobledger.application.worker import Worker, WorkerEventName, WorkerEvents, WorkerOptions
+from jobledger.application.worker.settling import BATCH_BYTES
+from jobledger.application.writes import ChangeJob, Outcome, Write
 from jobledger.domain.errors import RetryAfter, Snooze
 from jobledger.domain.job import JobStatus
 from jobledger.domain.rate_card import RateCard
@@ -88,6 +92,33 @@ def test_what_was_used_stays_a_number(ledger: FakeLedger, rate_card: RateCard | 
 
     job_id = run_one(ledger, handler, rate_card=rate_card)
     assert ledger.rows[job_id].state.status is JobStatus.DLQ
+
+
+def test_large_results_are_recorded_a_few_at_a_time() -> None:
+    """Endings that gather while the ledger is slow are not all one write, however large their results are."""
+    done = threading.Semaphore(0)
+    weights: list[int] = []
+    count = 30
+
+    class Slow(FakeLedger):
+        def submit(self, writes: Sequence[Write]) -> Future[list[Outcome]]:
+            if not weights:
+                assert all(done.acquire(timeout=WAIT_SECONDS) for _ in range(count))
+            weights.append(sum(len(e.body or b"") for w in writes if isinstance(w, ChangeJob) for e in w.events))
+            return super().submit(writes)
+
+    ledger, app = Slow(), App("tested", code_version="1")
+
+    @app.job("tested.one", effects="none", result_limit_bytes=2_000_000)
+    def handler(_context: JobContext, _: Payload) -> str:
+        done.release()
+        return "x" * 1_000_000
+
+    for _ in range(count):
+        ledger.dispatch(app, "tested.one")
+    Worker(app.jobs, ledger.ports, WorkerOptions(drain=True, concurrency=count), code_version="1").run()
+    assert sum(weights) >= count * 1_000_000
+    assert max(weights) < BATCH_BYTES + 2_000_000
 
 
 @pytest.mark.parametrize("name", [WorkerEventName.ACTIVE, WorkerEventName.PROCESSED])
