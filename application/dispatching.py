@@ -28,7 +28,7 @@ from .writes import AppendEvents, NewJob, Outcome, Write, WriteStatus
 CHUNK = 500
 """Jobs prepared and handed to the writer at once."""
 CHUNK_BYTES = 8_000_000
-"""A chunk ends with the payload that reaches this: one transaction of 500 payloads of 4 MB is more than a database takes."""
+"""A chunk ends with the payload that reaches this: no database takes 500 payloads of 4 MB in one transaction."""
 CHUNKS_IN_FLIGHT = 4
 """Handed in and not yet durable, at most: memory stays bounded however long a batch is."""
 _BUSY_TRIES = 3
@@ -178,7 +178,10 @@ class Dispatching:
             busy = [number for number, outcome in enumerate(outcomes) if outcome.status is WriteStatus.BUSY]
             if not busy:
                 break
-            again = self._writer.write([slots[number].write for number in busy])
+            try:
+                again = self._writer.write([slots[number].write for number in busy])
+            except LedgerBusy:  # the same, told of a call of which nothing was stored
+                continue
             for number, outcome in zip(busy, again, strict=True):
                 outcomes[number] = outcome
         return outcomes
@@ -186,6 +189,8 @@ class Dispatching:
     def _result(self, slot: _Slot, outcome: Outcome) -> Result[Receipt]:
         if slot.error is not None or not isinstance(slot.write, NewJob):
             return Refused(slot.error or Refusal("refused"))
+        if outcome.status is WriteStatus.BUSY:  # an item's own trouble: the rest of the batch is durable
+            return Refused(_held())
         try:
             receipt = self._receipt(slot.write, outcome)
         except Refusal as error:
@@ -208,6 +213,12 @@ class Dispatching:
         """The record of a refusal: a stream of its own, of the installation."""
         facts = refuse(error, tenant=str(tenant), job_type=str(job_type), line=line)
         return AppendEvents((Event(self._identifiers.job_id(), 1, SYSTEM_TENANT, flow.metadata(), facts),))
+
+
+def _held() -> VersionConflict:
+    return VersionConflict(
+        "another transaction holds this key", field="idempotency_key", rule="is held by nobody", hint="try again"
+    )
 
 
 def _tell(new_job: NewJob, outcome: Outcome) -> None:
