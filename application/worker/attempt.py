@@ -75,6 +75,7 @@ class Attempt:
         "abandoned",
         "begun_at",
         "cancel_requested",
+        "claimed_at",
         "declared",
         "job",
         "key",
@@ -86,8 +87,10 @@ class Attempt:
         "units",
     )  # fmt: skip
 
-    def __init__(self, job: OpenJob, declared: DeclaredJob, worker: str) -> None:
+    def __init__(self, job: OpenJob, declared: DeclaredJob, worker: str, *, claimed_at: float = 0.0) -> None:
         self.job = job
+        self.claimed_at = claimed_at
+        """Monotonic; what passes between it and `begun_at` is time in the queue, too."""
         self.declared = declared
         self.lease = Lease(worker, job.state.attempt)
         self.key: LeaseKey = (job.job_id, job.state.attempt)
@@ -115,9 +118,12 @@ class Attempt:
         return self._unended.locked()
 
     def measure(self, ended_at: float, cpu_seconds: float) -> Measured:
-        """What the attempt took. Queue seconds come from the database's clock, running seconds from `ended_at`."""
+        """What the attempt took. Queue seconds are those until the claim, by the database's clock, and those that the
+        job then waited here; running seconds end at `ended_at`."""
         job, card = self.job, self.declared.definition.rate_card
         queued = (job.started_at - job.state.due_at).total_seconds() if job.started_at is not None else 0.0
+        if self.claimed_at and self.begun_at:
+            queued = max(queued, 0.0) + self.begun_at - self.claimed_at
         usage = Usage(cpu_seconds=cpu_seconds, units=self.units or {})
         return Measured(
             queued if queued > 0.0 else 0.0, ended_at - self.begun_at if self.begun_at else 0.0, usage,

@@ -73,7 +73,8 @@ class Claimer:
         self.found_nothing = not claim.jobs
         if claim.jobs:
             self._vain = 0
-            attempts = [Attempt(job, self._jobs[job.state.job_type], self._request.worker) for job in claim.jobs]
+            now, worker = self._clock.monotonic(), self._request.worker
+            attempts = [Attempt(job, self._jobs[job.state.job_type], worker, claimed_at=now) for job in claim.jobs]
             self._held.add(attempts)
             self._held.claims_ended += 1
             self._slots.offer(attempts)

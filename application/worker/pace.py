@@ -22,12 +22,14 @@ class Pace:
     def ahead(self, concurrency: int, limit: int, *, now: float) -> int:
         """How many jobs begin within a second at this pace: what may be held ready beyond those that run.
 
-        By Little's law, `concurrency` over the mean running time. What is older counts half as much with each look,
-        until it is forgotten: a worker that ended nothing lately claims nothing ahead. `now` is monotonic.
+        By Little's law, `concurrency` over the mean running time; and never more than ended lately, because what
+        comes next may be slower than what was: a few quick jobs are no promise for hundreds. What is older counts half
+        as much with each look, until it is forgotten: a worker that ended nothing lately claims nothing ahead. `now`
+        is monotonic.
         """
         seconds, attempts = self._seconds, self._attempts
         if now - self._sampled_at >= _SAMPLE_SECONDS:
             self._seconds, self._attempts, self._sampled_at = seconds / 2, attempts / 2, now
         if attempts < 0.5:
             return 0
-        return min(limit, int(AHEAD_SECONDS * concurrency * attempts / max(seconds, 1e-6)))
+        return min(limit, int(attempts), int(AHEAD_SECONDS * concurrency * attempts / max(seconds, 1e-6)))

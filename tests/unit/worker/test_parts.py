@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobledger.application.ports import OpenJob
 from jobledger.application.worker import WorkerEvent, WorkerEventName, WorkerEvents, WorkerOptions
+from jobledger.application.worker.attempt import Attempt
 from jobledger.application.worker.failures import (
     MAX_DELAY_SECONDS,
     TRACEBACK_BYTES,
@@ -21,6 +25,8 @@ from jobledger.application.worker.failures import (
 )
 from jobledger.application.worker.pace import Pace
 from jobledger.domain.errors import InvalidInput, RetryAfter
+from jobledger.domain.job import JobDispatched, evolve
+from tests.support.sample_app import app
 
 
 def raised_by(function: Callable[[], object]) -> BaseException:
@@ -41,9 +47,17 @@ def test_nothing_is_claimed_ahead_before_anything_has_ended() -> None:
 def test_what_begins_within_a_second_is_claimed_ahead(seconds: float, ahead: int) -> None:
     """Sixteen slots and a mean running time say how many jobs begin within a second."""
     pace = Pace()
-    for _ in range(100):
+    for _ in range(1_000):
         pace.add(seconds)
     assert pace.ahead(16, 500, now=1.0) == ahead
+
+
+def test_a_few_quick_jobs_are_no_promise() -> None:
+    """No more are claimed ahead than ended lately: those that come next may be slower."""
+    pace = Pace()
+    for _ in range(25):
+        pace.add(0.001)
+    assert pace.ahead(16, 500, now=1.0) == 25
 
 
 def test_what_was_is_forgotten() -> None:
@@ -52,7 +66,19 @@ def test_what_was_is_forgotten() -> None:
     for _ in range(16):
         pace.add(0.001)
     looks = [pace.ahead(4, 500, now=float(second)) for second in range(1, 8)]
-    assert looks == [500, 500, 500, 500, 500, 500, 0]
+    assert looks == [16, 8, 4, 2, 1, 0, 0]
+
+
+def test_waiting_on_the_worker_is_time_in_the_queue() -> None:
+    """What was claimed ahead waits here: seconds in the queue end when the handler begins."""
+    due_at = datetime(2026, 11, 22, tzinfo=UTC)
+    state = evolve(None, JobDispatched(job_type="sample.ok", queue="default", due_at=due_at))
+    job = OpenJob(UUID(int=7), "acme", 2, state, due_at + timedelta(seconds=2), "correlation", "trace", b"{}")
+    waiting = Attempt(job, app.declared("sample.ok"), "worker-1", claimed_at=100.0)
+    waiting.begun_at = 103.5
+    measured = waiting.measure(105.0, 0.0)
+    assert measured.seconds_in_queue == 2.0 + 3.5
+    assert measured.seconds_running == 1.5
 
 
 @pytest.mark.parametrize(
