@@ -17,6 +17,7 @@ from .attempt import Attempt, LeaseKey, Services
 from .context import AttemptContext
 from .events import WorkerEventName
 from .failures import MAX_DELAY_SECONDS, clean, digest, failure, message_of, misfit, number_of, traceback_of
+from .log import say
 from .outcomes import Ending, Failed, GivenBack, PutOff, Stopped, Succeeded
 from .pace import Pace
 
@@ -77,12 +78,16 @@ class Runner:
         _bind(attempt)
         if not self._traced:
             return self._handle(attempt, attempt.job.trace_parent)
-        with self._telemetry.attempt(
-            attempt.job.state.job_type, attempt.job.trace_parent, _attributes(attempt)
-        ) as span:
-            ending = self._handle(attempt, span)
-            _mark(ending)
-            return ending
+        ending: Ending | None = None
+        try:
+            with self._telemetry.attempt(
+                attempt.job.state.job_type, attempt.job.trace_parent, _attributes(attempt)
+            ) as span:
+                ending = self._handle(attempt, span)
+                _mark(ending)
+        except BaseException as error:  # noqa: BLE001 - exporters are the user's code; they end no attempt
+            _say_tracing_failed(attempt, error)
+        return self._handle(attempt, attempt.job.trace_parent) if ending is None else ending
 
     def _handle(self, attempt: Attempt, trace_parent: str) -> Ending:
         declared = attempt.declared
@@ -100,12 +105,16 @@ class Runner:
         _bind(attempt)
         if not self._traced:
             return await self._handle_async(attempt, attempt.job.trace_parent)
-        with self._telemetry.attempt(
-            attempt.job.state.job_type, attempt.job.trace_parent, _attributes(attempt)
-        ) as span:
-            ending = await self._handle_async(attempt, span)
-            _mark(ending)
-            return ending
+        ending: Ending | None = None
+        try:
+            with self._telemetry.attempt(
+                attempt.job.state.job_type, attempt.job.trace_parent, _attributes(attempt)
+            ) as span:
+                ending = await self._handle_async(attempt, span)
+                _mark(ending)
+        except BaseException as error:  # noqa: BLE001 - exporters are the user's code; they end no attempt
+            _say_tracing_failed(attempt, error)
+        return await self._handle_async(attempt, attempt.job.trace_parent) if ending is None else ending
 
     async def _handle_async(self, attempt: Attempt, trace_parent: str) -> Ending:
         declared = attempt.declared
@@ -166,6 +175,10 @@ def _attributes(attempt: Attempt) -> dict[str, str | int | float | bool]:
         "jobledger.job_type": job.state.job_type, "jobledger.queue": job.state.queue,
         "jobledger.worker": attempt.lease.worker,
     }  # fmt: skip
+
+
+def _say_tracing_failed(attempt: Attempt, error: BaseException) -> None:
+    say("warning", "worker.tracing_failed", job_id=str(attempt.job.job_id), error=repr(error))
 
 
 def _mark(ending: Ending) -> None:

@@ -9,10 +9,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from pydantic import BaseModel
 
 from jobledger.application.app import App
 from jobledger.application.job_context import JobContext
+from jobledger.application.telemetry import Telemetry
 from jobledger.application.worker import Worker, WorkerEventName, WorkerEvents, WorkerOptions
 from jobledger.application.worker.settling import BATCH_BYTES
 from jobledger.application.writes import ChangeJob, Outcome, Write
@@ -92,6 +94,42 @@ def test_what_was_used_stays_a_number(ledger: FakeLedger, rate_card: RateCard | 
 
     job_id = run_one(ledger, handler, rate_card=rate_card)
     assert ledger.rows[job_id].state.status is JobStatus.DLQ
+
+
+class _BadExporter(SpanProcessor):
+    """A span processor that raises where it is told to."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def on_start(self, span: object, parent_context: object = None) -> None:
+        if self._where == "start":
+            raise RuntimeError("no start")
+
+    def on_end(self, span: object) -> None:
+        if self._where == "end":
+            raise RuntimeError("no end")
+
+
+@pytest.mark.parametrize("where", ["start", "end"])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_tracing_that_fails_ends_no_attempt(ledger: FakeLedger, where: str, is_async: bool) -> None:
+    """An exporter that raises costs a span: the handler runs once, and its result is recorded."""
+    provider, app, ran = TracerProvider(), App("tested", code_version="1"), []
+    provider.add_span_processor(_BadExporter(where))
+
+    async def coroutine(_context: JobContext, _: Payload) -> None:
+        ran.append(1)
+
+    def function(_context: JobContext, _: Payload) -> None:
+        ran.append(1)
+
+    app.job("tested.one", effects="none")(coroutine if is_async else function)
+    job_id = ledger.dispatch(app, "tested.one")
+    options = WorkerOptions(drain=True, concurrency=1)
+    Worker(app.jobs, ledger.ports, options, code_version="1", telemetry=Telemetry(provider)).run()
+    assert job_id not in ledger.rows
+    assert ran == [1]
 
 
 def test_large_results_are_recorded_a_few_at_a_time() -> None:
