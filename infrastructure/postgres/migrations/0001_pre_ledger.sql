@@ -698,6 +698,12 @@ BEGIN
              SELECT FROM open_jobs r WHERE r.tenant_id = o.tenant_id AND r.lock_key = o.lock_key AND r.status = 'in_progress'))
       AND (o.lock_key IS NULL OR pg_try_advisory_xact_lock(1818584166, hashtext(o.tenant_id || chr(31) || o.lock_key)))
     ORDER BY o.due_at, o.job_id LIMIT 1 FOR UPDATE OF o SKIP LOCKED;
+  -- asked again in a statement of its own: another claim may have taken the key since the one above began
+  IF chosen IS NOT NULL AND EXISTS (
+      SELECT FROM open_jobs o JOIN open_jobs r ON r.tenant_id = o.tenant_id AND r.lock_key = o.lock_key
+        WHERE o.job_id = chosen[1] AND r.status = 'in_progress') THEN
+    chosen := NULL;
+  END IF;
   IF chosen IS NULL THEN
     chosen := '{}';
     IF p_tenants IS NULL THEN
