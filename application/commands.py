@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from typing import Annotated, Literal, NamedTuple
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field, JsonValue, SkipValidation
+from pydantic import Field, JsonValue, SkipValidation
 
 from jobledger.domain.job import JobStatus
 from jobledger.domain.job_type import JobTypeDefinition
+from jobledger.domain.moment import Moment
 from jobledger.domain.priority import Priority
 from jobledger.domain.tenant import TenantName
 
@@ -88,7 +89,7 @@ class RescheduleJob(JobCommand):
     """Change a job's priority, or when it runs."""
 
     priority: Priority | None = None
-    due_at: AwareDatetime | None = None
+    due_at: Moment | None = None
 
 
 class RequeueJob(JobCommand):
@@ -114,7 +115,7 @@ class UpdateJobStatus(JobCommand):
     """
 
     status: JobStatus | Literal["failed"]
-    due_at: AwareDatetime | None = None
+    due_at: Moment | None = None
     worker: Annotated[str, Field(pattern=NO_NUL, max_length=200)] | None = None
     attempt: Annotated[int, Field(ge=1)] | None = None
     result: JsonValue = Field(default=None, repr=False)

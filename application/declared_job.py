@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import to_jsonable_python
+from pydantic_core import from_json, to_jsonable_python
 
 from jobledger.domain.errors import InvalidInput, PayloadTooLarge
 from jobledger.domain.job_type import JobTypeDefinition
@@ -19,6 +19,8 @@ from jobledger.domain.job_type import JobTypeDefinition
 from .validation import invalid_input
 
 KEY_LENGTH_MAX = 255
+DEPTH_MAX = 200
+"""How deeply pydantic reads JSON that is nested."""
 _FIELD = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 Handler = Callable[..., object]
@@ -56,6 +58,7 @@ class DeclaredJob:
         value = self.read(payload)
         body = self._canonical(value)
         check_size(body, self.definition.payload_limit_bytes, "payload")
+        check_depth(body, "payload")
         return AcceptedPayload(body, self._key(value), self._lock_key(value))
 
     def read(self, payload: object) -> object:
@@ -79,7 +82,10 @@ class DeclaredJob:
             raise invalid_input(error, within="result") from error
         except ValueError as error:
             raise InvalidInput(str(error), field="result", rule="can be written as JSON") from error
+        except RecursionError as error:
+            raise too_deep("result") from error
         check_size(body, self.definition.result_limit_bytes, "result")
+        check_depth(body, "result")
         return body
 
     def _canonical(self, value: object) -> bytes:
@@ -87,6 +93,8 @@ class DeclaredJob:
             return _as_json(self.payload, value, checked=self.sorts)
         except ValueError as error:  # pydantic's own error is one, and so is json's for a number that is none
             raise InvalidInput(str(error), field="payload", rule="can be written as JSON") from error
+        except RecursionError as error:
+            raise too_deep("payload") from error
 
     def _key(self, value: object) -> str | None:
         if self.key_of is not None:
@@ -153,6 +161,20 @@ def check_size(body: bytes, limit_bytes: int, what: str) -> None:
             f"{len(body):,} bytes are more than the {limit_bytes:,} allowed", field=what,
             rule=f"at most {limit_bytes} bytes", hint="store the data elsewhere and pass a reference",
         )  # fmt: skip
+
+
+def check_depth(body: bytes, what: str) -> None:
+    """Raise `InvalidInput` where JSON nests deeper than it could be read again."""
+    if body.count(b"[") + body.count(b"{") > DEPTH_MAX:
+        try:
+            from_json(body)
+        except ValueError as error:
+            raise too_deep(what) from error
+
+
+def too_deep(what: str) -> InvalidInput:
+    """The refusal of what nests too deeply."""
+    return InvalidInput("lists and objects are nested too deeply", field=what, rule=f"nests at most {DEPTH_MAX} deep")
 
 
 def has_free_form_objects(schema: object) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import NamedTuple
 from uuid import UUID
 
-from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from jobledger.domain.errors import InvalidInput, Refusal
 from jobledger.domain.retry import Retry
@@ -67,7 +68,7 @@ class _Line(NamedTuple):
     """The fields of a line of JSON; those of `Dispatch` that a file may hold."""
 
     type: str
-    payload: dict[str, JsonValue] = {}  # noqa: RUF012 - nobody changes it
+    payload: dict[str, object] = {}  # noqa: RUF012 - nobody changes it
     tenant: str = ""
     persona: str | None = None
     idempotency_key: str | None = None
@@ -86,6 +87,9 @@ class _Line(NamedTuple):
     trace_parent: str | None = None
 
 
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+"""The escape of one half of a pair; two of them are a character."""
+
 _LINE: TypeAdapter[_Line] = TypeAdapter(_Line)
 
 
@@ -98,7 +102,7 @@ def parse_line(
     """
     stored: object = None
     try:
-        stored = json.loads(text)
+        stored = _read(text)
         if not isinstance(stored, dict):
             raise InvalidInput("a line is not a JSON object", field="line", rule="is a JSON object")
         fields = _LINE.validate_python(stored)._asdict()
@@ -118,6 +122,19 @@ def parse_lines(
     """All items of a JSON Lines text; empty lines are skipped, numbers count from 1."""
     numbered = enumerate(lines, start=1)
     return [parse_line(t, n, tenant=tenant, persona=persona, reason=reason) for n, t in numbered if t.strip()]
+
+
+def _read(text: str) -> object:
+    """A line's JSON; lone surrogates, which no UTF-8 holds, and nesting without end are none."""
+    try:
+        stored: object = json.loads(text)
+        if not text.isascii() or _SURROGATE.search(text):
+            json.dumps(stored, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput("a line holds what is not Unicode text", field="line", rule="is UTF-8 text") from error
+    except RecursionError as error:
+        raise InvalidInput("a line is nested too deeply", field="line", rule="nests as a payload may") from error
+    return stored
 
 
 def _why(error: ValueError) -> InvalidInput:

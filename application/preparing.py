@@ -50,7 +50,7 @@ class _Asked(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    job_type: str
+    job_type: Annotated[str, Field(pattern=NO_NUL, max_length=200)]
     tenant: TenantName
     persona: PersonaName | None
     options: JobOptions

@@ -6,10 +6,11 @@ from datetime import datetime
 from typing import Annotated, NamedTuple
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from jobledger.domain.event import RecordedEvent
 from jobledger.domain.job import JobKind, JobState, JobStatus
+from jobledger.domain.moment import Moment
 from jobledger.domain.tenant import TenantName
 
 from .message import JobReference, Query
@@ -102,8 +103,8 @@ class _Filtered(Query[JobList]):
     job_type: str | None = None
     kind: JobKind | None = None
     queue: str | None = None
-    created_from: AwareDatetime | None = None
-    created_to: AwareDatetime | None = None
+    created_from: Moment | None = None
+    created_to: Moment | None = None
     cursor: str | None = None
     limit: Annotated[int, Field(ge=1, le=PAGE_LIMIT_MAX)] = PAGE_LIMIT_DEFAULT
 
@@ -132,8 +133,8 @@ class ListDlq(Query[DlqList]):
     job_type: str | None = None
     kind: JobKind | None = None
     queue: str | None = None
-    dead_from: AwareDatetime | None = None
-    dead_to: AwareDatetime | None = None
+    dead_from: Moment | None = None
+    dead_to: Moment | None = None
     cursor: str | None = None
     limit: Annotated[int, Field(ge=1, le=PAGE_LIMIT_MAX)] = PAGE_LIMIT_DEFAULT
 

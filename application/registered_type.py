@@ -15,10 +15,12 @@ from jobledger.domain.job_type import JobTypeDefinition
 from .declared_job import (
     AcceptedPayload,
     canonical_json,
+    check_depth,
     check_size,
     fill_lock_key,
     has_free_form_objects,
     key_from,
+    too_deep,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +52,10 @@ class RegisteredType:
             body = canonical_json(value) if self._sorts else _compact(value)
         except ValueError as error:
             raise InvalidInput("the payload is not JSON", field="payload", rule="is JSON") from error
+        except RecursionError as error:
+            raise too_deep("payload") from error
         check_size(body, self.definition.payload_limit_bytes, "payload")
+        check_depth(body, "payload")
         return AcceptedPayload(body, self._key(value), self._lock_key(value))
 
     def encode_result(self, value: object) -> bytes:
@@ -89,6 +94,8 @@ def _as_json(payload: object) -> Json:
         )
     except (ValueError, PydanticSerializationError) as error:
         raise InvalidInput("the payload is not JSON", field="payload", rule="is JSON") from error
+    except RecursionError as error:
+        raise too_deep("payload") from error
     if not isinstance(plain, dict):
         raise InvalidInput("the payload is not an object", field="payload", rule="is a JSON object")
     return plain

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import reduce
 
 from jobledger.domain import tenant as decisions
-from jobledger.domain.errors import IllegalTransition, UnknownTenant, VersionConflict
+from jobledger.domain.errors import IllegalTransition, TenantExists, UnknownTenant, VersionConflict
 from jobledger.domain.event import Event, Facts
 from jobledger.domain.identifiers import stream_id
 from jobledger.domain.tenant import TenantState, evolve
@@ -101,5 +101,5 @@ def _known(state: TenantState | None, name: str) -> TenantState:
 
 def _conflict(name: str, before: TenantState | None) -> IllegalTransition | VersionConflict:
     if before is None:  # the first event's uniqueness is the name's
-        return IllegalTransition("active", "created", f"tenant {name!r} was created just now")
+        return TenantExists(name, "active")
     return VersionConflict(f"tenant {name!r} changed meanwhile", field="name", rule="holds still", hint="try again")

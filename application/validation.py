@@ -6,6 +6,9 @@ from pydantic import ValidationError
 
 from jobledger.domain.errors import InvalidInput
 
+_PATH_PARTS = 12
+"""Of a path into what is nested deeply, this much is shown."""
+
 
 def invalid_input(error: ValidationError, *, within: str = "", drop: tuple[str, ...] = ()) -> InvalidInput:
     """The refusal that says what pydantic found: path of the first field, its rule, and the paths of the others.
@@ -22,4 +25,6 @@ def invalid_input(error: ValidationError, *, within: str = "", drop: tuple[str, 
 
 def _path(within: str, location: tuple[int | str, ...], drop: tuple[str, ...]) -> str:
     parts = [str(part) for part in location if part not in drop] or [str(part) for part in location]
+    if len(parts) > _PATH_PARTS:
+        parts = [*parts[:_PATH_PARTS], "..."]
     return ".".join([within, *parts] if within else parts) or "input"

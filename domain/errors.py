@@ -91,17 +91,28 @@ class NotFound(Refusal):
 
 
 class IllegalTransition(Refusal):
-    """A job's status does not allow the decision; names both statuses."""
+    """The status of a job (or a tenant) does not allow the decision; names both statuses."""
 
     code = "illegal_transition"
 
-    def __init__(self, status: str, target: str, why: str = "") -> None:
+    def __init__(self, status: str, target: str, why: str = "", *, what: str = "job") -> None:
         reason = f": {why}" if why else ""
         super().__init__(
-            f"a job that is {status} cannot become {target}{reason}", field="status", rule=f"{status} -> {target}"
+            f"a {what} that is {status} cannot become {target}{reason}", field="status", rule=f"{status} -> {target}"
         )
         self.status = status
         self.target = target
+
+
+class TenantExists(IllegalTransition):
+    """A tenant's name is taken once and for all."""
+
+    code = "tenant_exists"
+
+    def __init__(self, tenant: str, status: str) -> None:
+        Refusal.__init__(self, f"tenant {tenant!r} exists already", field="name", rule="a name is taken once")
+        self.status = status
+        self.target = "created"
 
 
 class LeaseLost(Refusal):

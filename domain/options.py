@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from .moment import Moment
 from .priority import Priority
 from .retry import Retry
 
@@ -38,7 +39,7 @@ class JobOptions(BaseModel):
     soft_timeout_seconds: TimeoutSeconds | None = None
     max_stalled: Annotated[int, Field(ge=0, le=100)] | None = None
     lock_key: Key | None = None
-    run_at: AwareDatetime | None = None
+    run_at: Moment | None = None
     delay_seconds: Annotated[float, Field(ge=0, le=400 * 86_400)] | None = None
     depends_on: tuple[UUID, ...] | None = None
 

@@ -29,8 +29,9 @@ def refuse(error: Refusal, *, tenant: str, job_type: str, line: int | None = Non
     """What is recorded of a refusal. The message names fields and rules, never values of a payload."""
     return DispatchRefused(
         tenant_claimed=_storable(tenant, _CLAIM_LENGTH), type_claimed=_storable(job_type, _CLAIM_LENGTH),
-        code=error.code, field=error.field, rule=error.rule, message=_storable(error.message, _MESSAGE_LENGTH),
-        line=line,
+        code=error.code, field=None if error.field is None else _storable(error.field, _CLAIM_LENGTH),
+        rule=None if error.rule is None else _storable(error.rule, _MESSAGE_LENGTH),
+        message=_storable(error.message, _MESSAGE_LENGTH), line=line,
     )  # fmt: skip
 
 

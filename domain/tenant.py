@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, NamedTuple
 
 from pydantic import Field
 
-from .errors import IllegalTransition, InvalidInput, ProtectedTenant, ReasonRequired
+from .errors import IllegalTransition, InvalidInput, ProtectedTenant, ReasonRequired, TenantExists
 from .event import Facts
 from .identifiers import SYSTEM_TENANT
 
@@ -76,7 +76,7 @@ def create(state: TenantState | None, *, name: str, display_name: str = "", reas
     if name == SYSTEM_TENANT:
         raise ProtectedTenant(f"{SYSTEM_TENANT!r} is the installation's own tenant", field="name", rule="is reserved")
     if state is not None:
-        raise IllegalTransition(state.status, "created", f"tenant {name!r} exists already")
+        raise TenantExists(name, state.status)
     return (TenantCreated(name=name, display_name=display_name, reason=reason),)
 
 
@@ -102,5 +102,5 @@ def _switch(
     if not reason.strip():
         raise ReasonRequired(act)
     if state.status is not required:
-        raise IllegalTransition(state.status, event.topic.removeprefix("tenant."))
+        raise IllegalTransition(state.status, event.topic.removeprefix("tenant."), what="tenant")
     return (event(name=state.name, reason=reason),)

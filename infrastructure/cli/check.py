@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from jobledger.application.conformance import check_app
 from jobledger.application.queries import ListJobTypes, ListTenants
@@ -102,14 +103,14 @@ def _health_shape(health: Health) -> dict[str, object]:
 
 
 def _print_health(out: Console, health: Health) -> None:
-    out.print(f"[bold]{health.database}[/] answers", soft_wrap=True)
+    out.print(Text(health.database, "bold"), "answers", soft_wrap=True)
     out.print(f"{health.tenants} tenants, {health.job_types} job types, head at {health.incarnation}.{health.head}")
     rows = [
         (
             projection.name,
             str(projection.position),
             str(projection.lag_positions),
-            "[green]fine[/]" if projection.current_version else "[red]rows of another version: rebuild it[/]",
+            Text("fine", "green") if projection.current_version else Text("rows of another version: rebuild it", "red"),
         )
         for projection in health.projections
     ]

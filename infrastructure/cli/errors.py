@@ -55,7 +55,9 @@ def show(error: JobledgerError, *, json_wanted: bool) -> None:
 
 
 def show_usage(error: typer.TyperException, *, json_wanted: bool) -> None:
-    """Print what is wrong with the command line."""
+    """Print what is wrong with the command line; without words, the help has been printed already."""
+    if not error.format_message():
+        return
     if json_wanted:
         hint = _help_hint(error)
         print_error_json(

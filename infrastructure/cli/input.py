@@ -14,7 +14,7 @@ _STDIN = "-"
 def read_payload(text: str) -> str:
     """A JSON object as text, from JSON, `@file` or `-`; InvalidInput says where it stops being JSON."""
     if text == _STDIN:
-        content = sys.stdin.read()
+        content = _text(sys.stdin.buffer.read(), "stdin", "--payload")
     elif text.startswith("@"):
         content = read_file(Path(text[1:]), "--payload")
     else:
@@ -27,24 +27,36 @@ def read_payload(text: str) -> str:
             rule="must be a JSON object",
             hint="--payload '{\"key\": 1}', --payload @file.json, or --payload - for stdin",
         ) from error  # fmt: skip
+    except RecursionError as error:
+        raise InvalidInput("is nested too deeply", field="--payload", rule="must be a JSON object") from error
     if not isinstance(document, dict):
         raise InvalidInput("is JSON but no object", field="--payload", rule="must be a JSON object")
     return content
 
 
 def read_lines(source: str) -> list[str]:
-    """The lines of a file, or of stdin for `-`."""
-    text = sys.stdin.read() if source == _STDIN else read_file(Path(source), "--jsonl")
-    return text.splitlines()
+    """The lines of a file, or of stdin for `-`. Bytes that are not UTF-8 come as lone surrogates, so that their line
+    alone is refused; only line feeds end a line, as JSON texts may hold every other separator."""
+    content = sys.stdin.buffer.read() if source == _STDIN else _bytes_of(Path(source), "--jsonl")
+    return content.decode("utf-8-sig", "surrogateescape").split("\n")
 
 
 def read_file(path: Path, field: str) -> str:
     """The text of a file; InvalidInput where it cannot be read."""
+    return _text(_bytes_of(path, field), str(path.absolute()), field)
+
+
+def _bytes_of(path: Path, field: str) -> bytes:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes()
     except OSError as error:
         raise InvalidInput(
             f"cannot read {path.absolute()}: {error.strerror}", field=field, rule="must be a readable file"
         ) from error
+
+
+def _text(content: bytes, where: str, field: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path.absolute()} is not UTF-8 text", field=field, rule="must be UTF-8") from error
+        raise InvalidInput(f"{where} is not UTF-8 text", field=field, rule="must be UTF-8") from error

@@ -28,6 +28,6 @@ App = Annotated[
     typer.Option("--app", "-a", help="The application, as module or module:attribute. Default: JOBLEDGER_APP.",
                  show_default=False),
 ]  # fmt: skip
-Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000, help="Rows of a page.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=500, help="Rows of a page.")]
 After = Annotated[str | None, typer.Option("--after", help="Begin after this row (from the last page's hint).",
                                            show_default=False)]  # fmt: skip

@@ -21,7 +21,12 @@ def parse_time(text: str | None, field: str) -> datetime | None:
         raise InvalidInput(
             f"{text!r} has no time zone", field=field, rule="times carry their zone", hint=_EXAMPLE
         )  # fmt: skip
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:  # at the ends of the calendar, another zone is beyond them
+        raise InvalidInput(
+            f"{text!r} is no time in UTC", field=field, rule="is a time in UTC", hint=_EXAMPLE
+        ) from error
 
 
 _EXAMPLE = "for example 2026-03-01T09:30:00Z or 2026-03-01T06:30:00-03:00"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from tests.support.cli import Cli
@@ -65,6 +68,56 @@ def test_a_time_without_a_zone_is_refused(cli: Cli, time: str) -> None:
     assert "zone" in f"{error['message']} {error['rule']}"
 
 
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00", "9999-12-31T23:59:59Z"])
+def test_a_time_at_the_ends_of_the_calendar_is_refused(cli: Cli, time: str) -> None:
+    """In another zone it is no time at all: stored, it would break every list that shows it."""
+    words = ("dispatch", "sample.ok", "--payload", '{"text": "x"}', "--run-at", time, *WHY, "--json")
+    assert cli(*words, code=1).error["field"] in {"--run-at", "run_at"}
+    line = json.dumps({"type": "sample.ok", "payload": {"text": "x"}, "run_at": time})
+    (item,) = cli("dispatch", "--jsonl", "-", *WHY, "--json", stdin=line, code=1).json["items"]
+    assert item["error"]["field"] == "run_at"
+    assert cli("jobs", "list", "--json").json["jobs"] == []
+
+
+def test_bad_lines_of_a_batch_leave_the_good_ones_alone(cli: Cli, tmp_path: Path) -> None:
+    """Whatever a line holds (half a surrogate pair, bytes that are not UTF-8, nesting without end), it is refused with
+    its number, and the others are dispatched. Only line feeds end a line."""
+    half, deep, deeper = b"\\ud800", b"[" * 250 + b"]" * 250, b"[" * 100_000 + b"]" * 100_000
+    bad = [
+        b'{"type": "sample.ok", "payload": {"text": "%s"}}' % half,
+        b'{"type": "%s"}' % half,
+        b'{"type": "sample.ok", "tenant": "%s"}' % half,
+        b'{"type": "sample.ok", "payload": {"%s": 1}}' % half,
+        b'{"type": "sample.ok", "payload": {"text": "\xff"}}',
+        b'{"type": "sample.ok", "payload": {"text": %s}}' % deep,
+        b'{"type": "sample.ok", "payload": {"text": %s}}' % deeper,
+        b'{"type": "sample.ok\\u0000", "payload": {"text": "x"}}',
+        b'{"type": "sample.ok", "tenant": "acme\\u0000", "payload": {"text": "x"}}',
+    ]
+    good = [b'{"type": "sample.ok", "payload": {"text": "%d\xe2\x80\xa8"}}' % number for number in range(len(bad))]
+    file = tmp_path / "batch.jsonl"
+    file.write_bytes(b"\n".join(line for pair in zip(good, bad, strict=True) for line in pair))
+    answer = cli("dispatch", "--jsonl", file, *WHY, "--json", code=1).json
+    assert (answer["accepted"], answer["refused"]) == (len(good), len(bad))
+    assert [item["line"] for item in answer["items"] if "error" in item] == list(range(2, 2 * len(bad) + 1, 2))
+    assert all(item["error"]["field"] and item["error"]["rule"] for item in answer["items"] if "error" in item)
+    assert len(cli("jobs", "list", "--json").json["jobs"]) == len(good)
+
+
+@pytest.mark.parametrize("payload", ['{"text": "\\ud800"}', '{"text": ' + "[" * 100_000 + "]" * 100_000 + "}"])
+def test_a_payload_that_no_one_could_read_again_is_refused(cli: Cli, payload: str) -> None:
+    """Half a surrogate pair is no text, and nesting has an end."""
+    error = cli("dispatch", "sample.ok", "--payload", "-", *WHY, "--json", stdin=payload, code=1).error
+    assert error["field"] in {"payload", "payload.text", "--payload"}
+
+
+def test_the_largest_page_is_what_the_help_says(cli: Cli) -> None:
+    """A limit above it is a usage error, not one of the query's."""
+    for words in (("jobs", "list"), ("dlq", "list")):
+        cli(*words, "--limit", "500")
+        assert cli(*words, "--limit", "501", "--json", code=2).error["code"] == "usage"
+
+
 @pytest.mark.parametrize("job_id", ["short", "zzzzzzzz", "0" * 40])
 def test_what_is_no_id_is_refused(cli: Cli, job_id: str) -> None:
     """The rule says how long an id has to be."""
@@ -100,7 +153,9 @@ def test_several_at_once_are_answered_one_by_one(cli: Cli) -> None:
 
 def test_a_tenant_name_is_taken_once_and_has_a_form(cli: Cli) -> None:
     """A second one of that name, the reserved one, and other forms are refused."""
-    assert cli("tenants", "create", "acme", "--json", code=1).error["code"] == "illegal_transition"
+    again = cli("tenants", "create", "acme", "--json", code=1).error
+    assert (again["code"], again["field"]) == ("tenant_exists", "name")
+    assert again["message"] == "tenant 'acme' exists already"
     assert cli("tenants", "create", "system", "--json", code=1).error["code"] == "protected_tenant"
     assert cli("tenants", "create", "Not A Slug", "--json", code=1).error["field"] == "name"
 
@@ -117,3 +172,4 @@ def test_wrong_words_are_usage_errors(cli: Cli) -> None:
         assert error["code"] == "usage"
         assert "--help" in (error["hint"] or "--help")
     assert "Traceback" not in cli("jobs", "show", code=2).err
+    assert "error:" not in cli(code=2).err

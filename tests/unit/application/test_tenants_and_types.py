@@ -25,6 +25,7 @@ from jobledger.domain.errors import (
     ProtectedTenant,
     ReasonRequired,
     Refusal,
+    TenantExists,
     TenantSuspended,
     UnknownJobType,
     UnknownTenant,
@@ -49,7 +50,7 @@ def test_a_tenant_is_created_with_its_own_stream() -> None:
 def test_a_name_is_taken_once() -> None:
     """The second creation is refused and changes nothing."""
     cases = UseCases()
-    assert "exists already" in str(cases.refused(IllegalTransition, CreateTenant, name="acme"))
+    assert "exists already" in str(cases.refused(TenantExists, CreateTenant, name="acme"))
 
 
 @pytest.mark.parametrize("name", ["Acme", "", "a b", "x" * 64, 7])
