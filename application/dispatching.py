@@ -95,16 +95,19 @@ class Dispatching:
         accepted = duplicates = refused = 0
         position: str | None = None
         results: list[ItemResult] = []
-        for item in self.stream(command.items, flow):
-            if isinstance(item.result, Refused):
-                refused += 1
-                results.append(item)
-                continue
-            accepted += 1
-            duplicates += item.result.value.duplicate
-            position = item.result.position or position
-            if command.keep_accepted:
-                results.append(item)
+        try:
+            for item in self.stream(command.items, flow):
+                if isinstance(item.result, Refused):
+                    refused += 1
+                    results.append(item)
+                    continue
+                accepted += 1
+                duplicates += item.result.value.duplicate
+                position = item.result.position or position
+                if command.keep_accepted:
+                    results.append(item)
+        except LedgerError as error:
+            raise _with_how_far(error, accepted + refused) from error
         return Accepted(BulkReceipt(accepted, duplicates, refused, tuple(results), position), position)
 
     def stream(self, items: Iterable[Dispatch | Malformed], flow: Flow) -> Iterator[ItemResult]:
@@ -219,6 +222,16 @@ def _held() -> VersionConflict:
     return VersionConflict(
         "another transaction holds this key", field="idempotency_key", rule="is held by nobody", hint="try again"
     )
+
+
+def _with_how_far(error: LedgerError, settled: int) -> LedgerError:
+    """The same error (a copy: others may be told it, too) that says where the batch broke off: whoever sends jobs
+    without a key again would have them twice."""
+    told = type(error).__new__(type(error), *error.args)
+    told.__dict__.update(error.__dict__)
+    how_far = f"the first {settled:,} items were settled; of those after them it is not known"
+    told.hint = f"{error.hint}; {how_far}" if error.hint else how_far
+    return told
 
 
 def _tell(new_job: NewJob, outcome: Outcome) -> None:

@@ -40,6 +40,8 @@ class JobDetails(NamedTuple):
     payload: bytes | None
     result: bytes | None
     estimated_cost: float = 0.0
+    authenticated: bool = True
+    """Whether the actor who dispatched it was authenticated."""
 
     @property
     def status(self) -> JobStatus:

@@ -143,7 +143,7 @@ def _details(job: Job, events: Sequence[RecordedEvent], payload: bytes | None, r
         job_id=job.job_id, tenant=job.tenant, version=job.version, state=job.state, created_at=first.recorded_at,
         updated_at=events[-1].recorded_at, started_at=started[-1].recorded_at if started else None,
         completed_at=completed[-1].recorded_at if completed else None, correlation_id=job.correlation_id,
-        trace_parent=job.trace_parent, actor=first.metadata.actor,
+        trace_parent=job.trace_parent, actor=first.metadata.actor, authenticated=first.metadata.authenticated,
         idempotency_key=first.facts.idempotency_key if isinstance(first.facts, JobDispatched) else None,
         progress=progress[-1].fraction if current else None, payload=payload, result=result,
         estimated_cost=round(sum(costs), 6),

@@ -27,6 +27,10 @@ def print_details(console: Console, job: JobDetails) -> None:
     console.print(f"[dim]why: jobledger jobs history {short_id(job.job_id)} --tenant {job.tenant}[/]", soft_wrap=True)
 
 
+def _unauthenticated(job: JobDetails) -> str:
+    return "" if job.authenticated else " (unauthenticated)"
+
+
 def _lines(job: JobDetails) -> list[tuple[str, Text | str]]:
     state = job.state
     lines: list[tuple[str, Text | str]] = [
@@ -38,7 +42,7 @@ def _lines(job: JobDetails) -> list[tuple[str, Text | str]]:
         ("queue", f"{state.queue}, priority {state.priority}"),
         ("attempts", f"{state.attempts_counted} of {state.attempts_allowed}; {policy_text(state.retry)}"),
         ("timeout", f"{duration_text(state.timeout_seconds)}, told after {duration_text(state.soft_timeout_seconds)}"),
-        ("dispatched", f"{time_text(job.created_at)} by {job.actor}"),
+        ("dispatched", f"{time_text(job.created_at)} by {job.actor}{_unauthenticated(job)}"),
         ("due", time_text(state.due_at)),
         ("started", time_text(job.started_at)),
         ("completed", time_text(job.completed_at)),

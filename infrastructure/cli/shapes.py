@@ -70,6 +70,7 @@ def details(job: JobDetails) -> Shape:
         "error_type": state.last_error_type or None, "error_message": state.last_error_message or None,
         "error_fingerprint": state.last_fingerprint or None, "progress": job.progress,
         "estimated_cost": job.estimated_cost, "idempotency_key": job.idempotency_key, "actor": job.actor,
+        "authenticated": job.authenticated,
         "correlation_id": job.correlation_id, "trace_parent": job.trace_parent, "payload": body(job.payload),
         "result": body(job.result),
     }  # fmt: skip

@@ -182,7 +182,9 @@ def raise_as_ledger_error(error: sqlite3.Error) -> NoReturn:
         raise SchemaOutdated(f"the ledger lacks something: {error}", hint="run: jobledger migrate") from error
     if primary in _SCHEMA or isinstance(error, sqlite3.ProgrammingError):
         raise LedgerError(f"SQLite refused a statement: {error}") from error
-    raise LedgerUnavailable(f"SQLite cannot do it: {error}", hint="look at the disk and the file") from error
+    raise LedgerUnavailable(
+        f"SQLite cannot do it: {error}", hint="look at the disk and at the file that JOBLEDGER_DATABASE names"
+    ) from error
 
 
 def _is_busy(error: sqlite3.Error) -> bool:

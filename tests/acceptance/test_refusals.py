@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import sqlite3
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support.cli import Cli
+from tests.support.cli import PROGRAM, Cli
+from tests.support.repository import ROOT
+
+from .conftest import SAMPLE
 
 WHY = ("--reason", "a test")
 
@@ -173,3 +180,34 @@ def test_wrong_words_are_usage_errors(cli: Cli) -> None:
         assert "--help" in (error["hint"] or "--help")
     assert "Traceback" not in cli("jobs", "show", code=2).err
     assert "error:" not in cli(code=2).err
+
+
+def test_a_full_disk_says_how_far_a_batch_came(tmp_path: Path, sqlite_url: str) -> None:
+    """What was taken in before stays, nothing is half written, and the next command works again."""
+    cli = Cli(tmp_path, sqlite_url, JOBLEDGER_TENANT="acme", JOBLEDGER_APP=SAMPLE)
+    cli("migrate")
+    cli("tenants", "create", "acme", *WHY)
+    cli("work", "--drain")
+    lines = [json.dumps({"type": "sample.ok", "payload": {"text": "x" * 5_000}}) for _ in range(4_000)]
+    (tmp_path / "batch.jsonl").write_text("\n".join(lines))
+    command = f"ulimit -f 8192; exec {PROGRAM} dispatch --jsonl batch.jsonl --reason x --json"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **cli.variables}
+    ended = subprocess.run(
+        ["bash", "-c", f"trap '' XFSZ; {command}"], cwd=tmp_path, env=environment, capture_output=True, check=False
+    )
+    error = json.loads(ended.stderr.splitlines()[-1])["error"]
+    assert (ended.returncode, error["code"]) == (4, "ledger_unavailable")
+    settled = re.search(r"the first ([\d,]+) items were settled", error["hint"])
+    assert settled is not None
+    with sqlite3.connect(tmp_path / "ledger.db") as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        (taken,) = connection.execute("SELECT count(*) FROM open_jobs").fetchone()
+    assert int(settled[1].replace(",", "")) <= taken < len(lines)
+    cli("dispatch", "sample.ok", "--payload", '{"text": "x"}', *WHY)
+
+
+def test_who_dispatched_by_hand_is_marked(cli: Cli) -> None:
+    """Anybody can set JOBLEDGER_ACTOR; `jobs show` says so, as the history does."""
+    job_id = cli("dispatch", "sample.ok", "--payload", '{"text": "x"}', *WHY, "--json").json["job_id"]
+    assert "by test:operator (unauthenticated)" in cli("jobs", "show", job_id).out
+    assert cli("jobs", "show", job_id, "--json").json["job"]["authenticated"] is False

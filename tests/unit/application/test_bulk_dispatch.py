@@ -113,6 +113,14 @@ def test_what_was_durable_before_the_ledger_went_away_is_told() -> None:
     assert len(results) == CHUNK * 2
 
 
+def test_the_error_that_ends_a_batch_says_how_far_it_came() -> None:
+    """In a copy: the error may be told to others, too."""
+    error = LedgerBusy("the only writer is busy", hint="try again")
+    told = dispatching._with_how_far(error, 1_000)
+    assert (type(told), told.message, error.hint) == (LedgerBusy, error.message, "try again")
+    assert told.hint == "try again; the first 1,000 items were settled; of those after them it is not known"
+
+
 def test_at_most_a_few_chunks_are_in_flight() -> None:
     """The writer's answers are waited for before more is handed in."""
     cases = UseCases()
