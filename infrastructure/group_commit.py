@@ -151,7 +151,7 @@ class GroupCommit:
         """Whatever goes wrong, nobody waits for ever: an engine that breaks its contract is told to its callers."""
         try:
             self._flush(parts, deferred)
-        except Exception as error:  # noqa: BLE001 - see above
+        except BaseException as error:  # noqa: BLE001 - see above
             _log.exception("ledger.flusher_failed")
             for part in parts:
                 if not part.submission.future.done():
@@ -249,7 +249,7 @@ class GroupCommit:
         for listener in self._listeners if told else ():
             try:
                 listener(stored, outcomes)
-            except Exception:  # noqa: BLE001 - a listener never breaks the flusher
+            except BaseException:  # noqa: BLE001 - a listener never breaks the flusher: not by sys.exit() either
                 _log.exception("ledger.listener_failed")
 
     # --- deferred writes ---------------------------------------------------------------------------------------------
@@ -283,7 +283,7 @@ class GroupCommit:
         if due:
             self._flush_safely([deferred.part for deferred in due], due)
 
-    def _fail(self, part: _Part, error: Exception) -> None:
+    def _fail(self, part: _Part, error: BaseException) -> None:
         """The error, where nothing of the submission was stored; else its caller learns which writes were not."""
         submission = part.submission
         if any(answer is not DEFERRED and answer.status is WriteStatus.WRITTEN for answer in submission.answers):

@@ -309,7 +309,7 @@ def test_listeners_hear_of_stored_writes_only(engine: MemoryEngine) -> None:
     told = threading.Semaphore(0)
 
     def fail(*_: object) -> None:
-        raise RuntimeError("a broken listener")
+        raise SystemExit("a broken listener")
 
     def listen(writes: Sequence[Write], outcomes: Sequence[Outcome]) -> None:
         assert len(writes) == len(outcomes)
