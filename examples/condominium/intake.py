@@ -1,10 +1,11 @@
 """Hands what arrived to jobledger, a batch at a time: each line is taken or refused on its own."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from jobledger import Receipt, Refused, Result
+from jobledger import Receipt, Refusal, Refused, Result
 from jobledger.application.client import LedgerClient
 
 from .inbox import Delivery
@@ -58,7 +59,8 @@ def _create_tenants(ledger: LedgerClient, deliveries: Iterable[Delivery]) -> Non
     for delivery in deliveries:
         if delivery.event is not None and delivery.event.type == _TENANT_CREATED and not delivery.is_duplicate:
             name = delivery.event.data.get("name")
-            ledger.tenants.create(delivery.event.tenant, display_name=str(name or ""))
+            with suppress(Refusal):  # it is there already, or may not be: the line's dispatches tell
+                ledger.tenants.create(delivery.event.tenant, display_name=str(name or ""))
 
 
 def _count(outcome: Outcome, line: int, result: Result[Receipt]) -> None:

@@ -62,10 +62,10 @@ ROUTES: Mapping[str, Route] = {route.event_type: route for route in _ALL}
 
 def tenants_named(event: Mapping[str, Any]) -> set[str]:
     """Every tenant that a CloudEvent names: in `source`, in `tenant`, in its data. More than one is a contradiction."""
-    named = {event.get("tenant"), _sender(event.get("source"))}
+    named = [event.get("tenant"), _sender(event.get("source"))]
     data = event.get("data")
     if isinstance(data, Mapping):
-        named.add(data.get("tenant_id"))
+        named.append(data.get("tenant_id"))  # which may be anything
     return {name for name in named if isinstance(name, str)}
 
 
