@@ -167,6 +167,8 @@ class Preparation:
         refuse_secrets(body)
         if item.idempotency_key is not None:
             key = _given_key(item.idempotency_key)
+        elif key is None and item.key_prefix is not None:
+            key = f"{item.key_prefix}/{sha256(body).hexdigest()[:32]}"
         if shared.lock_key is not None:
             lock_key = shared.lock_key
         if shared.needs_keys:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -25,13 +26,14 @@ _UNITS_MAX = 50
 class AttemptContext:
     """The `JobContext` of one attempt; parts that a handler does not use are never made."""
 
-    __slots__ = ("_attempt", "_reporter", "_services", "_steps", "trace_parent")
+    __slots__ = ("_attempt", "_children", "_reporter", "_services", "_steps", "trace_parent")
 
     def __init__(self, attempt: Attempt, services: Services, trace_parent: str) -> None:
         self._attempt = attempt
         self._services = services
         self._reporter: Reporter | None = None
         self._steps: Steps | None = None
+        self._children: Counter[str] = Counter()
         self.trace_parent = trace_parent
         """The W3C traceparent to hand on to whatever the handler calls."""
 
@@ -135,7 +137,11 @@ class AttemptContext:
         self._attempt.units = totals
 
     def dispatch(self, *children: Dispatch) -> Sequence[UUID]:
-        """Dispatch jobs of the same tenant, caused by this attempt; their ids. Raises the first refusal."""
+        """Dispatch jobs of the same tenant, caused by this attempt; their ids. Raises the first refusal.
+
+        A child whose item and type give no key gets one of this job and the child's payload: a retry that dispatches
+        it again gets the same job. The n-th of equal children is told apart by its number.
+        """
         job = self._attempt.job
         for child in children:
             if child.tenant not in ("", job.tenant):
@@ -147,10 +153,16 @@ class AttemptContext:
                 child._replace(
                     tenant=job.tenant, correlation_id=job.correlation_id, trace_parent=self.trace_parent,
                     causation_id=child.causation_id or event_id(job.job_id, job.version),
+                    key_prefix=self._key_prefix(child),
                 )
                 for child in children
             ]
         )  # fmt: skip
+
+    def _key_prefix(self, child: Dispatch) -> str:
+        alike = f"{child.job_type} {child.payload!r}"
+        self._children[alike] += 1
+        return f"{self.job_id}/{self._children[alike]}"
 
     def _reports(self) -> Reporter:
         if self._reporter is None:

@@ -445,6 +445,29 @@ def test_children_belong_to_the_flow_of_their_parent(app: App, opened: Callable[
     assert status(ledger, child_id) is JobStatus.COMPLETED
 
 
+def test_a_retry_dispatches_no_child_twice(app: App, opened: Callable[[], Ledger]) -> None:
+    """What an attempt dispatched before it failed is the same job in the next one; equal children stay apart."""
+    attempts: list[list[UUID]] = []
+
+    @app.job("tested.parent", effects="none", retry=Retry.fixed(max_attempts=2, base_seconds=0))
+    def parent(context: JobContext, _: Payload) -> None:
+        one, two = Dispatch("tested.child", {"number": 1}), Dispatch("tested.child", {"number": 2})
+        order = (one, one, two) if context.attempt == 1 else (two, one, one)
+        attempts.append(sorted(context.dispatch(*order)))
+        if context.attempt == 1:
+            raise ConnectionError("after the children")
+
+    @app.job("tested.child", effects="none")
+    def child(_context: JobContext, _: Payload) -> None: ...
+
+    ledger = opened()
+    ledger.dispatch("tested.parent", {}, tenant=TENANT)
+    ledger.worker(app, drain=True).run()
+    first, second = attempts
+    assert len(set(first)) == 3
+    assert first == second
+
+
 def test_attempt_and_dispatch_are_one_trace(app: App, opened: Callable[[], Ledger]) -> None:
     """With an SDK, the span of an attempt is a child of the traceparent that the job stored."""
     exporter = InMemorySpanExporter()
