@@ -72,7 +72,9 @@ class Reader:
 
 def _pattern(shown: tuple[str, ...]) -> str:
     """A regular expression of the lines shown, in which `...` stands for anything."""
-    return r"[\s\S]*?".join(re.escape(line.strip()).replace(r"\.\.\.", ".*?") for line in shown if line.strip() != "...")
+    return r"[\s\S]*?".join(
+        re.escape(line.strip()).replace(r"\.\.\.", ".*?") for line in shown if line.strip() != "..."
+    )
 
 
 def _steps(text: str) -> list[Step]:
