@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(width=None if sys.stdout.isatty() else 200)
     for name in [name for name in os.environ if name.startswith("JOBLEDGER_") and name != "JOBLEDGER_PG_BIN"]:
         del os.environ[name]  # what is measured is what is shipped
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped and its data removed
     began_at = datetime.now(UTC)
     with disk_directory() as directory:
         postgres = Postgres(directory)
