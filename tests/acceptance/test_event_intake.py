@@ -46,11 +46,9 @@ def odd_lines() -> list[bytes]:
 def test_odd_lines_do_not_keep_out_good_ones(ledger_url: str) -> None:
     """Each odd line is refused with its number, or was not that odd; the good one after them becomes a job."""
     inbox = Inbox(app)
-    lines = [*odd_lines(), json.dumps({**QUESTION, "id": "good", "data": {**QUESTION["data"], "question_id": "Q-2"}})]
-    deliveries = [
-        inbox.receive(line if isinstance(line, bytes) else line.encode(), number)
-        for number, line in enumerate(lines, start=1)
-    ]
+    good = {**QUESTION, "id": "good", "data": {**QUESTION["data"], "question_id": "Q-2"}}
+    lines = [*odd_lines(), json.dumps(good).encode()]
+    deliveries = [inbox.receive(line, number) for number, line in enumerate(lines, start=1)]
     with Ledger.open(ledger_url) as ledger:
         outcome = take_in(ledger, deliveries)
     assert len(lines) in outcome.jobs
