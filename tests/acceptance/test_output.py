@@ -24,8 +24,8 @@ JOB_ROW = {
 }  # fmt: skip
 JOB = (JOB_ROW | {
     "version", "stalls", "retry", "timeout_seconds", "soft_timeout_seconds", "worker", "lock_key", "cancel_reason",
-    "error_fingerprint", "estimated_cost", "idempotency_key", "actor", "correlation_id", "trace_parent", "payload",
-    "result",
+    "error_fingerprint", "estimated_cost", "idempotency_key", "actor", "authenticated", "correlation_id",
+    "trace_parent", "payload", "result",
 })  # fmt: skip
 ENTRY = {
     "event_id", "version", "position", "topic", "recorded_at", "seconds", "actor", "authenticated", "correlation_id",
