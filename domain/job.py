@@ -403,7 +403,8 @@ def release(state: JobState, *, dependency: UUID) -> Decision:
 def reschedule(
     state: JobState, *, now: datetime, reason: str, priority: int | None = None, due_at: datetime | None = None
 ) -> Decision:
-    """Change priority or time. A running job takes a new priority for its next attempt, but no new time."""
+    """Change priority or time; a time that has passed means now. A running job takes a new priority for its next
+    attempt, but no new time."""
     require_reason(reason, "rescheduling")
     if state.status not in WAITING and state.status is not JobStatus.IN_PROGRESS:
         raise IllegalTransition(state.status, "rescheduled")
@@ -411,7 +412,7 @@ def reschedule(
         raise InvalidInput("nothing to change", field="priority", rule="give a priority, a time, or both")
     if due_at is not None and state.status is JobStatus.IN_PROGRESS:
         raise IllegalTransition(state.status, JobStatus.DELAYED, "its attempt is running")
-    new_due_at = due_at or state.due_at
+    new_due_at = state.due_at if due_at is None else max(due_at, now)
     status = state.status
     if status in (JobStatus.PENDING, JobStatus.DELAYED):
         status = JobStatus.DELAYED if new_due_at > now else JobStatus.PENDING

@@ -50,7 +50,8 @@ def print_reports(out: Console, app: App, reports: Sequence[TypeReport]) -> None
             f"\n[red]{len(violating)} of {len(reports)} job types of {escape(app.name)} may not go to production[/]"
         )
     else:
-        out.print(f"\n[green]all {len(reports)} job types of {escape(app.name)} conform[/]")
+        what = "the job type" if len(reports) == 1 else f"all {len(reports)} job types"
+        out.print(f"\n[green]{what} of {escape(app.name)} may go to production[/]")
 
 
 def _print_line(out: Console, line: Line) -> None:
