@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 samples = _run(planned(chosen, postgres, Sqlite(directory), log), chosen, console)
         finally:
             postgres.close()
+    settings["load at the end"] = machine.load()
     run = report.Run(began_at, machine.commit(), settings, samples)
     report.show(run, console)
     for path in report.write(run, chosen.results):

@@ -48,8 +48,13 @@ def describe() -> dict[str, str]:
         "memory": _first_line("/proc/meminfo", "MemTotal") or "unknown",
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "load at the start": " ".join(f"{load:.2f}" for load in os.getloadavg()),
+        "load at the start": load(),
     }
+
+
+def load() -> str:
+    """The load of the last 1, 5 and 15 minutes; above what a run itself needs, others used the machine."""
+    return " ".join(f"{average:.2f}" for average in os.getloadavg())
 
 
 def commit() -> str:
