@@ -41,13 +41,17 @@ _TICKETS = "SELECT setval('jobledger.ledger_ticket', (max(notification_id) >> 12
 _CHECKPOINTS = """
 UPDATE jobledger.checkpoints SET position = (SELECT max(notification_id) FROM jobledger.ledger)
 """
+_SHORT_IDS = """
+INSERT INTO jobledger.job_short_ids (tenant_id, short_id, job_id)
+SELECT tenant_id, right(job_id::text, 8), job_id FROM finished
+"""
 _COLUMNS = """
 SELECT column_name FROM information_schema.columns
 WHERE table_schema = 'jobledger' AND table_name = %s ORDER BY ordinal_position
 """
 _OWN = {
     "job_id": "f.job_id", "created_at": "f.recorded_at", "updated_at": "f.recorded_at", "started_at": "f.recorded_at",
-    "completed_at": "f.recorded_at", "short_id": "right(f.job_id::text, 8)",
+    "completed_at": "f.recorded_at",
 }  # fmt: skip
 
 
@@ -61,6 +65,7 @@ def add_finished_jobs(url: str, jobs: int) -> None:
         connection.execute(_TICKETS)
         for table in ("tenant_jobs", "persona_jobs"):
             connection.execute(_rows_of(connection, table))
+        connection.execute(_SHORT_IDS)
         connection.execute(_CHECKPOINTS)
 
 

@@ -30,13 +30,11 @@ CREATE TABLE tenant_jobs (
   error_type text COLLATE "C",
   error_message text COLLATE "C",
   progress double precision,
-  short_id text COLLATE "C" NOT NULL,
   CONSTRAINT tenant_jobs_pkey PRIMARY KEY (job_id)
 ) WITH (fillfactor = 70);
 CREATE INDEX tenant_jobs_by_time ON tenant_jobs (tenant_id, created_at, job_id, job_type, kind, queue);
 CREATE INDEX tenant_jobs_by_status ON tenant_jobs (tenant_id, status, created_at, job_id);
 CREATE INDEX tenant_jobs_failed ON tenant_jobs (tenant_id, created_at, job_id) WHERE failed;
-CREATE INDEX tenant_jobs_by_short_id ON tenant_jobs (tenant_id, short_id);
 
 CREATE TABLE persona_jobs (
   job_id uuid NOT NULL,
@@ -83,6 +81,14 @@ CREATE TABLE dlq_jobs (
 );
 CREATE INDEX dlq_jobs_by_time ON dlq_jobs (tenant_id, dead_at, job_id);
 
+-- Written once a job: in a table whose rows change, an index in this random order would be written for each version.
+CREATE TABLE job_short_ids (
+  tenant_id text COLLATE "C" NOT NULL,
+  short_id text COLLATE "C" NOT NULL,
+  job_id uuid NOT NULL,
+  CONSTRAINT job_short_ids_pkey PRIMARY KEY (tenant_id, short_id, job_id)
+);
+
 ALTER TABLE tenant_jobs ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY one_tenant ON tenant_jobs FOR SELECT TO jobledger_api
   USING (tenant_id = nullif(current_setting('jobledger.tenant', true), ''));
@@ -106,3 +112,11 @@ CREATE POLICY read_all ON dlq_jobs FOR SELECT TO jobledger_auditor USING (true);
 CREATE POLICY write ON dlq_jobs FOR ALL TO jobledger_projector USING (true) WITH CHECK (true);
 GRANT SELECT ON dlq_jobs TO jobledger_api, jobledger_auditor;
 GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON dlq_jobs TO jobledger_projector;
+
+ALTER TABLE job_short_ids ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY one_tenant ON job_short_ids FOR SELECT TO jobledger_api
+  USING (tenant_id = nullif(current_setting('jobledger.tenant', true), ''));
+CREATE POLICY read_all ON job_short_ids FOR SELECT TO jobledger_auditor USING (true);
+CREATE POLICY write ON job_short_ids FOR ALL TO jobledger_projector USING (true) WITH CHECK (true);
+GRANT SELECT ON job_short_ids TO jobledger_api, jobledger_auditor;
+GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON job_short_ids TO jobledger_projector;

@@ -63,7 +63,7 @@ SELECT coalesce(min(coalesce(position, 0)), 0)
 FROM unnest(%s::text[]) AS wanted (name) LEFT JOIN checkpoints ON projection = name
 
 -- name: jobs_by_short_id
-SELECT job_id FROM tenant_jobs WHERE tenant_id = %s AND short_id = %s
+SELECT job_id FROM job_short_ids WHERE tenant_id = %s AND short_id = %s
 
 -- name: open_jobs_born_since
 -- Jobs that the list may not show yet: ids rise with their birth, so few rows are visited.

@@ -35,7 +35,6 @@ CREATE TABLE tenant_jobs (
     error_type TEXT,
     error_message TEXT,
     progress REAL,
-    short_id TEXT NOT NULL,
     PRIMARY KEY (job_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX tenant_jobs_by_time ON tenant_jobs (tenant_id, created_at, job_id);
@@ -44,7 +43,13 @@ CREATE INDEX tenant_jobs_failed ON tenant_jobs (tenant_id, created_at, job_id) W
 CREATE INDEX tenant_jobs_by_type ON tenant_jobs (tenant_id, job_type, created_at, job_id);
 CREATE INDEX tenant_jobs_by_kind ON tenant_jobs (tenant_id, kind, created_at, job_id);
 CREATE INDEX tenant_jobs_by_queue ON tenant_jobs (tenant_id, queue, created_at, job_id);
-CREATE INDEX tenant_jobs_by_short_id ON tenant_jobs (tenant_id, short_id);
+
+CREATE TABLE job_short_ids (
+    tenant_id TEXT NOT NULL,
+    short_id TEXT NOT NULL,
+    job_id BLOB NOT NULL,
+    PRIMARY KEY (tenant_id, short_id, job_id)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE persona_jobs (
     job_id BLOB NOT NULL,

@@ -106,7 +106,7 @@ SELECT coalesce(min(coalesce(position, 0)), 0)
 FROM json_each(?) AS wanted LEFT JOIN checkpoints ON projection = wanted.value
 
 -- name: jobs_by_short_id
-SELECT job_id FROM tenant_jobs WHERE tenant_id = ? AND short_id = ?
+SELECT job_id FROM job_short_ids WHERE tenant_id = ? AND short_id = ?
 
 -- name: open_jobs_born_since
 -- Jobs that the list may not show yet: ids rise with their birth, so few rows are visited.

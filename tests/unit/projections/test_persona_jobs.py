@@ -12,10 +12,10 @@ from tests.support.seen import as_seen, fold_all, fold_one, histories, moves
 
 
 def test_a_job_of_a_persona_is_listed_like_any_other() -> None:
-    """The row is the tenant list's, but for the short id."""
+    """The row is the tenant list's."""
     row, listed = (fold_one(view, dispatched(), started()) for view in (PERSONA_JOBS, TENANT_JOBS))
     assert row is not None and listed is not None
-    assert row == {name: value for name, value in listed.items() if name != "short_id"}
+    assert row == listed
 
 
 def test_a_job_without_a_persona_is_not_in_it() -> None:
@@ -28,9 +28,5 @@ def test_a_job_without_a_persona_is_not_in_it() -> None:
 def test_it_holds_what_the_tenants_list_holds_of_personas(chosen: list[tuple[int, str, float]]) -> None:
     """Whatever happened, the two lists agree on the jobs of personas."""
     events = as_seen(histories(chosen))
-    expected = {
-        key: {name: value for name, value in row.items() if name != "short_id"}
-        for key, row in fold_all(TENANT_JOBS, events).items()
-        if row["persona"] is not None
-    }
+    expected = {key: row for key, row in fold_all(TENANT_JOBS, events).items() if row["persona"] is not None}
     assert fold_all(PERSONA_JOBS, events) == expected

@@ -49,7 +49,7 @@ def row_after(*history: Facts) -> Row:
 def test_a_dispatched_job_is_listed_with_everything_that_was_resolved() -> None:
     """The row of a new job holds all columns of the list, timed by the database's clock."""
     assert row_after(dispatched(priority=7)) == {
-        "job_id": JOB, "short_id": JOB.hex[-8:], "tenant_id": "acme", "persona": "billing-bot", "status": "pending",
+        "job_id": JOB, "tenant_id": "acme", "persona": "billing-bot", "status": "pending",
         "failed": False, "job_type": "invoice.send", "kind": "work", "queue": "billing", "priority": 7, "attempt": 0,
         "attempts_counted": 0, "attempts_allowed": 3, "created_at": BEGINNING + timedelta(seconds=1),
         "updated_at": BEGINNING + timedelta(seconds=1), "due_at": NOW, "started_at": None, "completed_at": None,
