@@ -143,7 +143,11 @@ class Catalogue(Protocol):
 
 
 class OpenJob(NamedTuple):
-    """A row of the queue: an unfinished job with all that decisions need. `version` is its stream's version."""
+    """A row of the queue: an unfinished job with all that decisions need. `version` is its stream's version.
+
+    `readable` is False where a newer program wrote options that this one does not know: then `state` holds defaults in
+    their place, enough to give the job back but not to run it.
+    """
 
     job_id: UUID
     tenant: str
@@ -153,6 +157,7 @@ class OpenJob(NamedTuple):
     correlation_id: str
     trace_parent: str
     payload: bytes
+    readable: bool = True
 
 
 class ClaimRequest(NamedTuple):

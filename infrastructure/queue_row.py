@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json, to_json
 
 from jobledger.application.ports import ClaimRequest, OpenJob
@@ -38,6 +38,10 @@ class Spec(BaseModel):
     max_stalled: int
 
 
+UNREADABLE = Spec(kind="work", retry=Retry(), timeout_seconds=300.0, soft_timeout_seconds=270.0, max_stalled=3)
+"""In place of what a newer program wrote. One such row must not keep a claim, or a rescue, from all the others."""
+
+
 def encode_spec(state: JobState) -> bytes:
     """The column `spec`. Jobs of one type share it, so it is cached."""
     return _encode_spec(state.kind, state.retry, state.timeout_seconds, state.soft_timeout_seconds, state.max_stalled)
@@ -56,8 +60,11 @@ def _encode_spec(
 
 @lru_cache(maxsize=1024)
 def decode_spec(spec: bytes) -> Spec:
-    """What `encode_spec` wrote."""
-    return Spec.model_validate_json(spec)
+    """What `encode_spec` wrote; `UNREADABLE` where a newer program did and this one does not know its words."""
+    try:
+        return Spec.model_validate_json(spec)
+    except ValidationError:
+        return UNREADABLE
 
 
 @lru_cache(maxsize=4096)
@@ -130,4 +137,6 @@ def open_job(  # noqa: PLR0917 - a row is positional, and this is the hot path
         fixed.soft_timeout_seconds, lock_key, fixed.max_stalled, attempts_allowed, attempt, attempts_counted, stalls,
         worker, cancel_reason,
     )  # fmt: skip
-    return OpenJob(job_id, tenant, version, state, started_at, correlation_id, trace_parent, payload)
+    return OpenJob(
+        job_id, tenant, version, state, started_at, correlation_id, trace_parent, payload, fixed is not UNREADABLE
+    )

@@ -21,6 +21,9 @@ from .log import say
 from .outcomes import Ending, Failed, GivenBack, PutOff, Stopped, Succeeded
 from .pace import Pace
 
+UNREADABLE_SECONDS = 60.0
+"""How long a job that this program cannot read is put off: a deploy is under way, a newer worker may come first."""
+
 Settle = Callable[[Attempt, Ending, Measured], None]
 """Takes an ending to be recorded."""
 
@@ -61,6 +64,9 @@ class Runner:
         self.running[attempt.key] = attempt
         if attempt.cancel_requested:
             self._end(attempt, Stopped(), 0.0)
+            return False
+        if not attempt.job.readable:
+            self._end(attempt, PutOff(UNREADABLE_SECONDS, "its options are newer than this worker"), 0.0)
             return False
         self._services.tell(WorkerEventName.ACTIVE, attempt.job)
         return True

@@ -54,3 +54,16 @@ def test_a_row_brings_the_state_back() -> None:
     )  # fmt: skip
     assert job.state == state
     assert (job.correlation_id, job.trace_parent) == (THREAD.correlation_id, THREAD.trace_parent)
+
+
+def test_options_of_a_newer_program_keep_a_row_from_nobody_else() -> None:
+    """A retry policy of a kind that this program does not know: the row is marked, not an error for its whole batch."""
+    state = _state(None)
+    newer = queue_row.encode_spec(state).replace(b'"retry":{"kind":"', b'"retry":{"kind":"new-')
+    job = queue_row.open_job(
+        JOB_ID, "acme", 1, state.status.value, state.queue, state.job_type, state.persona, state.priority,
+        state.due_at, state.attempt, state.attempts_counted, state.attempts_allowed, state.stalls, state.worker,
+        None, state.lock_key, state.cancel_reason, newer, queue_row.encode_thread(THREAD), b"{}",
+    )  # fmt: skip
+    assert not job.readable
+    assert (job.job_id, job.state.job_type, job.state.max_stalled) == (JOB_ID, state.job_type, 3)

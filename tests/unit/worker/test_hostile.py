@@ -175,3 +175,20 @@ def test_a_listener_ends_no_thread(ledger: FakeLedger, name: WorkerEventName) ->
     first, second = ledger.dispatch(app, "tested.one"), ledger.dispatch(app, "tested.one")
     Worker(app.jobs, ledger.ports, WorkerOptions(drain=True, concurrency=1), code_version="1", events=events).run()
     assert {first, second}.isdisjoint(ledger.rows)
+
+
+def test_a_job_that_a_newer_program_wrote_is_put_off(ledger: FakeLedger) -> None:
+    """Its options cannot be read here: it waits for a newer worker, its attempt does not count, and others go on."""
+    ran: list[UUID] = []
+    app = App("tested", code_version="1")
+
+    @app.job("tested.one", effects="none")
+    def handler(context: JobContext, _: Payload) -> None:
+        ran.append(context.job_id)
+
+    newer, known = ledger.dispatch(app, "tested.one"), ledger.dispatch(app, "tested.one")
+    ledger.rows[newer] = ledger.rows[newer]._replace(readable=False)
+    Worker(app.jobs, ledger.ports, WorkerOptions(drain=True), code_version="1").run()
+    assert ran == [known]
+    assert ledger.topics(newer) == ["dispatched", "started", "snoozed"]
+    assert ledger.rows[newer].state.attempts_counted == 0
