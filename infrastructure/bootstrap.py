@@ -73,7 +73,7 @@ def open_ledger(settings: Settings, *, create: bool = False, app: App | None = N
         if create:
             _migrate(settings, closing)
         engine = _open_engine(settings, closing)
-        defaults = OptionDefaults(installation=settings.job_defaults)
+        defaults = OptionDefaults(installation=settings.job_defaults, queues=settings.queue_options)
         dispatcher = use_cases(engine.ports, app=app, defaults=defaults)
         engine.writer.add_listener(waking(engine.wake_up))
         engine.writer.add_listener(TransitionLog().committed)

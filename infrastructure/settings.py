@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import difflib
 import getpass
+import json
 import os
 import socket
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -24,7 +25,9 @@ from jobledger.domain.options import (
     TIMEOUT_SECONDS_MIN,
     JobOptions,
     QueueName,
+    TimeoutSeconds,
 )
+from jobledger.domain.priority import Priority
 from jobledger.domain.retry import DAY_SECONDS, MAX_ATTEMPTS_LIMIT, Retry
 from jobledger.domain.tenant import TenantName
 
@@ -49,6 +52,25 @@ def _database(value: object) -> object:
 
 def _names(value: object) -> object:
     return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+
+
+def _json(value: object) -> object:
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise ValueError(f"is not JSON: {error}") from error
+
+
+class QueueOptions(BaseModel):
+    """The options that a queue decides for its jobs, where neither job nor job type says something."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    priority: Priority | None = None
+    retry: Retry | None = None
+    timeout_seconds: TimeoutSeconds | None = None
+    soft_timeout_seconds: TimeoutSeconds | None = None
+    max_stalled: Annotated[int, Field(ge=0, le=100)] | None = None
 
 
 class Settings(BaseSettings):
@@ -157,6 +179,14 @@ class Settings(BaseSettings):
         description="Times that a job may lose its worker before it goes to the DLQ. Default 3.",
     )
 
+    queue_defaults: Annotated[dict[QueueName, QueueOptions], NoDecode, BeforeValidator(_json)] = Field(
+        default={},
+        description=(
+            'Job options that queues decide, as JSON: `{"billing": {"priority": 10, "timeout_seconds": 60}}`'
+            " (priority, retry, timeout_seconds, soft_timeout_seconds, max_stalled). Default: none."
+        ),
+    )
+
     # --- writing and reading ---------------------------------------------------------------------------------------
 
     group_commit_max_writes: int = Field(
@@ -220,6 +250,11 @@ class Settings(BaseSettings):
             priority=self.job_priority, retry=retry, timeout_seconds=self.job_timeout_seconds,
             max_stalled=self.job_max_stalled,
         )  # fmt: skip
+
+    @property
+    def queue_options(self) -> dict[str, JobOptions]:
+        """The queues' level of the precedence of job options."""
+        return {queue: JobOptions.model_validate(said.model_dump()) for queue, said in self.queue_defaults.items()}
 
 
 def load(**overrides: object) -> Settings:

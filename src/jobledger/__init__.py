@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .application.app import App
     from .application.client import LedgerClient
     from .application.commands import Receipt
-    from .application.dispatch_item import Dispatch
+    from .application.dispatch_item import Dispatch, Malformed
     from .application.job_context import JobContext
     from .application.message import Actor
     from .application.result import Accepted, Refused, Result
@@ -42,7 +42,7 @@ _HOME = {
     "application.app": ("App",),
     "application.client": ("LedgerClient",),
     "application.commands": ("Receipt",),
-    "application.dispatch_item": ("Dispatch",),
+    "application.dispatch_item": ("Dispatch", "Malformed"),
     "application.job_context": ("JobContext",),
     "application.message": ("Actor",),
     "application.result": ("Accepted", "Refused", "Result"),
@@ -75,6 +75,6 @@ if not TYPE_CHECKING:
 __all__ = [
     "Accepted", "Actor", "App", "Dispatch", "IdempotencyConflict", "IllegalTransition", "InvalidInput",
     "JobCancelledError", "JobContext", "JobStatus", "JobledgerError", "Ledger", "LedgerClient", "LedgerError",
-    "NeverRetry", "NotFound", "RateCard", "Receipt", "Refusal", "Refused", "Result", "Retry", "RetryAfter", "Snooze",
-    "UnknownJobType", "UnknownTenant",
+    "Malformed", "NeverRetry", "NotFound", "RateCard", "Receipt", "Refusal", "Refused", "Result", "Retry", "RetryAfter",
+    "Snooze", "UnknownJobType", "UnknownTenant",
 ]  # fmt: skip

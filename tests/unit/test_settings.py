@@ -65,6 +65,9 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
         ("JOBLEDGER_QUEUES", "billing,Ümlaut", "pattern"),
         ("JOBLEDGER_JOB_MAX_ATTEMPTS", "1001", "less than or equal to 1000"),
         ("JOBLEDGER_APP", "no spaces", "pattern"),
+        ("JOBLEDGER_QUEUE_DEFAULTS", "{not json", "JSON"),
+        ("JOBLEDGER_QUEUE_DEFAULTS", '{"billing": {"priority": 101}}', "less than or equal to 100"),
+        ("JOBLEDGER_QUEUE_DEFAULTS", '{"billing": {"queue": "other"}}', "not permitted"),
         ("JOBLEDGER_MAINTENANCE_INTERVAL_SECONDS", "61", "less than or equal to 60"),
     ],
 )
@@ -90,6 +93,14 @@ def test_what_the_caller_says_comes_before_the_environment(monkeypatch: pytest.M
     monkeypatch.setenv("JOBLEDGER_CONCURRENCY", "3")
     assert load(concurrency=5).concurrency == 5
     assert load(concurrency=None).concurrency == 3
+
+
+def test_a_queue_decides_options_of_its_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """JSON by queue; what a queue leaves out is left to the installation."""
+    monkeypatch.setenv("JOBLEDGER_QUEUE_DEFAULTS", '{"billing": {"priority": 10, "timeout_seconds": 60}}')
+    options = load().queue_options
+    assert set(options) == {"billing"}
+    assert (options["billing"].priority, options["billing"].timeout_seconds, options["billing"].retry) == (10, 60, None)
 
 
 def test_queues_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
