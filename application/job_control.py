@@ -25,7 +25,7 @@ from .ports import Identifiers, Job, JobRepository, Queue
 from .positions import Positions
 from .result import Accepted
 from .secret_shapes import refuse_secrets
-from .writes import ChangeJob, Outcome, WriteStatus, queue_change
+from .writes import Outcome, WriteStatus
 
 TRIES = 8
 """How often a decision is taken anew when the job moves on between reading and saving."""
@@ -177,7 +177,10 @@ class JobControl:
             job = self._repository.get(command.tenant, job_id)
             decided = decide(job)
             after = reduce(_evolved, decided.facts, job.state)
-            outcome = self._repository.save(_change_of(job, after, decided, flow))
+            outcome = self._repository.save(
+                _events(job, decided, flow), None if decided.lease else job.version, before=job, lease=decided.lease,
+                payload=decided.payload,
+            )  # fmt: skip
             if outcome.status is WriteStatus.WRITTEN:
                 return self._changed(job, after, outcome)
             busy = outcome.status is WriteStatus.BUSY
@@ -194,15 +197,10 @@ def _evolved(state: JobState, facts: decisions.JobFacts) -> JobState:
     return evolve(state, facts)
 
 
-def _change_of(job: Job, after: JobState, decided: Decided, flow: Flow) -> ChangeJob:
-    """The write; the job's own flow goes on, the actor is who decided."""
+def _events(job: Job, decided: Decided, flow: Flow) -> list[Event]:
+    """What was decided, as events: the job's own flow goes on, the actor is who decided."""
     metadata = flow.metadata(correlation_id=job.correlation_id, trace_parent=job.trace_parent)
-    events = tuple(
+    return [
         Event(job.job_id, job.version + number, job.tenant, metadata, facts, decided.body if number == 1 else None)
         for number, facts in enumerate(decided.facts, start=1)
-    )
-    change = queue_change(job.state, after, payload=decided.payload)
-    if decided.lease is not None:
-        asked_to_stop = job.state.cancel_reason is not None
-        return ChangeJob(job.job_id, job.tenant, events, change, lease=decided.lease, cancel_expected=asked_to_stop)
-    return ChangeJob(job.job_id, job.tenant, events, change, expected_version=job.version)
+    ]

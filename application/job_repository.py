@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from jobledger.domain.errors import NotFound
-from jobledger.domain.event import RecordedEvent
-from jobledger.domain.job import JobDispatched, JobRequeued, JobState, evolve
+from jobledger.domain.event import Event, RecordedEvent
+from jobledger.domain.job import JobDispatched, JobRequeued, JobState, Lease, evolve
 
 from .ports import EventReader, Job, LedgerWriter
-from .writes import ChangeJob, Outcome
+from .writes import ChangeJob, Outcome, queue_change
 
 
 class LedgerJobRepository:
@@ -33,8 +33,24 @@ class LedgerJobRepository:
         found = {job_id: job_from(tenant, job_id, events) for job_id, events in streams.items()}
         return {job_id: job for job_id, job in found.items() if job is not None}
 
-    def save(self, change: ChangeJob) -> Outcome:
-        """Append what was decided, under its guard (`expected_version` or `lease`)."""
+    def save(
+        self,
+        events: Sequence[Event],
+        expected_version: int | None,
+        *,
+        before: Job,
+        lease: Lease | None = None,
+        payload: bytes | None = None,
+    ) -> Outcome:
+        """Append what was decided about `before`; see the port."""
+        after = before.state
+        for event in events:
+            after = evolve(after, event.facts)
+        change = ChangeJob(
+            before.job_id, before.tenant, tuple(events), queue_change(before.state, after, payload=payload),
+            expected_version=expected_version, lease=lease,
+            cancel_expected=None if lease is None else before.state.cancel_reason is not None,
+        )  # fmt: skip
         return self._writer.write([change])[0]
 
 

@@ -12,10 +12,10 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
-from jobledger.domain.event import RecordedEvent
-from jobledger.domain.job import JobKind, JobState, JobStatus
+from jobledger.domain.event import Event, RecordedEvent
+from jobledger.domain.job import JobKind, JobState, JobStatus, Lease
 
-from .writes import ChangeJob, JobTypeRow, NewJob, Outcome, TenantRow, Write
+from .writes import JobTypeRow, NewJob, Outcome, TenantRow, Write
 
 
 class Clock(Protocol):
@@ -401,6 +401,18 @@ class JobRepository(Protocol):
         """Those jobs of the tenant that exist."""
         ...
 
-    def save(self, change: ChangeJob) -> Outcome:
-        """Append what was decided, under its guard (`expected_version` or `lease`)."""
+    def save(
+        self,
+        events: Sequence[Event],
+        expected_version: int | None,
+        *,
+        before: Job,
+        lease: Lease | None = None,
+        payload: bytes | None = None,
+    ) -> Outcome:
+        """Append what was decided about `before`, and change its row in the queue accordingly.
+
+        Nothing is written (CONFLICT) unless the stream stands at `expected_version`; None where `lease` is the guard:
+        that worker still holds that attempt, and nobody asked meanwhile to cancel. `payload` replaces the job's.
+        """
         ...

@@ -24,7 +24,7 @@ from jobledger.application.job_repository import LedgerJobRepository
 from jobledger.application.known import KnownTenants, KnownTypes
 from jobledger.application.ports import Job
 from jobledger.application.positions import Positions
-from jobledger.application.writes import ChangeJob, Outcome, WriteStatus
+from jobledger.application.writes import Outcome, WriteStatus
 from jobledger.domain.errors import (
     IllegalTransition,
     InvalidInput,
@@ -35,6 +35,7 @@ from jobledger.domain.errors import (
     UnknownTenant,
     VersionConflict,
 )
+from jobledger.domain.event import Event
 from jobledger.domain.job import (
     JobCancelled,
     JobCompleted,
@@ -347,8 +348,8 @@ class _MovingRepository:
     def get_many(self, tenant: str, job_ids: Sequence[UUID]) -> dict[UUID, Job]:
         return self.inner.get_many(tenant, job_ids)
 
-    def save(self, change: ChangeJob) -> Outcome:
-        return Outcome(self.answers.pop(0)) if self.answers else self.inner.save(change)
+    def save(self, events: Sequence[Event], expected_version: int | None, **rest: Any) -> Outcome:  # noqa: ANN401
+        return Outcome(self.answers.pop(0)) if self.answers else self.inner.save(events, expected_version, **rest)
 
 
 def _with_conflicts(answers: list[WriteStatus]) -> tuple[UseCases, _MovingRepository, UUID]:
