@@ -75,6 +75,10 @@ def translate(error: Exception) -> JobledgerError:
         return LedgerUnavailable(
             f"PostgreSQL refuses this login: {text}", hint="the login must be a member of jobledger's roles"
         )
+    if isinstance(error, errors.DiskFull):
+        return LedgerUnavailable(
+            f"the disk of PostgreSQL is full: {text}", hint="make room there; what was acknowledged is safe"
+        )
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | PoolTimeout):
         return LedgerUnavailable(f"PostgreSQL does not answer: {text}")
     return LedgerError(f"PostgreSQL refused a statement: {text}")
