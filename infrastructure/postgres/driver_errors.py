@@ -80,7 +80,9 @@ def translate(error: Exception) -> JobledgerError:
             f"the disk of PostgreSQL is full: {text}", hint="make room there; what was acknowledged is safe"
         )
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | PoolTimeout):
-        return LedgerUnavailable(f"PostgreSQL does not answer: {text}")
+        return LedgerUnavailable(
+            f"PostgreSQL does not answer: {text}", hint="does the server run, and does JOBLEDGER_DATABASE name it?"
+        )
     return LedgerError(f"PostgreSQL refused a statement: {text}")
 
 
