@@ -106,6 +106,7 @@ class App:
         idempotency_key: str | Sequence[str] | KeyOf | None = None,
         effects: Effects | None = None,
         lock_key: str | KeyOf | None = None,
+        limit_key: str | None = None,
         rate_card: RateCard | None = None,
         payload_limit_bytes: int = PAYLOAD_BYTES_DEFAULT,
         result_limit_bytes: int = PAYLOAD_BYTES_DEFAULT,
@@ -115,13 +116,14 @@ class App:
 
         The second parameter's annotation is the payload's type (its JSON is an object), the return annotation the
         result's. `idempotency_key` is one payload field, several, or a function of the payload; `lock_key` a text, in
-        which `{field}` stands for a field of the payload, or a function of the payload. Options left None come from
+        which `{field}` stands for a field of the payload, or a function of the payload; `limit_key` such a text, too:
+        what concurrency and rate can be limited by beside queue, tenant and persona. Options left None come from
         the queue, then from the installation. Raises `InvalidInput` where the declaration breaks a rule.
         """
         options: dict[str, object] = {
             "queue": queue, "priority": priority, "retry": retry, "timeout_seconds": timeout_seconds,
             "soft_timeout_seconds": soft_timeout_seconds, "max_stalled": max_stalled,
-            "lock_key": None if callable(lock_key) else lock_key,
+            "lock_key": None if callable(lock_key) else lock_key, "limit_key": limit_key,
         }  # fmt: skip
         declared: dict[str, object] = {
             "name": name, "kind": kind, "options": options, "effects": effects, "rate_card": rate_card or RateCard(),
@@ -281,7 +283,9 @@ def _require_fields(definition: JobTypeDefinition) -> None:
     properties = definition.payload_schema.get("properties")
     if not isinstance(properties, dict):
         return
-    named = (*definition.idempotency_key_fields, *fields_in(definition.options.lock_key or ""))
+    options = definition.options
+    templates = (*fields_in(options.lock_key or ""), *fields_in(options.limit_key or ""))
+    named = (*definition.idempotency_key_fields, *templates)
     missing = [field for field in named if field not in properties]
     if missing:
         raise InvalidInput(

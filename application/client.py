@@ -67,6 +67,7 @@ class DispatchOptions(TypedDict, total=False):
     soft_timeout_seconds: float
     max_stalled: int
     lock_key: str
+    limit_key: str
     run_at: datetime
     delay_seconds: float
     job_id: UUID

@@ -34,6 +34,7 @@ class AcceptedPayload(NamedTuple):
     body: bytes
     idempotency_key: str | None
     lock_key: str | None
+    limit_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class DeclaredJob:
         body = self._canonical(value)
         check_size(body, self.definition.payload_limit_bytes, "payload")
         check_depth(body, "payload")
-        return AcceptedPayload(body, self._key(value), self._lock_key(value))
+        return AcceptedPayload(body, self._key(value), self._lock_key(value), self._limit_key(value))
 
     def read(self, payload: object) -> object:
         """The payload as the handler takes it. Raises `InvalidInput` where it does not fit."""
@@ -108,7 +109,11 @@ class DeclaredJob:
         if self.lock_key_of is not None:
             return short_enough(self.lock_key_of(value))
         template = self.definition.options.lock_key
-        return None if template is None else fill_lock_key(template, lambda field: _field(value, field))
+        return None if template is None else fill_key(template, lambda field: _field(value, field))
+
+    def _limit_key(self, value: object) -> str | None:
+        template = self.definition.options.limit_key
+        return None if template is None else fill_key(template, lambda field: _field(value, field))
 
 
 def _as_json(adapter: TypeAdapter[Any], value: object, *, checked: bool) -> bytes:
@@ -142,15 +147,15 @@ def short_enough(key: str | None) -> str | None:
     return _bounded(key) if key else None
 
 
-def fill_lock_key(template: str, field: Callable[[str], object]) -> str:
-    """A lock key with each `{field}` replaced by that field of the payload."""
+def fill_key(template: str, field: Callable[[str], object]) -> str:
+    """A lock key or limit key with each `{field}` replaced by that field of the payload."""
     if "{" not in template:
         return template
     return _bounded(_FIELD.sub(lambda match: str(to_jsonable_python(field(match[1]))), template))
 
 
 def fields_in(template: str) -> tuple[str, ...]:
-    """The payload fields that a lock key names."""
+    """The payload fields that a lock key or limit key names."""
     return tuple(_FIELD.findall(template))
 
 

@@ -45,6 +45,7 @@ class Dispatch(NamedTuple):
     soft_timeout_seconds: float | None = None
     max_stalled: int | None = None
     lock_key: str | None = None
+    limit_key: str | None = None
     run_at: datetime | None = None
     delay_seconds: float | None = None
     depends_on: tuple[UUID, ...] | None = None
@@ -82,6 +83,7 @@ class _Line(NamedTuple):
     soft_timeout_seconds: float | None = None
     max_stalled: int | None = None
     lock_key: str | None = None
+    limit_key: str | None = None
     run_at: datetime | None = None
     delay_seconds: float | None = None
     depends_on: tuple[UUID, ...] | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import NamedTuple, Protocol
 from uuid import UUID
@@ -15,7 +16,7 @@ from uuid import UUID
 from jobledger.domain.event import Event, RecordedEvent
 from jobledger.domain.job import JobKind, JobState, JobStatus, Lease
 
-from .writes import JobTypeRow, NewJob, Outcome, TenantRow, Write
+from .writes import JobTypeRow, LimitRow, NewJob, Outcome, TenantRow, Write
 
 
 class Clock(Protocol):
@@ -138,6 +139,10 @@ class Catalogue(Protocol):
         """All job types by name."""
         ...
 
+    def limits(self) -> list[LimitRow]:
+        """All targets that are limited or paused: by scope, tenant and subject."""
+        ...
+
 
 # --- the queue -------------------------------------------------------------------------------------------------------
 
@@ -161,7 +166,12 @@ class OpenJob(NamedTuple):
 
 
 class ClaimRequest(NamedTuple):
-    """What a worker would take. Job types it does not know are left for a worker that does."""
+    """What a worker would take. Job types it does not know are left for a worker that does.
+
+    `at_once` is how many of them begin as soon as they are claimed (None: all): jobs under a rate are claimed no
+    further ahead than that, so that the rate holds for when they run, too. `except_tenants` are left out: the worker
+    has jobs of theirs waiting.
+    """
 
     worker: str
     queues: tuple[str, ...]
@@ -172,6 +182,8 @@ class ClaimRequest(NamedTuple):
     now: datetime
     tenants: tuple[str, ...] | None = None
     personas: tuple[str, ...] | None = None
+    at_once: int | None = None
+    except_tenants: tuple[str, ...] = ()
 
 
 class Claim(NamedTuple):
@@ -180,6 +192,27 @@ class Claim(NamedTuple):
 
     jobs: tuple[OpenJob, ...]
     inactive_tenants: tuple[str, ...] = ()
+    limited: bool = False
+    """Limits had a say: the ending of one of these jobs may let another one go."""
+    again_seconds: float | None = None
+    """When a rate that held jobs back allows the next one."""
+
+
+class WorkerReport(NamedTuple):
+    """What a worker uses and does, as it sees it."""
+
+    app: str = ""
+    host: str = ""
+    pid: int = 0
+    cpu_seconds: float = 0.0
+    """Of the process and its children, since it started."""
+    rss_bytes: int = 0
+    """Of the process and its children."""
+    held: int = 0
+    """Jobs claimed, running ones included, whose ending is not durable yet."""
+    running_by_type: dict[str, int] = {}  # noqa: RUF012 - nobody changes it
+    quarantined: int = 0
+    """Slots lost to handlers that ignored their hard timeout."""
 
 
 class WorkerHeartbeat(NamedTuple):
@@ -191,6 +224,7 @@ class WorkerHeartbeat(NamedTuple):
     concurrency: int
     running: int
     lease_seconds: float
+    report: WorkerReport = WorkerReport()
 
 
 class HeldLease(NamedTuple):
@@ -200,6 +234,36 @@ class HeldLease(NamedTuple):
     attempt: int
     cancel_requested: bool
     tenant: str
+
+
+class Renewal(NamedTuple):
+    """The database's answer to a heartbeat."""
+
+    leases: tuple[HeldLease, ...]
+    database_now: datetime
+
+
+class WorkerRow(NamedTuple):
+    """A worker as the installation knows it. `seconds_since_seen` is by the database's clock; a worker whose lease ran
+    out is lost."""
+
+    heartbeat: WorkerHeartbeat
+    started_at: datetime
+    last_seen_at: datetime
+    seconds_since_seen: float
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether its leases have run out."""
+        return self.seconds_since_seen > self.heartbeat.lease_seconds
+
+
+class QueueCount(NamedTuple):
+    """How many open jobs of a queue have a status."""
+
+    queue: str
+    status: JobStatus
+    jobs: int
 
 
 class ExpiredLease(NamedTuple):
@@ -217,8 +281,30 @@ class Queue(Protocol):
         A job that stalled before is claimed alone."""
         ...
 
-    def heartbeat(self, heartbeat: WorkerHeartbeat) -> list[HeldLease]:
-        """Renew all leases of a worker and return them as the database sees them."""
+    def heartbeat(self, heartbeat: WorkerHeartbeat) -> Renewal:
+        """Renew all leases of a worker, in one statement; answers with them as the database sees them."""
+        ...
+
+    def workers(self) -> list[WorkerRow]:
+        """The workers that have not said goodbye, the longest running first."""
+        ...
+
+    def forget_workers(self, *, silent_seconds: float) -> int:
+        """Forget workers that were not heard of for so long and hold nothing; how many."""
+        ...
+
+    def counts(self) -> list[QueueCount]:
+        """Open jobs by queue and status. Reads the whole queue: for metrics, not for every moment."""
+        ...
+
+    def turn(self, chore: str) -> AbstractContextManager[bool]:
+        """Whether this process does `chore` now: True for one process of all at a time, until the block ends or the
+        process dies. Never waits."""
+        ...
+
+    def apply_limits(self) -> int:
+        """Bring jobs that wait in line with limits of personas that came or went since they were dispatched; how many
+        were changed. Does nothing to what may run: only to how fast it is found."""
         ...
 
     def goodbye(self, worker: str) -> None:

@@ -77,7 +77,7 @@ class _Plan(NamedTuple):
             status="delayed" if due_at > now else "pending", priority=options.priority, due_at=due_at,
             retry=options.retry, timeout_seconds=options.timeout_seconds,
             soft_timeout_seconds=options.soft_timeout_seconds, max_stalled=options.max_stalled,
-            lock_key=asked.options.lock_key, payload_schema=self.known.payload_fingerprint,
+            lock_key=asked.options.lock_key, limit_key=asked.options.limit_key, payload_schema=self.known.payload_fingerprint,
             rate_card_version=definition.rate_card.version, manual=asked.manual, reason=asked.reason,
         )  # fmt: skip
 
@@ -139,6 +139,7 @@ class _Shared(NamedTuple):
     accept: Callable[[object], AcceptedPayload]
     tenant: str
     lock_key: str | None
+    limit_key: str | None
     needs_keys: bool
     facts: JobDispatched
     state: JobState
@@ -163,7 +164,7 @@ class Preparation:
     def prepare(self, item: Dispatch) -> NewJob:
         """The write that dispatches an item. Raises the `Refusal` that says why not."""
         shared = self._what_is_shared(item)
-        body, key, lock_key = shared.accept(item.payload)
+        body, key, lock_key, limit_key = shared.accept(item.payload)
         refuse_secrets(body)
         if item.idempotency_key is not None:
             key = _given_key(item.idempotency_key)
@@ -171,13 +172,15 @@ class Preparation:
             key = f"{item.key_prefix}/{sha256(body).hexdigest()[:32]}"
         if shared.lock_key is not None:
             lock_key = shared.lock_key
+        if shared.limit_key is not None:
+            limit_key = shared.limit_key
         if shared.needs_keys:
             _require_given(shared.plan, key, lock_key)
         facts, state = shared.facts, shared.state
-        if lock_key is not None:
-            state = state._replace(lock_key=lock_key)
-        if key is not None or lock_key is not None:
-            facts = _with_keys(facts, key, lock_key)
+        if lock_key is not None or limit_key is not None:
+            state = state._replace(lock_key=lock_key, limit_key=limit_key)
+        if key is not None or lock_key is not None or limit_key is not None:
+            facts = _with_keys(facts, key, lock_key, limit_key)
         job_id = self._identifiers.job_id() if item.job_id is None else _supplied(item.job_id, self._flow.time)
         event = Event(job_id, 1, shared.tenant, self._metadata_of(item), facts, body)
         if key is None:
@@ -186,7 +189,7 @@ class Preparation:
 
     def _what_is_shared(self, item: Dispatch) -> _Shared:
         # the shape is all of the item but payload, key, id, flow and line
-        shape: Shape = (item[0], *item[2:4], *item[6:16], *item[19:21])
+        shape: Shape = (item[0], *item[2:4], *item[6:17], *item[20:22])
         try:
             shared = self._shared.get(shape)
         except TypeError:  # a list or a dict: works, is read anew each time
@@ -199,7 +202,7 @@ class Preparation:
         plan = self._plans.plan(item, shape, self._flow.time)
         facts = plan.facts_at(self._flow.time)
         return _Shared(
-            plan, plan.known.accept, plan.asked.tenant, plan.asked.options.lock_key,
+            plan, plan.known.accept, plan.asked.tenant, plan.asked.options.lock_key, plan.asked.options.limit_key,
             plan.needs_key or plan.needs_lock_key, facts, evolve(None, facts),
         )  # fmt: skip
 
@@ -216,8 +219,8 @@ class Preparation:
 
 _ASKED: TypeAdapter[_Asked] = TypeAdapter(_Asked)
 _OPTION_NAMES = (
-    "queue", "priority", "retry", "timeout_seconds", "soft_timeout_seconds", "max_stalled", "lock_key", "run_at",
-    "delay_seconds", "depends_on",
+    "queue", "priority", "retry", "timeout_seconds", "soft_timeout_seconds", "max_stalled", "lock_key", "limit_key",
+    "run_at", "delay_seconds", "depends_on",
 )  # fmt: skip
 _JOB_ID: TypeAdapter[UUID] = TypeAdapter(UUID)
 _KEY: TypeAdapter[str] = TypeAdapter(Key)
@@ -272,10 +275,13 @@ def _require_given(plan: _Plan, key: str | None, lock_key: str | None) -> None:
             )  # fmt: skip
 
 
-def _with_keys(facts: JobDispatched, key: str | None, lock_key: str | None) -> JobDispatched:
+def _with_keys(
+    facts: JobDispatched, key: str | None, lock_key: str | None, limit_key: str | None
+) -> JobDispatched:  # fmt: skip
     """The same facts with their keys: a copy without pydantic's, which costs four times as much."""
     copy = JobDispatched.__new__(JobDispatched)
-    object.__setattr__(copy, "__dict__", {**facts.__dict__, "idempotency_key": key, "lock_key": lock_key})
+    keys = {"idempotency_key": key, "lock_key": lock_key, "limit_key": limit_key}
+    object.__setattr__(copy, "__dict__", {**facts.__dict__, **keys})
     object.__setattr__(copy, "__pydantic_fields_set__", facts.__pydantic_fields_set__)
     object.__setattr__(copy, "__pydantic_extra__", None)
     object.__setattr__(copy, "__pydantic_private__", None)

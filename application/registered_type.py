@@ -17,7 +17,7 @@ from .declared_job import (
     canonical_json,
     check_depth,
     check_size,
-    fill_lock_key,
+    fill_key,
     has_free_form_objects,
     key_from,
     too_deep,
@@ -56,7 +56,7 @@ class RegisteredType:
             raise too_deep("payload") from error
         check_size(body, self.definition.payload_limit_bytes, "payload")
         check_depth(body, "payload")
-        return AcceptedPayload(body, self._key(value), self._lock_key(value))
+        return AcceptedPayload(body, self._key(value), self._lock_key(value), self._limit_key(value))
 
     def encode_result(self, value: object) -> bytes:
         """Validate a result; as JSON. `InvalidInput` names field and rule."""
@@ -75,7 +75,11 @@ class RegisteredType:
 
     def _lock_key(self, value: Json) -> str | None:
         template = self.definition.options.lock_key
-        return None if template is None else fill_lock_key(template, value.get)
+        return None if template is None else fill_key(template, value.get)
+
+    def _limit_key(self, value: Json) -> str | None:
+        template = self.definition.options.limit_key
+        return None if template is None else fill_key(template, value.get)
 
 
 def _validator(schema: Mapping[str, object]) -> Validator:

@@ -14,6 +14,7 @@ from uuid import UUID
 from jobledger.domain.event import Event
 from jobledger.domain.job import TERMINAL, JobState, JobStatus, Lease
 from jobledger.domain.job_type import JobTypeDefinition
+from jobledger.domain.limit import FlowState, Target
 from jobledger.domain.tenant import TenantStatus
 
 
@@ -90,13 +91,21 @@ class JobTypeRow(NamedTuple):
     app: str
 
 
+class LimitRow(NamedTuple):
+    """The row of a target in the catalogue; a target that is neither limited nor paused has none."""
+
+    target: Target
+    state: FlowState
+
+
 class AppendEvents(NamedTuple):
     """Events of any other stream, from `events[0].originator_version` on, and the catalogue row that follows."""
 
     events: tuple[Event, ...]
-    catalogue: TenantRow | JobTypeRow | None = None
+    catalogue: CatalogueRow | None = None
 
 
+CatalogueRow = TenantRow | JobTypeRow | LimitRow
 Write = NewJob | ChangeJob | AppendEvents
 
 

@@ -53,9 +53,13 @@ class JobFacts(Facts):
 
 
 class JobDispatched(JobFacts):
-    """A job came to be, with every option resolved. Body: the payload."""
+    """A job came to be, with every option resolved. Body: the payload.
+
+    Version 2 has `limit_key`.
+    """
 
     topic: ClassVar[str] = "job.dispatched"
+    schema_version: ClassVar[int] = 2
 
     kind: JobKind = "work"
     status: Literal["pending", "delayed", "blocked"] = "pending"
@@ -66,6 +70,8 @@ class JobDispatched(JobFacts):
     soft_timeout_seconds: float = 270.0
     max_stalled: int = 3
     lock_key: str | None = None
+    limit_key: str | None = None
+    """A custom key that concurrency and rate may be limited by."""
     depends_on: tuple[UUID, ...] = ()
     idempotency_key: str | None = None
     payload_schema: str = ""
@@ -302,6 +308,7 @@ class JobState(NamedTuple):
     last_error_type: str = ""
     last_error_message: str = ""
     last_fingerprint: str = ""
+    limit_key: str | None = None
 
 
 def evolve(state: JobState | None, facts: Facts) -> JobState:
@@ -363,7 +370,13 @@ def _dispatched(facts: JobDispatched) -> JobState:
         kind=facts.kind, priority=facts.priority, due_at=facts.due_at, retry=facts.retry,
         timeout_seconds=facts.timeout_seconds, soft_timeout_seconds=facts.soft_timeout_seconds,
         lock_key=facts.lock_key, max_stalled=facts.max_stalled, attempts_allowed=facts.retry.max_attempts,
+        limit_key=facts.limit_key,
     )  # fmt: skip
+
+
+def add_limit_key(stored: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 to 2 of `job.dispatched`: no job had a key of its own to be limited by."""
+    return {**stored, "limit_key": None}
 
 
 def _ended(state: JobState, status: JobStatus) -> JobState:

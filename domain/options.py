@@ -39,6 +39,7 @@ class JobOptions(BaseModel):
     soft_timeout_seconds: TimeoutSeconds | None = None
     max_stalled: Annotated[int, Field(ge=0, le=100)] | None = None
     lock_key: Key | None = None
+    limit_key: Key | None = None
     run_at: Moment | None = None
     delay_seconds: Annotated[float, Field(ge=0, le=400 * 86_400)] | None = None
     depends_on: tuple[UUID, ...] | None = None
@@ -62,6 +63,7 @@ class ResolvedOptions(BaseModel):
     soft_timeout_seconds: TimeoutSeconds
     max_stalled: int
     lock_key: str | None
+    limit_key: str | None
     due_at: datetime
     delayed: bool
     depends_on: tuple[UUID, ...]
@@ -93,5 +95,6 @@ def resolve(*levels: JobOptions, now: datetime) -> ResolvedOptions:
     return ResolvedOptions(
         queue=merged.queue, priority=merged.priority, retry=merged.retry, timeout_seconds=merged.timeout_seconds,
         soft_timeout_seconds=min(soft, merged.timeout_seconds), max_stalled=merged.max_stalled,
-        lock_key=merged.lock_key, due_at=due_at, delayed=due_at > now, depends_on=merged.depends_on or (),
+        lock_key=merged.lock_key, limit_key=merged.limit_key, due_at=due_at, delayed=due_at > now,
+        depends_on=merged.depends_on or (),
     )  # fmt: skip

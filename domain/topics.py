@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .event import Facts
-from .job import JOB_FACTS
+from .job import JOB_FACTS, add_limit_key
 from .job_type import JobTypeRegistered, add_soft_timeout
+from .limit import LIMIT_FACTS
 from .refusal import DispatchRefused
 from .tenant import TenantCreated, TenantResumed, TenantSuspended
 
@@ -18,11 +19,13 @@ Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
 ALL_FACTS: tuple[type[Facts], ...] = (
     *JOB_FACTS, TenantCreated, TenantSuspended, TenantResumed, JobTypeRegistered, DispatchRefused,
+    *LIMIT_FACTS,
 )  # fmt: skip
 
 TOPICS: Mapping[str, type[Facts]] = {facts.topic: facts for facts in ALL_FACTS}
 
 UPCASTERS: Mapping[tuple[str, int], Upcaster] = {
     ("job_type.registered", 1): add_soft_timeout,
+    ("job.dispatched", 1): add_limit_key,
 }
 """From (topic, stored version) to the next version; applied until the class's own version is reached."""

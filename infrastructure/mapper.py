@@ -95,6 +95,9 @@ def _decode_versioned(known: type[Facts], line: bytes) -> Facts:
             f"the ledger holds version {version} of {known.topic}, this program knows {known.schema_version}",
             field="schema_version", hint="upgrade jobledger",
         )  # fmt: skip
+    if version == known.schema_version and match:
+        facts: Facts = known.__pydantic_validator__.validate_json(b"{" + line[match.end() :])
+        return facts
     stored: dict[str, Any] = json.loads(line)
     stored.pop("schema_version", None)
     while version < known.schema_version:
