@@ -65,11 +65,12 @@ class JobTypeDefinition(BaseModel):
 class JobTypeRegistered(Facts):
     """A worker published a job type, new or changed.
 
-    Version 1 had one timeout; version 2 records the soft timeout beside it (see `UPCASTERS`).
+    Version 1 had one timeout; version 2 records the soft timeout beside it, version 3 has the option `limit_key`
+    (see `UPCASTERS`).
     """
 
     topic: ClassVar[str] = "job_type.registered"
-    schema_version: ClassVar[int] = 2
+    schema_version: ClassVar[int] = 3
 
     definition: JobTypeDefinition
     fingerprint: str
@@ -122,6 +123,12 @@ def add_soft_timeout(stored: dict[str, Any]) -> dict[str, Any]:
     timeout_seconds = options.get("timeout_seconds")
     if timeout_seconds is not None and options.get("soft_timeout_seconds") is None:
         options["soft_timeout_seconds"] = max(1.0, timeout_seconds * SOFT_TIMEOUT_SHARE)
+    return {**stored, "definition": {**stored["definition"], "options": options}}
+
+
+def add_limit_key(stored: dict[str, Any]) -> dict[str, Any]:
+    """Version 2 to 3: no type named a key for its jobs to be limited by."""
+    options = {"limit_key": None, **(stored["definition"].get("options") or {})}
     return {**stored, "definition": {**stored["definition"], "options": options}}
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from . import job, job_type
 from .event import Facts
-from .job import JOB_FACTS, add_limit_key
-from .job_type import JobTypeRegistered, add_soft_timeout
+from .job import JOB_FACTS
+from .job_type import JobTypeRegistered
 from .limit import LIMIT_FACTS
 from .refusal import DispatchRefused
 from .tenant import TenantCreated, TenantResumed, TenantSuspended
@@ -25,7 +26,8 @@ ALL_FACTS: tuple[type[Facts], ...] = (
 TOPICS: Mapping[str, type[Facts]] = {facts.topic: facts for facts in ALL_FACTS}
 
 UPCASTERS: Mapping[tuple[str, int], Upcaster] = {
-    ("job_type.registered", 1): add_soft_timeout,
-    ("job.dispatched", 1): add_limit_key,
+    ("job_type.registered", 1): job_type.add_soft_timeout,
+    ("job_type.registered", 2): job_type.add_limit_key,
+    ("job.dispatched", 1): job.add_limit_key,
 }
 """From (topic, stored version) to the next version; applied until the class's own version is reached."""

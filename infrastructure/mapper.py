@@ -87,14 +87,28 @@ def decode_facts(topic: str, state: bytes) -> Facts:
         raise CorruptEvent(f"a stored {topic} does not fit its topic: {error}", field=topic) from error
 
 
-def _decode_versioned(known: type[Facts], line: bytes) -> Facts:
-    match = _VERSIONED.match(line)
-    version = int(match[1]) if match else 1
+def require_known(topic: str, state: bytes) -> None:
+    """Raise `UnknownTopic` for a topic or version newer than the program, without decoding the event."""
+    known = TOPICS.get(topic)
+    if known is None:
+        raise UnknownTopic(f"the ledger holds {topic!r} events, unknown to this version", field="topic", hint="upgrade")
+    match = _VERSIONED.match(state, state.find(b"\n") + 1)
+    if match:
+        _require_known_version(known, int(match[1]))
+
+
+def _require_known_version(known: type[Facts], version: int) -> None:
     if version > known.schema_version:
         raise UnknownTopic(
             f"the ledger holds version {version} of {known.topic}, this program knows {known.schema_version}",
             field="schema_version", hint="upgrade jobledger",
         )  # fmt: skip
+
+
+def _decode_versioned(known: type[Facts], line: bytes) -> Facts:
+    match = _VERSIONED.match(line)
+    version = int(match[1]) if match else 1
+    _require_known_version(known, version)
     if version == known.schema_version and match:
         facts: Facts = known.__pydantic_validator__.validate_json(b"{" + line[match.end() :])
         return facts

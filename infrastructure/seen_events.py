@@ -15,7 +15,7 @@ from jobledger.domain.topics import TOPICS
 from jobledger.projections.ports import SeenBatch, Unreadable
 from jobledger.projections.projection import KnownFacts, SeenEvent
 
-from .mapper import decode_facts
+from .mapper import decode_facts, require_known
 
 LedgerRow = tuple[UUID, int, str, int, datetime, str, bytes]
 """originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state."""
@@ -88,7 +88,7 @@ def seen_batch(rows: Sequence[LedgerRow], reader: LazyFacts, *, after: int, limi
     for row in rows:
         if row[5] not in TOPICS or _VERSIONED in row[6]:
             try:
-                decode_facts(row[5], row[6])
+                require_known(row[5], row[6])
             except UnknownTopic as error:
                 return SeenBatch(events, events[-1].position if events else after, unreadable=Unreadable(row[3], error))
         events.append(SeenEvent(*row, reader.known(row[5], row[6]) or reader))

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from jobledger.domain.errors import CorruptEvent, UnknownTopic
+from jobledger.domain.job import JobDispatched
 from jobledger.domain.job_type import JobTypeRegistered
 from jobledger.domain.topics import ALL_FACTS, TOPICS, UPCASTERS
 from jobledger.infrastructure.mapper import decode_facts, decode_metadata, encode_facts, encode_metadata
@@ -23,7 +24,9 @@ EXPECTED_TOPICS = {
     "dispatch.refused", "job.cancel_requested", "job.cancelled", "job.completed", "job.discarded", "job.dispatched",
     "job.failed", "job.interrupted", "job.logged", "job.progressed", "job.released", "job.requeued", "job.rescheduled",
     "job.retried", "job.sent_to_dlq", "job.snoozed", "job.stalled", "job.started", "job.step_recorded",
-    "job_type.registered", "tenant.created", "tenant.resumed", "tenant.suspended",
+    "job_type.registered", "key.limited", "key.paused", "key.resumed", "persona.limited", "persona.paused",
+    "persona.resumed", "queue.limited", "queue.paused", "queue.resumed", "tenant.created", "tenant.limited",
+    "tenant.paused", "tenant.resumed", "tenant.suspended", "tenant.unpaused",
 }  # fmt: skip
 
 
@@ -80,6 +83,17 @@ def test_an_older_version_is_brought_up() -> None:
     assert isinstance(facts, JobTypeRegistered)
     assert facts.definition.options.timeout_seconds == 60
     assert facts.definition.options.soft_timeout_seconds == 54
+
+
+def test_jobs_and_types_of_before_have_no_limit_key() -> None:
+    """What version 1 of a dispatch and version 2 of a job type could not say is None; the rest stays."""
+    dispatched = decode_facts("job.dispatched", GOLDEN["job.dispatched 1"].encode())
+    assert isinstance(dispatched, JobDispatched)
+    assert dispatched.limit_key is None and dispatched.lock_key
+    registered = decode_facts("job_type.registered", GOLDEN["job_type.registered 2"].encode())
+    assert isinstance(registered, JobTypeRegistered)
+    assert registered.definition.options.limit_key is None
+    assert registered.definition.options.lock_key == "{invoice_id}"
 
 
 def test_a_topic_that_is_not_in_the_registry_is_not_imported() -> None:

@@ -115,4 +115,4 @@ def test_payload_limits_have_limits(limit: int) -> None:
 
 def test_the_event_repeats_nothing_it_does_not_have_to() -> None:
     """Its topic and version are stored data."""
-    assert (JobTypeRegistered.topic, JobTypeRegistered.schema_version) == ("job_type.registered", 2)
+    assert (JobTypeRegistered.topic, JobTypeRegistered.schema_version) == ("job_type.registered", 3)

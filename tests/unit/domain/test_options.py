@@ -62,7 +62,8 @@ def test_a_delay_counts_from_the_dispatch() -> None:
     [
         ("priority", 101), ("priority", -101), ("priority", True), ("priority", 1.5), ("queue", "Not A Queue"),
         ("queue", ""), ("timeout_seconds", 0.5), ("timeout_seconds", 86_401), ("soft_timeout_seconds", 0),
-        ("max_stalled", -1), ("max_stalled", 101), ("lock_key", ""), ("lock_key", "x" * 256), ("delay_seconds", -1),
+        ("max_stalled", -1), ("max_stalled", 101), ("lock_key", ""), ("lock_key", "x" * 256),
+        ("limit_key", ""), ("limit_key", "x" * 256), ("limit_key", "a\x00"), ("delay_seconds", -1),
         ("delay_seconds", 401 * 86_400), ("run_at", datetime(2026, 3, 2)),  # noqa: DTZ001 - that is the point
         ("unknown", 1),
     ],
@@ -89,4 +90,4 @@ def test_dependencies_are_kept() -> None:
 def test_the_installation_decides_everything_that_must_be_decided() -> None:
     """No resolved option is left open."""
     undecided = {name for name, value in INSTALLATION_DEFAULTS if value is None}
-    assert undecided == {"soft_timeout_seconds", "lock_key", "run_at", "delay_seconds"}
+    assert undecided == {"soft_timeout_seconds", "lock_key", "limit_key", "run_at", "delay_seconds"}
