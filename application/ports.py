@@ -213,6 +213,12 @@ class WorkerReport(NamedTuple):
     running_by_type: dict[str, int] = {}  # noqa: RUF012 - nobody changes it
     quarantined: int = 0
     """Slots lost to handlers that ignored their hard timeout."""
+    clock_skew_seconds: float = 0.0
+    """How far its clock is ahead of the database's (below 0: behind), as far as that is certain."""
+    tenants: tuple[str, ...] = ()
+    """The tenants that it is dedicated to; empty: it works for all."""
+    personas: tuple[str, ...] = ()
+    """The personas that it is dedicated to; empty: it works for all."""
 
 
 class WorkerHeartbeat(NamedTuple):
@@ -258,6 +264,10 @@ class WorkerRow(NamedTuple):
         return self.seconds_since_seen > self.heartbeat.lease_seconds
 
 
+COUNT_SECONDS_MAX = 2
+"""How long counting the queue may take: metrics never weigh on the ledger."""
+
+
 class QueueCount(NamedTuple):
     """How many open jobs of a queue have a status."""
 
@@ -294,7 +304,8 @@ class Queue(Protocol):
         ...
 
     def counts(self) -> list[QueueCount]:
-        """Open jobs by queue and status. Reads the whole queue: for metrics, not for every moment."""
+        """Open jobs by queue and status, in no order; statuses that no job has are absent. Counts every open job: for
+        metrics, not for every moment. `LedgerBusy` where that takes more than two seconds."""
         ...
 
     def turn(self, chore: str) -> AbstractContextManager[bool]:

@@ -53,14 +53,14 @@ class Heartbeat:
         """Renew all leases and compare what the database believes with what is held here."""
         before = self._held.snapshot()
         options = self._options
-        leases = self._queue.heartbeat(
+        renewal = self._queue.heartbeat(
             WorkerHeartbeat(
                 self._services.worker, self._code_version, options.queues, options.concurrency, len(self._running),
                 options.lease_seconds,
             )
         )  # fmt: skip
         self._beaten_at = self._services.clock.monotonic()
-        believed = {(lease.job_id, lease.attempt): lease for lease in leases}
+        believed = {(lease.job_id, lease.attempt): lease for lease in renewal.leases}
         self._tell_cancelled(believed)
         self._give_up_missing(before, believed)
         self._give_back_unknown(believed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from uuid import UUID
@@ -12,7 +13,10 @@ from jobledger.application.ports import (
     ExpiredLease,
     HeldLease,
     OpenJob,
+    QueueCount,
+    Renewal,
     WorkerHeartbeat,
+    WorkerRow,
 )
 from jobledger.domain.event import Event, Metadata
 from jobledger.domain.job import WAITING, JobStatus, evolve, start
@@ -40,15 +44,46 @@ class MemoryQueue:
             chosen = stalled[:1] or self._in_turns(ready, request.limit)
             return Claim(tuple(self._start(job, request) for job in chosen), inactive)
 
-    def heartbeat(self, heartbeat: WorkerHeartbeat) -> list[HeldLease]:
-        """Renew all leases of a worker and return them."""
+    def heartbeat(self, heartbeat: WorkerHeartbeat) -> Renewal:
+        """Renew all leases of a worker; answers with them."""
         with self._store.lock:
-            self._store.workers[heartbeat.worker] = Seen(heartbeat, self._store.now())
-            return [
+            now = self._store.now()
+            seen = self._store.workers.get(heartbeat.worker)
+            self._store.workers[heartbeat.worker] = Seen(heartbeat, now, seen.since if seen else now)
+            leases = tuple(
                 HeldLease(job.job_id, job.state.attempt, job.state.cancel_reason is not None, job.tenant)
                 for job in self._running()
                 if job.state.worker == heartbeat.worker
+            )
+            return Renewal(leases, now)
+
+    def workers(self) -> list[WorkerRow]:
+        """The workers that have not said goodbye, the longest running first."""
+        with self._store.lock:
+            now = self._store.now()
+            rows = [
+                WorkerRow(seen.heartbeat, seen.since, seen.at, max(0.0, (now - seen.at).total_seconds()))
+                for seen in self._store.workers.values()
             ]
+        return sorted(rows, key=lambda row: (row.started_at, row.heartbeat.worker))
+
+    def forget_workers(self, *, silent_seconds: float) -> int:
+        """Forget workers that were not heard of for so long and hold nothing; how many."""
+        with self._store.lock:
+            holding = {job.state.worker for job in self._running()}
+            silent_since = self._store.now() - timedelta(seconds=silent_seconds)
+            silent = [
+                name for name, seen in self._store.workers.items() if seen.at < silent_since and name not in holding
+            ]
+            for name in silent:
+                del self._store.workers[name]
+            return len(silent)
+
+    def counts(self) -> list[QueueCount]:
+        """Open jobs by queue and status."""
+        with self._store.lock:
+            counted = Counter((job.state.queue, job.state.status) for job in self._store.open_jobs.values())
+        return [QueueCount(queue, status, jobs) for (queue, status), jobs in counted.items()]
 
     def goodbye(self, worker: str) -> None:
         """The worker ended and holds nothing any more."""

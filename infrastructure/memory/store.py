@@ -48,10 +48,11 @@ class Stored(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A worker's last heartbeat."""
+    """A worker's last heartbeat, and when the first one came."""
 
     heartbeat: WorkerHeartbeat
     at: datetime
+    since: datetime
 
 
 class Store:

@@ -7,10 +7,22 @@ from uuid import UUID
 
 import psycopg
 
-from jobledger.application.ports import Claim, ClaimRequest, ExpiredLease, HeldLease, OpenJob, WorkerHeartbeat
+from jobledger.application.ports import (
+    COUNT_SECONDS_MAX,
+    Claim,
+    ClaimRequest,
+    ExpiredLease,
+    HeldLease,
+    OpenJob,
+    QueueCount,
+    Renewal,
+    WorkerHeartbeat,
+    WorkerRow,
+)
 from jobledger.domain.job import JobStatus
 
 from ..queue_row import open_job, start_fragments
+from ..worker_row import encode_report, worker_row
 from .calls import TICKET_EVENTS
 from .connections import Connections, PgConnection, Role
 from .statements import SQL, Row
@@ -82,13 +94,29 @@ class PostgresQueue:
                 inactive.append(row[1])
         return jobs, inactive
 
-    def heartbeat(self, heartbeat: WorkerHeartbeat) -> list[HeldLease]:
-        """Renew all leases of a worker and return them as the database sees them."""
+    def heartbeat(self, heartbeat: WorkerHeartbeat) -> Renewal:
+        """Renew all leases of a worker, in one statement; answers with them as the database sees them."""
         parameters = (
             heartbeat.worker, heartbeat.code_version, list(heartbeat.queues), heartbeat.concurrency,
-            heartbeat.running, heartbeat.lease_seconds, heartbeat.worker,
+            heartbeat.running, heartbeat.lease_seconds, encode_report(heartbeat.report), heartbeat.worker,
         )  # fmt: skip
-        return [HeldLease(*row) for row in self._rows(SQL["heartbeat"], parameters)]
+        rows = self._rows(SQL["heartbeat"], parameters)
+        return Renewal(tuple(HeldLease(*row[1:]) for row in rows if row[1] is not None), rows[0][0])
+
+    def workers(self) -> list[WorkerRow]:
+        """The workers that have not said goodbye, the longest running first."""
+        return [worker_row(*row) for row in self._rows(SQL["workers"], ())]
+
+    def forget_workers(self, *, silent_seconds: float) -> int:
+        """Forget workers that were not heard of for so long and hold nothing; how many."""
+        return len(self._rows(SQL["forget_workers"], (silent_seconds,)))
+
+    def counts(self) -> list[QueueCount]:
+        """Open jobs by queue and status. `LedgerBusy` where counting takes more than two seconds."""
+        with self._connections.transaction(Role.WORKER) as connection:
+            connection.execute(SQL["give_up_after"], (f"{COUNT_SECONDS_MAX}s",))
+            rows = connection.execute(SQL["counts"], binary=True).fetchall()
+        return [QueueCount(queue, JobStatus(status), jobs) for queue, status, jobs in rows]
 
     def goodbye(self, worker: str) -> None:
         """The worker ended and holds nothing any more."""

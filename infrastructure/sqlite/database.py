@@ -28,6 +28,8 @@ _PAUSE_SECONDS_MIN, _PAUSE_SECONDS_MAX = 0.0002, 0.001
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _SCHEMA = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_SCHEMA})
 _PRIMARY_CODE = 0xFF
+_STEPS_BETWEEN_LOOKS = 50_000
+"""Of SQLite's machine, about a millisecond's worth: how often a reader looks whether its time is over."""
 
 
 def connect(path: Path, *, busy_timeout_seconds: float, create: bool = False) -> sqlite3.Connection:
@@ -85,13 +87,19 @@ class Database:
             self._write_lock.release()
 
     @contextmanager
-    def read(self) -> Iterator[sqlite3.Connection]:
-        """A reader in a transaction: all statements of the block see one moment of the database."""
+    def read(self, *, at_most_seconds: float | None = None) -> Iterator[sqlite3.Connection]:
+        """A reader in a transaction: all statements of the block see one moment of the database. `LedgerBusy` once
+        they have taken `at_most_seconds`."""
         connection = self._reader()
         try:
+            if at_most_seconds is not None:
+                give_up_at = time.monotonic() + at_most_seconds
+                connection.set_progress_handler(lambda: time.monotonic() >= give_up_at, _STEPS_BETWEEN_LOOKS)
             with _transaction(connection, _begin):
                 yield connection
         finally:
+            if at_most_seconds is not None:
+                connection.set_progress_handler(None, 0)
             self._give_back(connection)
 
     def close(self) -> None:
@@ -178,6 +186,8 @@ def raise_as_ledger_error(error: sqlite3.Error) -> NoReturn:
     primary = _primary_code(error)
     if primary in _BUSY:
         raise _busy() from error
+    if primary == sqlite3.SQLITE_INTERRUPT:
+        raise LedgerBusy("the ledger was not read in time", hint="try again") from error
     if primary in _SCHEMA and "no such" in str(error):
         raise SchemaOutdated(f"the ledger lacks something: {error}", hint="run: jobledger migrate") from error
     if primary in _SCHEMA or isinstance(error, sqlite3.ProgrammingError):

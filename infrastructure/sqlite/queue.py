@@ -7,19 +7,25 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from jobledger.application.ports import (
+    COUNT_SECONDS_MAX,
     Claim,
     ClaimRequest,
     ExpiredLease,
     HeldLease,
     OpenJob,
+    QueueCount,
+    Renewal,
     WorkerHeartbeat,
+    WorkerRow,
 )
+from jobledger.domain.job import JobStatus
 
 from ..sql_blocks import load
+from ..worker_row import encode_report, worker_row
 from .claiming import Turns, claim_in_transaction
 from .database import Database
 from .rows import OPEN_JOB_COLUMNS, open_job
-from .types import database_now, optional_moment
+from .types import database_now, moment, optional_moment
 
 SQL = load("jobledger.infrastructure.sqlite", "sql/queue.sql")
 
@@ -40,16 +46,49 @@ class SqliteQueue:
         with self._database.write() as connection:
             return claim_in_transaction(connection, request, self._turns)
 
-    def heartbeat(self, heartbeat: WorkerHeartbeat) -> list[HeldLease]:
-        """Renew all leases of a worker and return them as the database sees them."""
-        seen = (
-            heartbeat.worker, heartbeat.code_version, json.dumps(heartbeat.queues), heartbeat.concurrency,
-            heartbeat.running, heartbeat.lease_seconds, database_now(),
-        )  # fmt: skip
+    def heartbeat(self, heartbeat: WorkerHeartbeat) -> Renewal:
+        """Renew all leases of a worker; answers with them as the database sees them."""
         with self._database.write() as connection:
-            connection.execute(SQL["heartbeat"], seen)
+            now = database_now()
+            connection.execute(
+                SQL["heartbeat"],
+                (
+                    heartbeat.worker, heartbeat.code_version, json.dumps(heartbeat.queues), heartbeat.concurrency,
+                    heartbeat.running, heartbeat.lease_seconds, encode_report(heartbeat.report), now,
+                ),
+            )  # fmt: skip
             rows = connection.execute(SQL["held_leases"], (heartbeat.worker,)).fetchall()
-        return [HeldLease(UUID(bytes=job_id), attempt, bool(asked), tenant) for job_id, attempt, asked, tenant in rows]
+        leases = (
+            HeldLease(UUID(bytes=job_id), attempt, bool(asked), tenant) for job_id, attempt, asked, tenant in rows
+        )
+        return Renewal(tuple(leases), moment(now))
+
+    def workers(self) -> list[WorkerRow]:
+        """The workers that have not said goodbye, the longest running first."""
+        with self._database.read() as connection:
+            rows = connection.execute(SQL["workers"]).fetchall()
+        now = database_now()
+        return [
+            worker_row(
+                worker, code_version, json.loads(queues), concurrency, running, lease_seconds, report,
+                moment(started_at), moment(seen_at), (now - seen_at) / 1_000_000,
+            )
+            for (
+                worker, code_version, queues, concurrency, running, lease_seconds, report, started_at, seen_at
+            ) in rows
+        ]  # fmt: skip
+
+    def forget_workers(self, *, silent_seconds: float) -> int:
+        """Forget workers that were not heard of for so long and hold nothing; how many."""
+        silent_since = database_now() - int(silent_seconds * 1_000_000)
+        with self._database.write() as connection:
+            return len(connection.execute(SQL["forget_workers"], (silent_since,)).fetchall())
+
+    def counts(self) -> list[QueueCount]:
+        """Open jobs by queue and status. `LedgerBusy` where counting takes more than two seconds."""
+        with self._database.read(at_most_seconds=COUNT_SECONDS_MAX) as connection:
+            rows = connection.execute(SQL["counts"]).fetchall()
+        return [QueueCount(queue, JobStatus(status), jobs) for queue, status, jobs in rows]
 
     def goodbye(self, worker: str) -> None:
         """The worker ended and holds nothing any more."""

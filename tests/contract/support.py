@@ -134,7 +134,7 @@ class LedgerUnderTest:
     def heartbeat(self, worker: str = "w1", lease_seconds: float = 30.0) -> list[UUID]:
         """Renew the leases of a worker; the ids of the jobs that it holds."""
         beat = WorkerHeartbeat(worker, "v1", ("default",), 4, 0, lease_seconds)
-        return [held.job_id for held in self.queue.heartbeat(beat)]
+        return [held.job_id for held in self.queue.heartbeat(beat).leases]
 
 
 def job_id() -> UUID:

@@ -29,7 +29,7 @@ def test_a_heartbeat_names_what_the_worker_holds(ledger: LedgerUnderTest) -> Non
     ledger.change(first, *cancel(first.state, reason="wrong"))
     ledger.dispatch()
     ledger.claim(worker="w2")
-    held = ledger.queue.heartbeat(WorkerHeartbeat("w1", "v1", ("default",), 4, 2, 30.0))
+    held = ledger.queue.heartbeat(WorkerHeartbeat("w1", "v1", ("default",), 4, 2, 30.0)).leases
     assert sorted((lease.tenant, lease.job_id, lease.attempt, lease.cancel_requested) for lease in held) == [
         ("acme", first.job_id, 1, True), ("other", second.job_id, 1, False),
     ]  # fmt: skip

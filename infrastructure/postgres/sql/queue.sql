@@ -10,15 +10,54 @@ SELECT job_id, tenant_id, version, priority, due_at, attempt, attempts_counted, 
 FROM claim_jobs(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 
 -- name: heartbeat
--- One statement renews all leases of a worker and answers with what the database believes it holds.
+-- One statement renews all leases of a worker and answers with the time and what the database believes it holds.
 WITH renewed AS (
-  INSERT INTO workers (worker, code_version, queues, concurrency, running, lease_seconds, started_at, last_seen_at)
-  VALUES (%s, %s, %s, %s, %s, %s, clock_timestamp(), clock_timestamp())
+  INSERT INTO workers (worker, code_version, queues, concurrency, running, lease_seconds, report, started_at,
+                       last_seen_at)
+  VALUES (%s, %s, %s, %s, %s, %s, %s, clock_timestamp(), clock_timestamp())
   ON CONFLICT (worker) DO UPDATE SET
     code_version = excluded.code_version, queues = excluded.queues, concurrency = excluded.concurrency,
-    running = excluded.running, lease_seconds = excluded.lease_seconds, last_seen_at = excluded.last_seen_at
+    running = excluded.running, lease_seconds = excluded.lease_seconds, report = excluded.report,
+    last_seen_at = excluded.last_seen_at
 )
-SELECT job_id, attempt, cancel_reason IS NOT NULL, tenant_id FROM open_jobs WHERE worker = %s
+SELECT now.at, o.job_id, o.attempt, o.cancel_reason IS NOT NULL, o.tenant_id
+FROM (SELECT clock_timestamp() AS at) AS now
+LEFT JOIN open_jobs AS o ON o.worker = %s
+
+-- name: workers
+SELECT worker, code_version, queues, concurrency, running, lease_seconds, report, started_at, last_seen_at,
+       extract(epoch FROM clock_timestamp() - last_seen_at)::float8
+FROM workers
+ORDER BY started_at, worker
+
+-- name: forget_workers
+DELETE FROM workers AS w
+WHERE w.last_seen_at < clock_timestamp() - make_interval(secs => %s)
+  AND NOT EXISTS (SELECT FROM open_jobs AS o WHERE o.worker = w.worker)
+RETURNING w.worker
+
+-- name: give_up_after
+SELECT set_config('statement_timeout', %s, true)
+
+-- name: counts
+-- Each part reads the index that holds just these jobs (without their rows, where those are known to be visible).
+SELECT counted.queue, counted.status, sum(counted.jobs)::bigint
+FROM (
+  SELECT queue, 'pending' AS status, count(*) AS jobs FROM open_jobs
+  WHERE status = 'pending' AND stalls = 0 AND lock_key IS NULL GROUP BY queue
+  UNION ALL
+  SELECT queue, 'pending', count(*) FROM open_jobs
+  WHERE status = 'pending' AND stalls = 0 AND lock_key IS NOT NULL GROUP BY queue
+  UNION ALL
+  SELECT queue, 'pending', count(*) FROM open_jobs WHERE status = 'pending' AND stalls > 0 GROUP BY queue
+  UNION ALL
+  SELECT queue, 'delayed', count(*) FROM open_jobs WHERE status = 'delayed' GROUP BY queue
+  UNION ALL
+  SELECT queue, 'in_progress', count(*) FROM open_jobs WHERE worker IS NOT NULL GROUP BY queue
+  UNION ALL
+  SELECT queue, status, count(*) FROM open_jobs WHERE status IN ('blocked', 'dlq') GROUP BY queue, status
+) AS counted
+GROUP BY counted.queue, counted.status
 
 -- name: goodbye
 DELETE FROM workers WHERE worker = %s

@@ -37,3 +37,8 @@ CREATE INDEX open_jobs_ready_in_lane ON open_jobs (queue, tenant_id, lane, prior
 
 -- What a worker says of itself: JSON.
 ALTER TABLE workers ADD COLUMN report TEXT NOT NULL DEFAULT '{}';
+
+-- --- for counting the queue ---------------------------------------------------------------------------------------
+-- What neither waits for its turn nor runs; few jobs ever come here, so it costs the others nothing.
+CREATE INDEX open_jobs_parked ON open_jobs (queue, status)
+    WHERE status IN ('blocked', 'dlq');

@@ -76,15 +76,44 @@ SELECT job_id, tenant_id, version, status, queue, job_type, persona, priority, d
 FROM open_jobs WHERE job_id = ? AND tenant_id = ?
 
 -- name: heartbeat
-INSERT INTO workers (worker, code_version, queues, concurrency, running, lease_seconds, started_at, last_seen_at)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)
+INSERT INTO workers (worker, code_version, queues, concurrency, running, lease_seconds, report, started_at,
+    last_seen_at)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)
 ON CONFLICT (worker) DO UPDATE SET code_version = excluded.code_version, queues = excluded.queues,
     concurrency = excluded.concurrency, running = excluded.running, lease_seconds = excluded.lease_seconds,
-    last_seen_at = excluded.last_seen_at
+    report = excluded.report, last_seen_at = excluded.last_seen_at
 
 -- name: held_leases
 SELECT job_id, attempt, cancel_reason IS NOT NULL, tenant_id FROM open_jobs
 WHERE worker = ? AND worker IS NOT NULL AND status = 'in_progress' ORDER BY job_id
+
+-- name: workers
+SELECT worker, code_version, queues, concurrency, running, lease_seconds, report, started_at, last_seen_at
+FROM workers ORDER BY started_at, worker
+
+-- name: forget_workers
+DELETE FROM workers WHERE last_seen_at < ?1
+    AND NOT EXISTS (SELECT 1 FROM open_jobs o WHERE o.worker = workers.worker AND o.worker IS NOT NULL)
+RETURNING worker
+
+-- name: counts
+-- Each part reads the index that holds just these jobs.
+SELECT queue, status, sum(jobs) FROM (
+    SELECT queue, 'pending' AS status, count(*) AS jobs FROM open_jobs
+    WHERE status = 'pending' AND stalls = 0 AND lane IS NULL GROUP BY queue
+    UNION ALL
+    SELECT queue, 'pending', count(*) FROM open_jobs
+    WHERE status = 'pending' AND stalls = 0 AND lane IS NOT NULL GROUP BY queue
+    UNION ALL
+    SELECT queue, 'pending', count(*) FROM open_jobs WHERE status = 'pending' AND stalls > 0 GROUP BY queue
+    UNION ALL
+    SELECT queue, 'delayed', count(*) FROM open_jobs WHERE status = 'delayed' GROUP BY queue
+    UNION ALL
+    SELECT queue, 'in_progress', count(*) FROM open_jobs
+    WHERE worker IS NOT NULL AND status = 'in_progress' GROUP BY queue
+    UNION ALL
+    SELECT queue, status, count(*) FROM open_jobs WHERE status IN ('blocked', 'dlq') GROUP BY queue, status
+) GROUP BY queue, status
 
 -- name: goodbye
 DELETE FROM workers WHERE worker = ?
