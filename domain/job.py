@@ -15,6 +15,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, Field
 
+from .difference import Change
 from .errors import IllegalTransition, InvalidInput, LeaseLost, ReasonRequired
 from .event import Facts
 from .priority import Priority
@@ -250,15 +251,22 @@ class JobSentToDlq(JobFacts):
 
 
 class JobRequeued(JobFacts):
-    """A human took the job out of the DLQ. Body: the new payload, where it was edited."""
+    """A human took the job out of the DLQ. Body: the new payload, where it was edited.
+
+    Version 2 has `payload_changes`.
+    """
 
     topic: ClassVar[str] = "job.requeued"
+    schema_version: ClassVar[int] = 2
 
     reason: str
     ticket: str | None = None
     attempts_granted: int
     payload_edited: bool = False
     payload_sha256_before: str | None = None
+    payload_changes: tuple[Change, ...] | None = None
+    """Where the edited payload differs from the one before: the first hundred places, without values, which stand in
+    the bodies. None: not edited, or before version 2."""
     due_at: AwareDatetime
 
 
@@ -377,6 +385,11 @@ def _dispatched(facts: JobDispatched) -> JobState:
 def add_limit_key(stored: dict[str, Any]) -> dict[str, Any]:
     """Version 1 to 2 of `job.dispatched`: no job had a key of its own to be limited by."""
     return {**stored, "limit_key": None}
+
+
+def add_payload_changes(stored: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 to 2 of `job.requeued`: where an edited payload differed was not recorded."""
+    return {**stored, "payload_changes": None}
 
 
 def _ended(state: JobState, status: JobStatus) -> JobState:
@@ -585,9 +598,10 @@ def requeue(
     ticket: str | None = None,
     attempts_granted: int | None = None,
     payload_sha256_before: str | None = None,
+    payload_changes: tuple[Change, ...] | None = None,
 ) -> Decision:
     """A human gives the job new attempts (default: as many as its policy has). With an edited payload, the hash of
-    the old one goes along and the new one is the body."""
+    the old one goes along, and where they differ; the new one is the body."""
     require_reason(reason, "requeueing")
     _require_dlq(state, JobStatus.PENDING)
     return (
@@ -595,6 +609,7 @@ def requeue(
             **_about(state), reason=reason, ticket=ticket, due_at=now,
             attempts_granted=attempts_granted or state.retry.max_attempts,
             payload_edited=payload_sha256_before is not None, payload_sha256_before=payload_sha256_before,
+            payload_changes=payload_changes,
         ),
     )  # fmt: skip
 

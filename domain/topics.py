@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import job, job_type
+from .dlq import DlqBulkBegun, DlqBulkEnded
 from .event import Facts
 from .job import JOB_FACTS
 from .job_type import JobTypeRegistered
@@ -20,7 +21,7 @@ Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
 ALL_FACTS: tuple[type[Facts], ...] = (
     *JOB_FACTS, TenantCreated, TenantSuspended, TenantResumed, JobTypeRegistered, DispatchRefused,
-    *LIMIT_FACTS,
+    *LIMIT_FACTS, DlqBulkBegun, DlqBulkEnded,
 )  # fmt: skip
 
 TOPICS: Mapping[str, type[Facts]] = {facts.topic: facts for facts in ALL_FACTS}
@@ -29,5 +30,6 @@ UPCASTERS: Mapping[tuple[str, int], Upcaster] = {
     ("job_type.registered", 1): job_type.add_soft_timeout,
     ("job_type.registered", 2): job_type.add_limit_key,
     ("job.dispatched", 1): job.add_limit_key,
+    ("job.requeued", 1): job.add_payload_changes,
 }
 """From (topic, stored version) to the next version; applied until the class's own version is reached."""
