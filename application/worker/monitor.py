@@ -45,12 +45,16 @@ class Monitor:
     def _loop(self) -> None:
         while not self._stop.wait(TICK_SECONDS):
             self._tick()
-            now = self._services.clock.monotonic()
-            for attempt in list(self._running.values()):
-                try:
-                    self._look_at(attempt, now)
-                except Exception as error:  # noqa: BLE001 - timeouts are watched whatever happens
-                    say("error", "worker.monitor_failed", job_id=str(attempt.job.job_id), error=repr(error))
+            self.look()
+
+    def look(self) -> None:
+        """Look at all running attempts once, on the calling thread."""
+        now = self._services.clock.monotonic()
+        for attempt in list(self._running.values()):
+            try:
+                self._look_at(attempt, now)
+            except Exception as error:  # noqa: BLE001 - timeouts are watched whatever happens
+                say("error", "worker.monitor_failed", job_id=str(attempt.job.job_id), error=repr(error))
 
     def _look_at(self, attempt: Attempt, now: float) -> None:
         state, elapsed = attempt.job.state, now - attempt.begun_at

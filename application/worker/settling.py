@@ -116,6 +116,16 @@ class Settler:
             if self._closing and self._nothing_left():
                 return
 
+    def settle_now(self) -> None:
+        """Record all that was handed in, on the calling thread: for a worker that never called `start`."""
+        while self._pending or self._flights:
+            self._reap()
+            while self._should_flush():
+                self._flush()
+            if self._flights:
+                self._wake.wait(STUCK_SECONDS)
+                self._wake.clear()
+
     def _nothing_left(self) -> bool:
         """Whether every ending is durable, those included that wait for a report before them."""
         return not self._pending and not self._flights and (not self._held or self._trouble.fatal is not None)
