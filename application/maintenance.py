@@ -1,6 +1,7 @@
 """What keeps the queue honest: stalled jobs, jobs of tenants that may not run, storage for the months to come (R3.5).
 
-Every worker process does this; what two do at the same time, one of them does in vain (its guard fails).
+Every worker process tries every chore, and one does it (`Queue.turn`): there is no leader to lose. What two did at the
+same time, because one of them had been frozen, one of them would do in vain (its guard fails).
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from .writes import ChangeJob, WriteStatus, queue_change
 
 INTERVAL_SECONDS, INTERVAL_SECONDS_MIN, INTERVAL_SECONDS_MAX = 10.0, 1.0, 60.0
 BATCH = 200
+FORGOTTEN_AFTER_SECONDS = 86_400.0
+"""How long a worker that ended without a goodbye is still shown."""
 _ROUNDS_MAX = 50
 """Batches of one run: what is left waits for the next."""
 
@@ -58,6 +61,10 @@ class Maintenance:
         self._wake_up = wake_up
         self._stalled = stalled
         self._prepare_storage = prepare_storage
+        self._chores = {
+            "rescue-stalled": self._rescue_stalled, "reject-inactive": self._reject_inactive,
+            "forget-workers": self._forget_workers, "prepare-storage": self._prepare,
+        }  # fmt: skip
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -80,9 +87,10 @@ class Maintenance:
         error that one of them met is raised."""
         changed = 0
         errors: list[Exception] = []
-        for chore in (self._rescue_stalled, self._reject_inactive, self._prepare):
+        for name, chore in self._chores.items():
             try:
-                changed += chore()
+                with self._queue.turn(name) as is_ours:
+                    changed += chore() if is_ours else 0
             except Exception as error:  # noqa: BLE001 - raised below
                 errors.append(error)
         if errors:
@@ -92,6 +100,10 @@ class Maintenance:
     def _prepare(self) -> int:
         if self._prepare_storage is not None:
             self._prepare_storage()
+        return 0
+
+    def _forget_workers(self) -> int:
+        self._queue.forget_workers(silent_seconds=FORGOTTEN_AFTER_SECONDS)
         return 0
 
     def _reject_inactive(self) -> int:

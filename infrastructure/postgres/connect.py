@@ -40,6 +40,7 @@ class PostgresLedger:
         """Flush what is buffered, end the threads, close the connections. Closing twice is harmless."""
         self.wake_up.close()
         self.writer.close()
+        self.queue.close()
         self.connections.close()
 
 

@@ -8,7 +8,12 @@ from typing import Any
 from ..sql_blocks import load
 
 SQL: Mapping[str, str] = load(
-    "jobledger.infrastructure.postgres", "sql/reading.sql", "sql/queue.sql", "sql/writing.sql", "sql/recording.sql"
+    "jobledger.infrastructure.postgres",
+    "sql/reading.sql",
+    "sql/queue.sql",
+    "sql/writing.sql",
+    "sql/recording.sql",
+    "sql/chores.sql",
 )
 
 Parameters = tuple[object, ...]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -61,6 +62,8 @@ class FakeLedger:
         self.last_seen: dict[str, tuple[datetime, float]] = {}
         self.unavailable = False
         self.heartbeats = 0
+        self.taken: set[str] = set()
+        """Chores that another process does just now."""
         self.refuse: Callable[[ChangeJob], Exception | None] = lambda change: None
         """What writing a change raises."""
         self._lock = threading.RLock()
@@ -237,6 +240,15 @@ class FakeLedger:
                 for job in self.rows.values()
                 if job.state.worker == heartbeat.worker
             ]
+
+    @contextmanager
+    def turn(self, chore: str) -> Iterator[bool]:
+        """Nobody else is here."""
+        yield chore not in self.taken
+
+    def forget_workers(self, *, silent_seconds: float) -> int:
+        """There are none to forget."""
+        return 0
 
     def goodbye(self, worker: str) -> None:
         """Forget the worker."""

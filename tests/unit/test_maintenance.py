@@ -81,6 +81,19 @@ def test_waiting_jobs_of_inactive_tenants_go_to_the_dlq(app: App, ledger: FakeLe
     assert ledger.topics(job_id) == ["dispatched", "sent_to_dlq"]
 
 
+def test_a_chore_that_another_process_does_is_left_to_it(app: App, ledger: FakeLedger) -> None:
+    """Of all workers one rescues; the other chores are done all the same."""
+    abandoned(app, ledger)
+    ledger.dispatch(app, "tested.one", tenant="globex")
+    ledger.inactive.add("globex")
+    ledger.taken.add("rescue-stalled")
+    maintenance = Maintenance(ledger, ledger, ledger.clock, actor="test")
+    assert maintenance.run_once() == 1
+    assert sorted(row.state.status for row in ledger.rows.values()) == [JobStatus.DLQ, JobStatus.IN_PROGRESS]
+    ledger.taken.clear()
+    assert maintenance.run_once() == 1
+
+
 def test_maintenance_runs_periodically_between_start_and_stop(app: App, ledger: FakeLedger) -> None:
     """`start` runs the chores at once, a failing run ends nothing, `stop` ends the thread."""
     ran = threading.Semaphore(0)
