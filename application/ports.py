@@ -283,6 +283,10 @@ class ExpiredLease(NamedTuple):
     last_seen_at: datetime | None
 
 
+TURN_SECONDS_MAX = 30.0
+"""How long a process that froze keeps others from a chore."""
+
+
 class Queue(Protocol):
     """The work queue: claims, leases, liveness. Other changes of it travel with `LedgerWriter`."""
 
@@ -310,7 +314,10 @@ class Queue(Protocol):
 
     def turn(self, chore: str) -> AbstractContextManager[bool]:
         """Whether this process does `chore` now: True for one process of all at a time, until the block ends or the
-        process dies. Never waits."""
+        process dies. Never waits.
+
+        A process that freezes loses its turn after `TURN_SECONDS_MAX`, so that nobody has to be there for the others to
+        go on: what is done in a turn must bear being done twice at once."""
         ...
 
     def apply_limits(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from jobledger.domain.event import Event, Metadata
 from jobledger.domain.job import WAITING, JobStatus, evolve, start
 from jobledger.domain.tenant import TenantStatus
 
+from .chores import Chores
 from .store import Seen, Store
 
 
@@ -30,6 +32,7 @@ class MemoryQueue:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._chores = Chores()
         self._served_last = ("", "")
         """Tenant and queue."""
 
@@ -84,6 +87,10 @@ class MemoryQueue:
         with self._store.lock:
             counted = Counter((job.state.queue, job.state.status) for job in self._store.open_jobs.values())
         return [QueueCount(queue, status, jobs) for (queue, status), jobs in counted.items()]
+
+    def turn(self, chore: str) -> AbstractContextManager[bool]:
+        """Whether this process does `chore` now; see `Queue`."""
+        return self._chores.turn(chore)
 
     def goodbye(self, worker: str) -> None:
         """The worker ended and holds nothing any more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from uuid import UUID
 
 import psycopg
@@ -24,6 +25,7 @@ from jobledger.domain.job import JobStatus
 from ..queue_row import open_job, start_fragments
 from ..worker_row import encode_report, worker_row
 from .calls import TICKET_EVENTS
+from .chores import Chores
 from .connections import Connections, PgConnection, Role
 from .statements import SQL, Row
 
@@ -38,6 +40,7 @@ class PostgresQueue:
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
+        self._chores = Chores(connections)
         self._cursors: dict[tuple[str, str], str] = {}
         """The tenant whose turn was last, by worker and queue; a torn update only costs somebody a turn."""
         self._first_queue: dict[str, int] = {}
@@ -117,6 +120,14 @@ class PostgresQueue:
             connection.execute(SQL["give_up_after"], (f"{COUNT_SECONDS_MAX}s",))
             rows = connection.execute(SQL["counts"], binary=True).fetchall()
         return [QueueCount(queue, JobStatus(status), jobs) for queue, status, jobs in rows]
+
+    def close(self) -> None:
+        """Let go of what it holds beside the pools."""
+        self._chores.close()
+
+    def turn(self, chore: str) -> AbstractContextManager[bool]:
+        """Whether this process does `chore` now; see `Queue`."""
+        return self._chores.turn(chore)
 
     def goodbye(self, worker: str) -> None:
         """The worker ended and holds nothing any more."""

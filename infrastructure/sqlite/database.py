@@ -130,7 +130,7 @@ class Database:
                 connection.execute("BEGIN IMMEDIATE")
                 return
             except sqlite3.OperationalError as error:
-                if not _is_busy(error) or time.monotonic() >= give_up_at:
+                if not is_busy(error) or time.monotonic() >= give_up_at:
                     raise
             time.sleep(pause_seconds)
             pause_seconds = min(pause_seconds * 1.5, _PAUSE_SECONDS_MAX)
@@ -197,7 +197,8 @@ def raise_as_ledger_error(error: sqlite3.Error) -> NoReturn:
     ) from error
 
 
-def _is_busy(error: sqlite3.Error) -> bool:
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether another connection held the lock that was asked for."""
     return _primary_code(error) in _BUSY
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from uuid import UUID
 
 from jobledger.application.ports import (
@@ -22,6 +23,7 @@ from jobledger.domain.job import JobStatus
 
 from ..sql_blocks import load
 from ..worker_row import encode_report, worker_row
+from .chores import Chores
 from .claiming import Turns, claim_in_transaction
 from .database import Database
 from .rows import OPEN_JOB_COLUMNS, open_job
@@ -35,6 +37,7 @@ class SqliteQueue:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._chores = Chores(database.path)
         self._turns = Turns()
 
     def claim(self, request: ClaimRequest) -> Claim:
@@ -89,6 +92,10 @@ class SqliteQueue:
         with self._database.read(at_most_seconds=COUNT_SECONDS_MAX) as connection:
             rows = connection.execute(SQL["counts"]).fetchall()
         return [QueueCount(queue, JobStatus(status), jobs) for queue, status, jobs in rows]
+
+    def turn(self, chore: str) -> AbstractContextManager[bool]:
+        """Whether this process does `chore` now; see `Queue`."""
+        return self._chores.turn(chore)
 
     def goodbye(self, worker: str) -> None:
         """The worker ended and holds nothing any more."""
