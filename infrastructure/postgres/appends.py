@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jobledger.application.writes import AppendEvents, JobTypeRow, Outcome, TenantRow, WriteStatus
+from jobledger.application.writes import (
+    AppendEvents,
+    CatalogueRow,
+    JobTypeRow,
+    LimitRow,
+    Outcome,
+    TenantRow,
+    WriteStatus,
+)
 
 from ..group_commit import Answer
 from ..mapper import encode_body
@@ -58,7 +66,7 @@ class Appends:
         owners = [index for index, append in zip(self.indexes, self._appends, strict=True) for _ in append.events]
         return {owners[event] for event in events}
 
-    def rows(self) -> list[TenantRow | JobTypeRow]:
+    def rows(self) -> list[CatalogueRow]:
         """The catalogue rows that follow."""
         return [append.catalogue for append in self._appends if append.catalogue is not None]
 
@@ -75,6 +83,33 @@ class SaveTenant:
     def parameters(self) -> Parameters:
         """The arguments of save_tenant."""
         return (self._row.name, self._row.status.value, self._row.display_name)
+
+    def answers(self, row: Row) -> list[Answer | None]:
+        """Nothing: the append answers."""
+        return []
+
+    def writes_of(self, events: Sequence[int]) -> set[int]:
+        """None: this statement names nobody."""
+        return set()
+
+
+class SaveLimit:
+    """The catalogue's row of a target's limits; the function removes one that limits nothing."""
+
+    statement = SQL["save_limit"]
+
+    def __init__(self, row: LimitRow) -> None:
+        self.indexes: list[int] = []
+        self._row = row
+
+    def parameters(self) -> Parameters:
+        """The arguments of save_limit."""
+        target, (limits, paused) = self._row
+        rate = limits.rate
+        return (
+            target.scope.value, target.tenant, target.subject, limits.concurrency, None if rate is None else rate.count,
+            None if rate is None else rate.seconds, limits.weight, paused,
+        )  # fmt: skip
 
     def answers(self, row: Row) -> list[Answer | None]:
         """Nothing: the append answers."""
@@ -107,3 +142,10 @@ class SaveJobType:
     def writes_of(self, events: Sequence[int]) -> set[int]:
         """None: this statement names nobody."""
         return set()
+
+
+def save(row: CatalogueRow) -> SaveTenant | SaveJobType | SaveLimit:
+    """The call that stores a catalogue row."""
+    if isinstance(row, TenantRow):
+        return SaveTenant(row)
+    return SaveLimit(row) if isinstance(row, LimitRow) else SaveJobType(row)

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
-from jobledger.application.writes import AppendEvents, ChangeJob, NewJob, TenantRow, Write
+from jobledger.application.writes import AppendEvents, ChangeJob, NewJob, Write
 from jobledger.domain.job import JobCompleted
 
 from ..group_commit import Answer
-from .appends import Appends, SaveJobType, SaveTenant
+from .appends import Appends, save
 from .changes import Changes, Completions
 from .dispatches import Dispatches
 from .encoding import Encoder
@@ -98,11 +98,7 @@ class _Round:
             self._changes[-1].add(index, write)
 
     def calls(self) -> list[Call]:
-        saves = [
-            SaveTenant(row) if isinstance(row, TenantRow) else SaveJobType(row)
-            for append in self._appends
-            for row in append.rows()
-        ]
+        saves = [save(row) for append in self._appends for row in append.rows()]
         completions = [call for calls in self._completions.values() for call in calls]
         return [*self._dispatches, *self._changes, *completions, *self._appends, *saves]
 

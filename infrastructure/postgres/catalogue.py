@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from jobledger.application.writes import JobTypeRow, TenantRow
+from jobledger.application.writes import JobTypeRow, LimitRow, TenantRow
 from jobledger.domain.job_type import JobTypeDefinition
+from jobledger.domain.limit import FlowState, Limits, Rate, Scope, Target
 from jobledger.domain.tenant import TenantStatus
 
 from .connections import Connections, Role
-from .statements import SQL
+from .statements import SQL, Row
 
 
 class PostgresCatalogue:
@@ -34,6 +35,12 @@ class PostgresCatalogue:
         """All job types by name."""
         return self._job_types(SQL["job_types"])
 
+    def limits(self) -> list[LimitRow]:
+        """All targets that are limited or paused: by scope, tenant and subject."""
+        with self._connections.connection(Role.WORKER) as connection:
+            rows = connection.execute(SQL["limits"]).fetchall()
+        return [_limit_row(row) for row in rows]
+
     def _tenants(self, statement: str, parameters: tuple[str, ...] = ()) -> list[TenantRow]:
         with self._connections.connection(Role.WORKER) as connection:
             rows = connection.execute(statement, parameters).fetchall()
@@ -46,3 +53,10 @@ class PostgresCatalogue:
             JobTypeRow(JobTypeDefinition.model_validate_json(definition), fingerprint, code_version, app)
             for definition, fingerprint, code_version, app in rows
         ]
+
+
+def _limit_row(row: Row) -> LimitRow:
+    scope, tenant, subject, concurrency, rate_count, rate_seconds, weight, paused = row
+    rate = None if rate_count is None else Rate(count=rate_count, seconds=rate_seconds)
+    limits = Limits(concurrency=concurrency, rate=rate, weight=weight)
+    return LimitRow(Target(Scope(scope), tenant, subject), FlowState(limits, paused))

@@ -62,6 +62,7 @@ class Dispatches:
             Blobs([PLAIN + (event.body or b"") for event in events]),
             Timestamps([job.state.due_at for job in jobs]),
             Texts([job.state.lock_key for job in jobs]),
+            Texts(_limit_keys(jobs)),
             Texts([None if job.idempotency is None else job.idempotency.key for job in jobs]),
             Texts([None if job.idempotency is None else job.idempotency.payload_sha256 for job in jobs]),
             *_profile_columns(profiles),
@@ -114,6 +115,12 @@ class Dispatches:
             state.attempts_allowed, encode_spec(state), encode_identity(state.job_type, state.queue, state.persona),
             self._encoder.thread(event.metadata),
         )  # fmt: skip
+
+
+def _limit_keys(jobs: Sequence[NewJob]) -> list[str | None]:
+    """The limit key of each job; nothing where none has one."""
+    keys = [job.state.limit_key for job in jobs]
+    return keys if any(key is not None for key in keys) else []
 
 
 def _profile_columns(profiles: Sequence[_Profile]) -> Parameters:

@@ -9,12 +9,14 @@ from uuid import UUID
 from jobledger.application.ports import (
     DlqPage,
     DlqRow,
+    DlqSummary,
     Freshness,
     JobFilter,
     JobListRow,
     JobPage,
     PageKey,
 )
+from jobledger.domain.dlq import DlqFilter
 from jobledger.domain.job import JobStatus
 from jobledger.projections.dlq import DLQ
 from jobledger.projections.persona_jobs import PERSONA_JOBS
@@ -23,7 +25,11 @@ from jobledger.projections.tenant_jobs import TENANT_JOBS
 
 from ..job_pages import (
     LIST_NAMES,
+    DlqSummaryRow,
     bounds,
+    dlq_bounds,
+    dlq_filters,
+    dlq_summary,
     ending_in,
     first_unlisted_id,
     short_id_digits,
@@ -60,11 +66,17 @@ class PostgresJobViews:
         values = {**wanted(tenant, where, after, limit), "persona": persona}
         return self._job_page(PERSONA_JOBS.name, SQL["persona_jobs"], values, limit)
 
-    def dlq(self, tenant: str, where: JobFilter, *, after: PageKey | None, limit: int) -> DlqPage:
+    def dlq(self, tenant: str, where: DlqFilter, *, after: PageKey | None, limit: int) -> DlqPage:
         """The jobs of a tenant in the dead-letter queue, most recently dead first."""
-        found, freshness = self._list(DLQ.name, SQL["dlq_jobs"], wanted(tenant, where, after, limit))
+        found, freshness = self._list(DLQ.name, SQL["dlq_jobs"], wanted_dead(tenant, where, after, limit))
         rows = tuple(DlqRow(*row) for row in found[:limit])
         return DlqPage(rows, PageKey(rows[-1].dead_at, rows[-1].job_id) if len(found) > limit else None, freshness)
+
+    def dlq_summary(self, tenant: str, where: DlqFilter, *, groups: int) -> DlqSummary:
+        """How many dead jobs of a tenant match, with the largest groups."""
+        values = wanted_dead(tenant, where, None, groups - 1)
+        found, freshness = self._list(DLQ.name, SQL["dlq_summary"], values, in_index_order=False)
+        return dlq_summary([DlqSummaryRow(*row) for row in found], freshness)
 
     def find_by_short_id(self, tenant: str, short_id: str) -> list[UUID]:
         """Ids of the tenant's jobs that end in these (8 or more) characters: from the list, else from the queue."""
@@ -95,13 +107,14 @@ class PostgresJobViews:
         return JobPage(rows, key, freshness)
 
     def _list(
-        self, name: str, statement: str, values: dict[str, object]
+        self, name: str, statement: str, values: dict[str, object], *, in_index_order: bool = True
     ) -> tuple[Sequence[tuple[Any, ...]], Freshness]:
         tenant = str(values["tenant"])
         with self._connections.tenant_transaction(tenant) as connection:
             # the checkpoint first: rows may then be newer than it says, never older
             checkpoint = connection.execute(SQL["checkpoint"], (name,), prepare=True)
-            connection.execute(SQL["in_index_order"], prepare=True)
+            if in_index_order:
+                connection.execute(SQL["in_index_order"], prepare=True)
             found = connection.execute(statement, values, prepare=False, binary=True)
             at, rows = checkpoint.fetchone(), found.fetchall()
         position, recorded_at = (0, None) if at is None else at
@@ -115,6 +128,15 @@ def wanted(tenant: str, where: JobFilter, after: PageKey | None, limit: int) -> 
         "tenant": tenant, "status": None if where.status is None else where.status.value, "failed": where.failed,
         "job_type": where.job_type, "kind": where.kind, "queue": where.queue, "created_from": page.since,
         "before_at": page.before.created_at, "before_id": page.before.job_id, "limit": limit + 1,
+    }  # fmt: skip
+
+
+def wanted_dead(tenant: str, where: DlqFilter, after: PageKey | None, limit: int) -> dict[str, object]:
+    """The same of a query of the dead-letter queue."""
+    page = dlq_bounds(where, after)
+    return {
+        **dlq_filters(where), "tenant": tenant, "dead_from": page.since, "before_at": page.before.created_at,
+        "before_id": page.before.job_id, "limit": limit + 1,
     }  # fmt: skip
 
 

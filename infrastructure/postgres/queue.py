@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from uuid import UUID
-
-import psycopg
 
 from jobledger.application.ports import (
     COUNT_SECONDS_MAX,
@@ -22,17 +20,14 @@ from jobledger.application.ports import (
 )
 from jobledger.domain.job import JobStatus
 
-from ..queue_row import open_job, start_fragments
+from ..queue_row import open_job
 from ..worker_row import encode_report, worker_row
-from .calls import TICKET_EVENTS
 from .chores import Chores
-from .connections import Connections, PgConnection, Role
+from .claims import Claims
+from .connections import Connections, Role
 from .statements import SQL, Row
 
-_PROMOTED_AT_ONCE = 1_000
-_IN_PROGRESS = JobStatus.IN_PROGRESS.value
-_TURN = -1
-"""The version in the row of a claim that names the tenant after which the next one goes on."""
+_APPLIED_AT_ONCE = 5_000
 
 
 class PostgresQueue:
@@ -41,61 +36,12 @@ class PostgresQueue:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._chores = Chores(connections)
-        self._cursors: dict[tuple[str, str], str] = {}
-        """The tenant whose turn was last, by worker and queue; a torn update only costs somebody a turn."""
-        self._first_queue: dict[str, int] = {}
+        self._claims = Claims(connections)
 
     def claim(self, request: ClaimRequest) -> Claim:
         """Take up to `limit` due jobs: priority counts within a tenant, tenants take turns. Durable on return.
         A job that stalled before is claimed alone."""
-        jobs: list[OpenJob] = []
-        inactive: list[str] = []
-        with self._connections.connection(Role.WORKER) as connection:
-            for queue in self._in_turn(request):
-                try:
-                    found, waiting_in_vain = self._claim_from(connection, queue, request, jobs)
-                except psycopg.Error:
-                    if not jobs:
-                        raise
-                    break  # those of the queues before are ours already: they must not get lost
-                jobs += found
-                inactive += waiting_in_vain
-                if len(jobs) >= request.limit or any(job.state.stalls for job in found):
-                    break
-        return Claim(tuple(jobs), tuple(dict.fromkeys(inactive)))
-
-    def _in_turn(self, request: ClaimRequest) -> Iterable[str]:
-        """The queues, beginning with another one each time: none starves behind a busy one."""
-        count = len(request.queues)
-        if count < 2:
-            return request.queues
-        first = self._first_queue[request.worker] = (self._first_queue.get(request.worker, -1) + 1) % count
-        return request.queues[first:] + request.queues[:first]
-
-    def _claim_from(
-        self, connection: PgConnection, queue: str, request: ClaimRequest, claimed: Sequence[OpenJob]
-    ) -> tuple[list[OpenJob], list[str]]:
-        turn = (request.worker, queue)
-        after = self._cursors.get(turn, "")
-        fragments = start_fragments(request)
-        parameters = (
-            queue, list(request.job_types), _optional_list(request.personas), _optional_list(request.tenants),
-            min(request.limit - len(claimed), TICKET_EVENTS), after, request.worker, fragments.head, fragments.tail,
-            not claimed,
-        )  # fmt: skip
-        with connection.pipeline():  # without BEGIN: one round trip, one transaction
-            connection.execute(SQL["promote"], (queue, _PROMOTED_AT_ONCE), prepare=True)
-            rows = connection.execute(SQL["claim"], parameters, prepare=True, binary=True).fetchall()
-        jobs: list[OpenJob] = []
-        inactive: list[str] = []
-        for row in rows:
-            if row[0] is not None:
-                jobs.append(_claimed(row, queue, request.worker))
-            elif row[2] == _TURN:
-                self._cursors[turn] = row[1]
-            else:
-                inactive.append(row[1])
-        return jobs, inactive
+        return self._claims.claim(request)
 
     def heartbeat(self, heartbeat: WorkerHeartbeat) -> Renewal:
         """Renew all leases of a worker, in one statement; answers with them as the database sees them."""
@@ -129,13 +75,16 @@ class PostgresQueue:
         """Whether this process does `chore` now; see `Queue`."""
         return self._chores.turn(chore)
 
+    def apply_limits(self) -> int:
+        """Bring jobs that wait in line with the limits of personas; how many were changed. See `Queue`."""
+        changed: int = self._rows(SQL["apply_limits"], (_APPLIED_AT_ONCE,))[0][0]
+        return changed
+
     def goodbye(self, worker: str) -> None:
         """The worker ended and holds nothing any more."""
         with self._connections.connection(Role.WORKER) as connection:
             connection.execute(SQL["goodbye"], (worker,))
-        for turn in [turn for turn in self._cursors if turn[0] == worker]:
-            self._cursors.pop(turn, None)
-        self._first_queue.pop(worker, None)
+        self._claims.forget(worker)
 
     def expired(self, *, limit: int) -> list[ExpiredLease]:
         """Running jobs whose worker's lease ran out by the database's clock."""
@@ -164,18 +113,5 @@ class PostgresQueue:
             return connection.execute(statement, parameters, binary=True).fetchall()
 
 
-def _optional_list(values: tuple[str, ...] | None) -> list[str] | None:
-    return None if values is None else list(values)
-
-
 def _open_job(row: Row) -> OpenJob:
     return open_job(*row)._replace(payload=row[-1][1:])  # without the tag of the body
-
-
-def _claimed(row: Row, queue: str, worker: str) -> OpenJob:
-    (job_id, tenant, version, priority, due_at, attempt, attempts_counted, attempts_allowed, stalls, job_type,
-     persona, lock_key, spec, thread, payload, started_at) = row  # fmt: skip
-    return open_job(
-        job_id, tenant, version, _IN_PROGRESS, queue, job_type, persona, priority, due_at, attempt, attempts_counted,
-        attempts_allowed, stalls, worker, started_at, lock_key, None, spec, thread, payload[1:],
-    )  # fmt: skip

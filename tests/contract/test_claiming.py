@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from jobledger.application.ports import OpenJob
+from jobledger.application.ports import Claim, OpenJob
 from jobledger.domain.event import Metadata
 from jobledger.domain.job import JobStarted, JobStatus, Lease, interrupt, stall
 from jobledger.infrastructure import mapper
@@ -23,7 +23,7 @@ def test_an_empty_queue_gives_nothing(ledger: LedgerUnderTest) -> None:
     """A claim of nothing writes nothing."""
     ledger.create_tenant("acme")
     head = ledger.reader.head()
-    assert ledger.claim() == ((), ())
+    assert ledger.claim() == Claim(())
     assert ledger.reader.head() == head
 
 

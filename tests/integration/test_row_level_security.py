@@ -8,9 +8,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from jobledger.application.writes import AppendEvents, TenantRow
+from jobledger.application.writes import AppendEvents, LimitRow, TenantRow
 from jobledger.domain.event import Event
 from jobledger.domain.identifiers import stream_id
+from jobledger.domain.limit import FlowState, Limits, TenantLimited, tenant_target
 from jobledger.domain.tenant import TenantCreated, TenantStatus
 from jobledger.infrastructure.postgres.connect import open_ledger
 from jobledger.projections.catalogue import PROJECTIONS
@@ -32,10 +33,17 @@ def two_tenants(postgres_dsn: str) -> str:
             event = Event(stream_id(name, "tenant", name), 1, name, metadata(), TenantCreated(name=name))
             ledger.writer.write([AppendEvents((event,), TenantRow(name, TenantStatus.ACTIVE))])
             ledger.writer.write([new_job(tenant=name, key="k", persona="bot")])
+            ledger.writer.write([_limit(name)])
     with psycopg.connect(postgres_dsn) as owner:
         for projection in PROJECTIONS.values():
             _fill(owner, projection.name)
     return postgres_dsn
+
+
+def _limit(tenant: str) -> AppendEvents:
+    target, limits = tenant_target(tenant), Limits(concurrency=1)
+    facts = TenantLimited(subject=tenant, reason="small", limits=limits)
+    return AppendEvents((Event(target.stream, 1, tenant, metadata(), facts),), LimitRow(target, FlowState(limits)))
 
 
 def _fill(owner: psycopg.Connection, table: str) -> None:

@@ -5,7 +5,919 @@ SET LOCAL search_path = jobledger, pg_temp;
 -- What a worker says of itself: JSON.
 ALTER TABLE workers ADD COLUMN report text NOT NULL DEFAULT '{}';
 
+-- --- limits: an inline projection of their targets' streams -------------------------------------------------------
+
+-- Queues, tenants, personas and custom keys that are limited or paused; null is no limit. A queue belongs to all
+-- tenants, so its tenant is the installation's. A persona's row in which nothing is limited any more stays until no
+-- waiting job's lane names the persona (see apply_limits).
+CREATE TABLE limits (
+  scope        text COLLATE "C" NOT NULL CHECK (scope IN ('queue', 'tenant', 'persona', 'key')),
+  tenant_id    text COLLATE "C" NOT NULL,
+  subject      text COLLATE "C" NOT NULL,
+  concurrency  integer,
+  rate_count   integer,
+  rate_seconds double precision,
+  weight       integer NOT NULL DEFAULT 1,
+  paused       boolean NOT NULL DEFAULT false,
+  PRIMARY KEY (scope, tenant_id, subject)
+);
+ALTER TABLE limits ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY one_tenant ON limits FOR SELECT TO jobledger_api
+  USING (tenant_id = nullif(current_setting('jobledger.tenant', true), ''));
+CREATE POLICY read_all ON limits FOR SELECT TO jobledger_worker, jobledger_projector, jobledger_auditor USING (true);
+CREATE POLICY write ON limits FOR ALL TO jobledger_writer USING (true) WITH CHECK (true);
+GRANT SELECT ON limits TO jobledger_api, jobledger_worker, jobledger_projector, jobledger_auditor;
+GRANT SELECT, INSERT, UPDATE, DELETE ON limits TO jobledger_writer;
+
+-- Running jobs that count toward a concurrency limit, written by the claims of limited targets only. Endings do not
+-- touch it: whoever counts removes what has ended.
+CREATE TABLE limit_holds (
+  scope     text COLLATE "C" NOT NULL,
+  tenant_id text COLLATE "C" NOT NULL,
+  subject   text COLLATE "C" NOT NULL,
+  job_id    uuid    NOT NULL,
+  attempt   integer NOT NULL,
+  PRIMARY KEY (scope, tenant_id, subject, job_id)
+);
+
+-- Starts that a rate granted, summed over a hundredth of its window: one row a bucket, changed once a claim. A bucket
+-- counts until its end leaves the window, so the limit is never exceeded in any window.
+CREATE TABLE limit_uses (
+  scope      text COLLATE "C" NOT NULL,
+  tenant_id  text COLLATE "C" NOT NULL,
+  subject    text COLLATE "C" NOT NULL,
+  ends_at    timestamptz NOT NULL,
+  tokens     integer     NOT NULL,
+  expires_at timestamptz NOT NULL,
+  PRIMARY KEY (scope, tenant_id, subject, ends_at)
+) WITH (fillfactor = 50);
+CREATE INDEX limit_uses_expired ON limit_uses (expires_at);
+
+ALTER TABLE limit_holds ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY read_all ON limit_holds FOR SELECT TO jobledger_worker, jobledger_auditor USING (true);
+CREATE POLICY write ON limit_holds FOR ALL TO jobledger_writer USING (true) WITH CHECK (true);
+GRANT SELECT ON limit_holds TO jobledger_worker, jobledger_auditor;
+GRANT SELECT, INSERT, UPDATE, DELETE ON limit_holds TO jobledger_writer;
+ALTER TABLE limit_uses ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY read_all ON limit_uses FOR SELECT TO jobledger_worker, jobledger_auditor USING (true);
+CREATE POLICY write ON limit_uses FOR ALL TO jobledger_writer USING (true) WITH CHECK (true);
+GRANT SELECT ON limit_uses TO jobledger_worker, jobledger_auditor;
+GRANT SELECT, INSERT, UPDATE, DELETE ON limit_uses TO jobledger_writer;
+
+-- --- lanes -------------------------------------------------------------------------------------------------------
+
+-- What is bound by a lock key, a limit key or a limited persona waits in a lane; all jobs of a lane are bound by the
+-- same things, so a claim looks at the first of each lane and never through a backlog that may not run. Most jobs have
+-- none and are found as before.
+ALTER TABLE open_jobs ADD COLUMN limit_key text, ADD COLUMN lane text COLLATE "C";
+
+CREATE FUNCTION job_lane(lock_key text, limit_key text, limited_persona text) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT nullif(concat_ws(chr(31), 'l' || lock_key, 'k' || limit_key, 'p' || limited_persona), '')
+$$;
+GRANT EXECUTE ON FUNCTION job_lane(text, text, text) TO jobledger_writer;
+
+UPDATE open_jobs SET lane = job_lane(lock_key, null, null) WHERE lock_key IS NOT NULL;
+
+DROP INDEX open_jobs_ready;
+DROP INDEX open_jobs_ready_keyed;
+CREATE INDEX open_jobs_ready ON open_jobs (queue, tenant_id, priority DESC, due_at, job_id)
+  WHERE status = 'pending' AND stalls = 0 AND lane IS NULL;
+CREATE INDEX open_jobs_ready_in_lane ON open_jobs (queue, tenant_id, lane, priority DESC, due_at, job_id)
+  WHERE status = 'pending' AND stalls = 0 AND lane IS NOT NULL;
+
 -- --- for counting the queue ---------------------------------------------------------------------------------------
 -- What neither waits for its turn nor runs; few jobs ever come here, so it costs the others nothing.
 CREATE INDEX open_jobs_parked ON open_jobs (queue, status)
   WHERE status IN ('blocked', 'dlq');
+
+RESET ROLE;
+GRANT CREATE ON SCHEMA jobledger TO jobledger_writer;
+SET LOCAL ROLE jobledger_writer;
+SET LOCAL search_path = jobledger, pg_temp;
+
+-- --- keeping limits ----------------------------------------------------------------------------------------------
+
+-- The row of a target. Waits for claims under way and holds new ones up for a moment, so that what runs now is counted
+-- and nothing starts that the limit does not know.
+CREATE FUNCTION save_limit(
+  p_scope text, p_tenant text, p_subject text, p_concurrency integer, p_rate_count integer,
+  p_rate_seconds double precision, p_weight integer, p_paused boolean
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = jobledger, pg_temp AS $$
+DECLARE
+  nothing boolean := p_concurrency IS NULL AND p_rate_count IS NULL AND p_weight = 1 AND NOT p_paused;
+BEGIN
+  PERFORM pg_advisory_xact_lock(1818584168);
+  IF nothing AND p_scope <> 'persona' THEN
+    DELETE FROM limits WHERE scope = p_scope AND tenant_id = p_tenant AND subject = p_subject;
+  ELSE
+    INSERT INTO limits VALUES
+      (p_scope, p_tenant, p_subject, p_concurrency, p_rate_count, p_rate_seconds, p_weight, p_paused)
+      ON CONFLICT (scope, tenant_id, subject) DO UPDATE SET concurrency = excluded.concurrency,
+        rate_count = excluded.rate_count, rate_seconds = excluded.rate_seconds, weight = excluded.weight,
+        paused = excluded.paused;
+  END IF;
+  IF p_concurrency IS NOT NULL THEN
+    INSERT INTO limit_holds (scope, tenant_id, subject, job_id, attempt)
+      SELECT p_scope, p_tenant, CASE p_scope WHEN 'key' THEN o.limit_key ELSE p_subject END, o.job_id, o.attempt
+        FROM open_jobs o
+        WHERE o.worker IS NOT NULL AND o.status = 'in_progress' AND (p_scope = 'queue' OR o.tenant_id = p_tenant)
+          AND CASE p_scope
+                WHEN 'queue' THEN o.queue = p_subject
+                WHEN 'persona' THEN o.persona = p_subject
+                WHEN 'key' THEN o.limit_key = p_subject
+                  OR (right(p_subject, 1) = '*' AND starts_with(o.limit_key, left(p_subject, -1)))
+                ELSE true END
+      ON CONFLICT (scope, tenant_id, subject, job_id) DO UPDATE SET attempt = excluded.attempt;
+  END IF;
+END $$;
+
+-- Brings the lanes of waiting jobs in line with limits of personas that came or went since the jobs were dispatched,
+-- and clears away what no limit counts any more. Returns how many jobs were changed: at most p_limit.
+CREATE FUNCTION apply_limits(p_limit integer) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = jobledger, pg_temp AS $$
+DECLARE
+  persona_limit record;
+  wanted text;
+  changed integer := 0;
+  added integer;
+BEGIN
+  DELETE FROM limit_uses WHERE expires_at < clock_timestamp();
+  DELETE FROM limit_holds h WHERE NOT EXISTS (
+    SELECT FROM open_jobs o WHERE o.job_id = h.job_id AND o.attempt = h.attempt AND o.status = 'in_progress');
+  FOR persona_limit IN
+    SELECT tenant_id, subject, concurrency IS NULL AND rate_count IS NULL AND NOT paused AS gone
+      FROM limits WHERE scope = 'persona' ORDER BY tenant_id, subject
+  LOOP
+    wanted := CASE WHEN persona_limit.gone THEN NULL ELSE persona_limit.subject END;
+    UPDATE open_jobs o SET lane = job_lane(o.lock_key, o.limit_key, wanted)
+      WHERE o.job_id IN (
+        SELECT w.job_id FROM open_jobs w
+          WHERE w.tenant_id = persona_limit.tenant_id AND w.persona = persona_limit.subject
+            AND w.status <> 'in_progress' AND w.lane IS DISTINCT FROM job_lane(w.lock_key, w.limit_key, wanted)
+          ORDER BY w.job_id LIMIT p_limit - changed FOR UPDATE SKIP LOCKED);
+    GET DIAGNOSTICS added = ROW_COUNT;
+    changed := changed + added;
+    EXIT WHEN changed >= p_limit;
+    IF persona_limit.gone AND added = 0 THEN
+      DELETE FROM limits WHERE scope = 'persona' AND tenant_id = persona_limit.tenant_id
+        AND subject = persona_limit.subject AND concurrency IS NULL AND rate_count IS NULL AND NOT paused;
+    END IF;
+  END LOOP;
+  RETURN changed;
+END $$;
+
+-- --- dispatching: as in the first migration, with limit keys and lanes --------------------------------------------
+
+DROP FUNCTION dispatch_jobs(uuid[], integer[], bytea[], bytea[], timestamptz[], text[], text[], text[], text[], text[],
+  text[], text[], text[], integer[], integer[], bytea[], bytea[], bytea[], boolean);
+
+-- Dispatches: version 1 of each job, its queue row and its idempotency key.
+--
+-- p_limit_keys may be empty: then no job has one. What jobs of a batch share stands once, in a profile; p_profiles holds the 1-based profile of each job. A key that
+-- a caller's open transaction holds is "deferred": nobody waits for it here. With p_waits (a caller's own
+-- transaction) the key's advisory lock is taken instead. Returns the base, and one entry for each job not written.
+CREATE FUNCTION dispatch_jobs(
+  p_ids uuid[], p_profiles integer[], p_states bytea[], p_bodies bytea[], p_due_at timestamptz[], p_lock_keys text[],
+  p_limit_keys text[], p_keys text[], p_payload_sha256 text[],
+  p_tenants text[], p_job_types text[], p_queues text[], p_personas text[], p_statuses text[], p_priorities integer[],
+  p_attempts_allowed integer[], p_specs bytea[], p_identities bytea[], p_threads bytea[],
+  p_waits boolean,
+  OUT base bigint, OUT refused integer[], OUT reasons text[], OUT first_jobs uuid[], OUT first_sha256 text[]
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = jobledger, pg_temp AS $$
+DECLARE
+  now_at timestamptz := clock_timestamp();
+  now_microseconds bigint := microseconds(now_at);
+  keyed integer;
+  held integer[];
+  deferred integer[] := '{}';
+  won uuid[] := '{}';
+  written integer;
+  expected integer := cardinality(p_ids);
+  limited integer[] := '{}';
+BEGIN
+  SELECT count(*) INTO keyed FROM unnest(p_keys) AS k WHERE k IS NOT NULL;
+  IF keyed > 0 THEN
+    IF p_waits THEN
+      PERFORM pg_advisory_xact_lock(1818584165, h)
+        FROM (SELECT DISTINCT hashtext(p_tenants[p] || chr(31) || p_job_types[p] || chr(31) || k) AS h
+              FROM unnest(p_profiles, p_keys) AS j(p, k) WHERE k IS NOT NULL ORDER BY 1) AS locks;
+    ELSE
+      SELECT array_agg(objid::bigint::bit(32)::integer) INTO held FROM pg_locks
+        WHERE locktype = 'advisory' AND classid = 1818584165 AND objsubid = 2
+          AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
+      IF held IS NOT NULL THEN
+        SELECT coalesce(array_agg(n::integer), '{}') INTO deferred
+          FROM unnest(p_profiles, p_keys) WITH ORDINALITY AS j(p, k, n)
+          WHERE k IS NOT NULL AND hashtext(p_tenants[p] || chr(31) || p_job_types[p] || chr(31) || k) = ANY (held);
+      END IF;
+    END IF;
+    WITH stored AS (
+      INSERT INTO idempotency_keys (tenant_id, job_type, key, job_id, payload_sha256, recorded_at)
+      SELECT p_tenants[p], p_job_types[p], k, id, sha, now_at
+        FROM unnest(p_profiles, p_keys, p_ids, p_payload_sha256) WITH ORDINALITY AS j(p, k, id, sha, n)
+        WHERE k IS NOT NULL AND n <> ALL (deferred)
+        ORDER BY 1, 2, 3, n  -- one order for everybody: no deadlock between two groups
+      ON CONFLICT DO NOTHING
+      RETURNING job_id
+    )
+    SELECT coalesce(array_agg(job_id), '{}') INTO won FROM stored;
+    IF cardinality(won) < keyed THEN
+      -- in a statement of its own: it sees keys that were committed while the one above waited
+      SELECT array_agg(n::integer ORDER BY n),
+             array_agg(CASE WHEN (first).job_id IS NULL THEN 'deferred' ELSE 'duplicate' END ORDER BY n),
+             array_agg((first).job_id ORDER BY n), array_agg((first).payload_sha256 ORDER BY n)
+        INTO refused, reasons, first_jobs, first_sha256
+        FROM (SELECT n, (SELECT f FROM idempotency_keys f
+                           WHERE f.tenant_id = p_tenants[p] AND f.job_type = p_job_types[p] AND f.key = k
+                             AND j.n <> ALL (deferred)) AS first
+                FROM unnest(p_profiles, p_keys, p_ids) WITH ORDINALITY AS j(p, k, id, n)
+                WHERE k IS NOT NULL AND NOT (id = ANY (won))) AS lost(n, first);
+      expected := expected - cardinality(refused);
+    END IF;
+  END IF;
+  IF expected = 0 THEN
+    RETURN;
+  END IF;
+  base := ledger_ticket();
+  WITH j AS (
+    SELECT j.*, p.tenant FROM unnest(p_ids, p_profiles, p_states, p_bodies) WITH ORDINALITY AS j(id, p, state, body, n)
+      JOIN unnest(p_tenants) WITH ORDINALITY AS p(tenant, p) ON p.p = j.p
+      WHERE refused IS NULL OR j.n <> ALL (refused)
+  ), stored AS (
+    INSERT INTO ledger
+      (tenant_id, originator_id, originator_version, notification_id, recorded_at, topic, state, body, leaf)
+    SELECT tenant, id, 1, base + n - 1, now_at, 'job.dispatched', state, body,
+           ledger_leaf(tenant, id, 1, now_microseconds, 'job.dispatched', state)
+    FROM j
+    ON CONFLICT DO NOTHING
+    RETURNING originator_id
+  )
+  SELECT count(*) INTO written FROM stored;
+  IF written < expected THEN
+    RAISE EXCEPTION 'job ids exist already' USING ERRCODE = 'JL001', TABLE = 'dispatch_jobs', DETAIL = (
+      SELECT string_agg((n - 1)::text, ',') FROM unnest(p_ids) WITH ORDINALITY AS j(id, n)
+        WHERE (refused IS NULL OR n <> ALL (refused))
+          AND (SELECT l.notification_id FROM ledger l WHERE l.originator_id = id AND l.originator_version = 1)
+              IS DISTINCT FROM base + n - 1);
+  END IF;
+  IF EXISTS (SELECT FROM limits l WHERE l.scope = 'persona') THEN
+    SELECT coalesce(array_agg(p.p::integer), '{}') INTO limited
+      FROM unnest(p_tenants, p_personas) WITH ORDINALITY AS p(tenant, persona, p)
+      WHERE EXISTS (SELECT FROM limits l WHERE l.scope = 'persona' AND l.tenant_id = p.tenant AND l.subject = p.persona);
+  END IF;
+  INSERT INTO open_jobs (job_id, tenant_id, version, status, queue, job_type, persona, priority, due_at,
+                         attempts_allowed, lock_key, limit_key, lane, spec, identity, thread, payload)
+  SELECT j.id, p.tenant, 1, p.status, p.queue, p.job_type, p.persona, p.priority, j.due_at,
+         p.attempts_allowed, j.lock_key, j.limit_key,
+         CASE WHEN j.lock_key IS NULL AND j.limit_key IS NULL AND j.p <> ALL (limited) THEN NULL
+              ELSE job_lane(j.lock_key, j.limit_key, CASE WHEN j.p = ANY (limited) THEN p.persona END) END,
+         p.spec, p.identity, p.thread, j.body
+    FROM unnest(p_ids, p_profiles, p_bodies, p_due_at, p_lock_keys, p_limit_keys)
+      WITH ORDINALITY AS j(id, p, body, due_at, lock_key, limit_key, n)
+    JOIN unnest(p_tenants, p_job_types, p_queues, p_personas, p_statuses, p_priorities, p_attempts_allowed, p_specs,
+                p_identities, p_threads)
+      WITH ORDINALITY AS p(tenant, job_type, queue, persona, status, priority, attempts_allowed, spec, identity, thread, p)
+      ON p.p = j.p
+    WHERE refused IS NULL OR j.n <> ALL (refused);
+END $$;
+
+-- --- claiming: tenants take weighted turns, nothing goes above a limit ---------------------------------------------
+
+DROP FUNCTION claim_jobs(text, text[], text[], text[], integer, text, text, bytea, bytea, boolean);
+DROP FUNCTION claim_candidates(text, text, text[], text[], integer, boolean);
+DROP FUNCTION claim_candidates_with_key(text, text, text[], text[]);
+
+-- Tenants that have ready jobs in a queue, after a cursor and round again: a loose index scan, at most p_limit probes.
+CREATE OR REPLACE FUNCTION tenants_with_ready_jobs(p_queue text, p_cursor text, p_limit integer) RETURNS SETOF text
+LANGUAGE plpgsql STABLE SET search_path = jobledger, pg_temp AS $$
+DECLARE
+  tenant text := p_cursor;
+  next_plain text;
+  next_in_lane text;
+  wrapped boolean := false;
+BEGIN
+  FOR step IN 1..p_limit LOOP
+    SELECT tenant_id INTO next_plain FROM open_jobs
+      WHERE queue = p_queue AND tenant_id > tenant AND status = 'pending' AND stalls = 0 AND lane IS NULL
+      ORDER BY tenant_id LIMIT 1;
+    SELECT tenant_id INTO next_in_lane FROM open_jobs
+      WHERE queue = p_queue AND tenant_id > tenant AND status = 'pending' AND stalls = 0 AND lane IS NOT NULL
+      ORDER BY tenant_id LIMIT 1;
+    tenant := least(next_plain, next_in_lane);  -- least() ignores nulls
+    IF tenant IS NULL THEN
+      EXIT WHEN wrapped OR p_cursor = '';
+      wrapped := true;
+      tenant := '';
+      CONTINUE;
+    END IF;
+    EXIT WHEN wrapped AND tenant > p_cursor;
+    RETURN NEXT tenant;
+  END LOOP;
+END $$;
+
+-- How many more may start under a limit, null where it limits nothing, and when a rate that holds jobs back allows the
+-- next one. Takes the target's lock until the transaction ends: where another claim has it, nothing is left for this
+-- one, and nobody waits.
+CREATE FUNCTION limit_room(
+  p_limit limits, p_subject text, p_now timestamptz, p_at_once integer, OUT room integer, OUT again_at timestamptz
+) LANGUAGE plpgsql SET search_path = jobledger, pg_temp AS $$
+DECLARE
+  running integer;
+  used integer;
+  first_ends_at timestamptz;
+BEGIN
+  IF p_limit.scope IS NULL OR p_limit.paused THEN
+    room := CASE WHEN p_limit.paused THEN 0 END;
+    RETURN;
+  END IF;
+  IF p_limit.concurrency IS NULL AND p_limit.rate_count IS NULL THEN
+    RETURN;
+  END IF;
+  IF NOT pg_try_advisory_xact_lock(
+      1818584167, hashtext(p_limit.scope || chr(31) || p_limit.tenant_id || chr(31) || p_subject)) THEN
+    room := 0;
+    RETURN;
+  END IF;
+  IF p_limit.concurrency IS NOT NULL THEN
+    DELETE FROM limit_holds h
+      WHERE h.scope = p_limit.scope AND h.tenant_id = p_limit.tenant_id AND h.subject = p_subject
+        AND NOT EXISTS (SELECT FROM open_jobs o WHERE o.job_id = h.job_id AND o.attempt = h.attempt
+                          AND o.status = 'in_progress');
+    SELECT count(*) INTO running FROM limit_holds h
+      WHERE h.scope = p_limit.scope AND h.tenant_id = p_limit.tenant_id AND h.subject = p_subject;
+    room := greatest(0, p_limit.concurrency - running);
+  END IF;
+  IF p_limit.rate_count IS NOT NULL THEN
+    SELECT coalesce(sum(u.tokens), 0), min(u.ends_at) INTO used, first_ends_at FROM limit_uses u
+      WHERE u.scope = p_limit.scope AND u.tenant_id = p_limit.tenant_id AND u.subject = p_subject
+        AND u.ends_at > p_now - make_interval(secs => p_limit.rate_seconds);
+    room := least(room, greatest(0, p_limit.rate_count - used), p_at_once);  -- least() ignores nulls
+    IF used >= p_limit.rate_count THEN
+      again_at := first_ends_at + make_interval(secs => p_limit.rate_seconds);
+    END IF;
+  END IF;
+END $$;
+
+-- Counts jobs that a claim is about to start toward a limit.
+CREATE FUNCTION limit_take(p_limit limits, p_subject text, p_jobs uuid[], p_now timestamptz) RETURNS void
+LANGUAGE plpgsql SET search_path = jobledger, pg_temp AS $$
+DECLARE
+  width double precision := p_limit.rate_seconds / 100;
+  bucket_ends_at timestamptz;
+BEGIN
+  IF p_limit.concurrency IS NOT NULL THEN
+    INSERT INTO limit_holds (scope, tenant_id, subject, job_id, attempt)
+      SELECT p_limit.scope, p_limit.tenant_id, p_subject, o.job_id, o.attempt + 1
+        FROM open_jobs o WHERE o.job_id = ANY (p_jobs)
+      ON CONFLICT (scope, tenant_id, subject, job_id) DO UPDATE SET attempt = excluded.attempt;
+  END IF;
+  IF p_limit.rate_count IS NOT NULL THEN
+    bucket_ends_at := to_timestamp((floor(extract(epoch FROM p_now)::float8 / width) + 1) * width);
+    DELETE FROM limit_uses u
+      WHERE u.scope = p_limit.scope AND u.tenant_id = p_limit.tenant_id AND u.subject = p_subject
+        AND u.ends_at <= p_now - make_interval(secs => p_limit.rate_seconds);
+    INSERT INTO limit_uses (scope, tenant_id, subject, ends_at, tokens, expires_at)
+      VALUES (p_limit.scope, p_limit.tenant_id, p_subject, bucket_ends_at, cardinality(p_jobs),
+              bucket_ends_at + make_interval(secs => p_limit.rate_seconds))
+      ON CONFLICT (scope, tenant_id, subject, ends_at) DO UPDATE SET tokens = limit_uses.tokens + excluded.tokens;
+  END IF;
+END $$;
+
+-- The limit of a custom key: its own, else that of the longest prefix ("gateway:*" is for each key that begins so).
+CREATE FUNCTION limit_of_key(p_tenant text, p_key text) RETURNS limits
+LANGUAGE sql STABLE SET search_path = jobledger, pg_temp AS $$
+  SELECT l FROM limits l
+    WHERE l.scope = 'key' AND l.tenant_id = p_tenant
+      AND (l.subject = p_key OR (right(l.subject, 1) = '*' AND starts_with(p_key, left(l.subject, -1))))
+    ORDER BY l.subject = p_key DESC, length(l.subject) DESC LIMIT 1
+$$;
+
+CREATE FUNCTION limit_of(p_scope text, p_tenant text, p_subject text) RETURNS limits
+LANGUAGE sql STABLE SET search_path = jobledger, pg_temp AS $$
+  SELECT l FROM limits l WHERE l.scope = p_scope AND l.tenant_id = p_tenant AND l.subject = p_subject
+$$;
+
+-- What a persona's limit leaves: null where it has none. Jobs in p_chosen count as started.
+CREATE FUNCTION room_of_persona(
+  p_tenant text, p_persona text, p_chosen uuid[], p_now timestamptz, p_at_once integer,
+  OUT room integer, OUT again_at timestamptz
+) LANGUAGE plpgsql SET search_path = jobledger, pg_temp AS $$
+BEGIN
+  SELECT r.room, r.again_at INTO room, again_at
+    FROM limit_room(limit_of('persona', p_tenant, p_persona), p_persona, p_now, p_at_once) AS r;
+  IF room > 0 AND cardinality(p_chosen) > 0 THEN
+    room := room - (SELECT count(*) FROM open_jobs o
+                      WHERE o.job_id = ANY (p_chosen) AND o.tenant_id = p_tenant AND o.persona = p_persona);
+  END IF;
+END $$;
+
+-- What the limit of a custom key leaves: null where it has none. Jobs in p_chosen count as started.
+CREATE FUNCTION room_of_key(
+  p_tenant text, p_key text, p_chosen uuid[], p_now timestamptz, p_at_once integer,
+  OUT room integer, OUT again_at timestamptz
+) LANGUAGE plpgsql SET search_path = jobledger, pg_temp AS $$
+BEGIN
+  SELECT r.room, r.again_at INTO room, again_at
+    FROM limit_room(limit_of_key(p_tenant, p_key), p_key, p_now, p_at_once) AS r;
+  IF room > 0 AND cardinality(p_chosen) > 0 THEN
+    room := room - (SELECT count(*) FROM open_jobs o
+                      WHERE o.job_id = ANY (p_chosen) AND o.tenant_id = p_tenant AND o.limit_key = p_key);
+  END IF;
+END $$;
+
+-- A tenant's best ready jobs in lanes, not locked yet. At most 100 lanes are looked at, from the one after p_cursor and
+-- round again, so that none starves; of each, as many jobs as its bounds leave. Then the best of all, as long as each
+-- bound leaves room: a persona limited to one runs its oldest job, whatever lanes its jobs are in. lane_cursor is where
+-- the next claim begins, '' where all lanes were seen.
+CREATE FUNCTION claim_candidates_in_lanes(
+  p_queue text, p_tenant text, p_job_types text[], p_personas text[], p_limit integer, p_limited boolean,
+  p_chosen uuid[], p_cursor text, p_now timestamptz, p_at_once integer,
+  OUT jobs uuid[], OUT limited boolean, OUT again_at timestamptz, OUT lane_cursor text
+) LANGUAGE plpgsql SET search_path = jobledger, pg_temp AS $$
+DECLARE
+  visited record;
+  candidate record;
+  left_by record;
+  room integer;
+  last_lane text := p_cursor;
+  wrapped boolean := p_cursor = '';
+  found_jobs uuid[] := '{}';
+  priorities integer[] := '{}';
+  due_times timestamptz[] := '{}';
+  lock_keys text[] := '{}';
+  limit_keys text[] := '{}';
+  personas text[] := '{}';
+  taken_locks text[] := '{}';
+  persona_rooms jsonb := '{}';
+  key_rooms jsonb := '{}';
+BEGIN
+  jobs := '{}';
+  limited := false;
+  lane_cursor := '';
+  FOR step IN 1..101 LOOP
+    -- only lanes with a job for this worker: others' lanes hide nothing
+    SELECT o.lane, o.lock_key, o.limit_key, o.persona INTO visited FROM open_jobs o
+      WHERE o.queue = p_queue AND o.tenant_id = p_tenant AND o.lane > last_lane
+        AND o.status = 'pending' AND o.stalls = 0 AND o.lane IS NOT NULL
+        AND o.job_type = ANY (p_job_types) AND (p_personas IS NULL OR o.persona = ANY (p_personas))
+        AND o.job_id <> ALL (p_chosen)
+      ORDER BY o.lane LIMIT 1;
+    IF NOT FOUND THEN
+      lane_cursor := '';
+      EXIT WHEN wrapped;
+      wrapped := true;
+      last_lane := '';
+      CONTINUE;
+    END IF;
+    IF wrapped AND p_cursor <> '' AND visited.lane > p_cursor THEN
+      lane_cursor := '';
+      EXIT;
+    END IF;
+    last_lane := visited.lane;
+    lane_cursor := last_lane;
+    room := p_limit;
+    IF visited.lock_key IS NOT NULL THEN
+      CONTINUE WHEN NOT pg_try_advisory_xact_lock(1818584166, hashtext(p_tenant || chr(31) || visited.lock_key));
+      CONTINUE WHEN EXISTS (SELECT FROM open_jobs r WHERE r.tenant_id = p_tenant AND r.lock_key = visited.lock_key
+                              AND (r.status = 'in_progress' OR r.job_id = ANY (p_chosen)));
+      room := 1;
+    END IF;
+    IF p_limited AND visited.limit_key IS NOT NULL THEN
+      IF NOT key_rooms ? visited.limit_key THEN
+        SELECT * INTO left_by FROM room_of_key(p_tenant, visited.limit_key, p_chosen, p_now, p_at_once);
+        key_rooms := key_rooms || jsonb_build_object(visited.limit_key, left_by.room);
+        limited := limited OR left_by.room IS NOT NULL;
+        again_at := least(again_at, left_by.again_at);
+      END IF;
+      room := least(room, (key_rooms ->> visited.limit_key)::integer);
+    END IF;
+    IF p_limited AND visited.persona IS NOT NULL
+        AND visited.lane = job_lane(visited.lock_key, visited.limit_key, visited.persona) THEN
+      IF NOT persona_rooms ? visited.persona THEN
+        SELECT * INTO left_by FROM room_of_persona(p_tenant, visited.persona, p_chosen, p_now, p_at_once);
+        persona_rooms := persona_rooms || jsonb_build_object(visited.persona, left_by.room);
+        limited := limited OR left_by.room IS NOT NULL;
+        again_at := least(again_at, left_by.again_at);
+      END IF;
+      room := least(room, (persona_rooms ->> visited.persona)::integer);
+    END IF;
+    CONTINUE WHEN room <= 0;
+    FOR candidate IN
+      SELECT o.job_id, o.priority, o.due_at, o.persona FROM open_jobs o
+        WHERE o.queue = p_queue AND o.tenant_id = p_tenant AND o.lane = visited.lane AND o.status = 'pending'
+          AND o.stalls = 0 AND o.lane IS NOT NULL
+          AND o.job_type = ANY (p_job_types) AND (p_personas IS NULL OR o.persona = ANY (p_personas))
+          AND o.job_id <> ALL (p_chosen)
+        ORDER BY o.priority DESC, o.due_at, o.job_id LIMIT room
+    LOOP
+      found_jobs := found_jobs || candidate.job_id;
+      priorities := priorities || candidate.priority;
+      due_times := due_times || candidate.due_at;
+      lock_keys := lock_keys || visited.lock_key;
+      limit_keys := limit_keys || visited.limit_key;
+      personas := personas || candidate.persona;
+    END LOOP;
+  END LOOP;
+  FOR candidate IN
+    SELECT * FROM unnest(found_jobs, priorities, due_times, lock_keys, limit_keys, personas)
+        AS c(job_id, priority, due_at, lock_key, limit_key, persona)
+      ORDER BY priority DESC, due_at, job_id
+  LOOP
+    EXIT WHEN cardinality(jobs) >= p_limit;
+    CONTINUE WHEN candidate.lock_key = ANY (taken_locks);
+    -- in a lane made before its persona was limited, jobs of several personas wait
+    IF p_limited AND candidate.persona IS NOT NULL AND NOT persona_rooms ? candidate.persona THEN
+      SELECT * INTO left_by FROM room_of_persona(p_tenant, candidate.persona, p_chosen, p_now, p_at_once);
+      persona_rooms := persona_rooms || jsonb_build_object(candidate.persona, left_by.room);
+      limited := limited OR left_by.room IS NOT NULL;
+      again_at := least(again_at, left_by.again_at);
+    END IF;
+    CONTINUE WHEN (persona_rooms ->> candidate.persona)::integer <= 0
+      OR (key_rooms ->> candidate.limit_key)::integer <= 0;
+    jobs := jobs || candidate.job_id;
+    taken_locks := taken_locks || candidate.lock_key;
+    IF persona_rooms ->> candidate.persona IS NOT NULL THEN
+      persona_rooms := persona_rooms
+        || jsonb_build_object(candidate.persona, (persona_rooms ->> candidate.persona)::integer - 1);
+    END IF;
+    IF key_rooms ->> candidate.limit_key IS NOT NULL THEN
+      key_rooms := key_rooms
+        || jsonb_build_object(candidate.limit_key, (key_rooms ->> candidate.limit_key)::integer - 1);
+    END IF;
+  END LOOP;
+END $$;
+
+-- A tenant's best ready jobs for a worker, locked; those in p_chosen were chosen before. Jobs without a lane of a
+-- persona that is limited by now wait for their lane (see apply_limits).
+CREATE FUNCTION claim_candidates(
+  p_queue text, p_tenant text, p_job_types text[], p_personas text[], p_limit integer, p_in_lanes boolean,
+  p_limited boolean, p_chosen uuid[], p_lane_cursor text, p_now timestamptz, p_at_once integer,
+  OUT jobs uuid[], OUT limited boolean, OUT again_at timestamptz, OUT lane_cursor text
+) LANGUAGE plpgsql SET search_path = jobledger, pg_temp AS $$
+DECLARE
+  limited_personas text[];
+  in_lanes uuid[];
+BEGIN
+  IF p_limited THEN
+    SELECT array_agg(l.subject) INTO limited_personas FROM limits l
+      WHERE l.scope = 'persona' AND l.tenant_id = p_tenant
+        AND (l.paused OR l.concurrency IS NOT NULL OR l.rate_count IS NOT NULL);
+  END IF;
+  jobs := ARRAY(
+    SELECT o.job_id FROM open_jobs o
+      WHERE o.queue = p_queue AND o.tenant_id = p_tenant AND o.status = 'pending' AND o.stalls = 0 AND o.lane IS NULL
+        AND o.job_type = ANY (p_job_types) AND (p_personas IS NULL OR o.persona = ANY (p_personas))
+        AND (limited_personas IS NULL OR o.persona IS NULL OR o.persona <> ALL (limited_personas))
+        AND o.job_id <> ALL (p_chosen)
+      ORDER BY o.priority DESC, o.due_at, o.job_id LIMIT p_limit
+      FOR UPDATE SKIP LOCKED);
+  limited := limited_personas IS NOT NULL;
+  lane_cursor := '';
+  IF NOT p_in_lanes THEN
+    RETURN;
+  END IF;
+  SELECT l.jobs, l.limited OR limited_personas IS NOT NULL, l.again_at, l.lane_cursor
+    INTO in_lanes, limited, again_at, lane_cursor
+    FROM claim_candidates_in_lanes(p_queue, p_tenant, p_job_types, p_personas, p_limit, p_limited, p_chosen,
+                                   p_lane_cursor, p_now, p_at_once) AS l;
+  IF cardinality(in_lanes) = 0 THEN
+    RETURN;
+  END IF;
+  in_lanes := ARRAY(SELECT o.job_id FROM open_jobs o WHERE o.job_id = ANY (in_lanes) AND o.status = 'pending'
+                      FOR UPDATE SKIP LOCKED);
+  jobs := ARRAY(SELECT o.job_id FROM open_jobs o WHERE o.job_id = ANY (jobs || in_lanes)
+                  ORDER BY o.priority DESC, o.due_at, o.job_id LIMIT p_limit);
+END $$;
+
+-- A job that stalled before, locked: the first of some that no key and no limit holds back.
+CREATE FUNCTION claim_stalled(
+  p_queue text, p_job_types text[], p_personas text[], p_tenants text[], p_except_tenants text[], p_limited boolean,
+  p_now timestamptz, OUT job uuid, OUT limited boolean
+) LANGUAGE plpgsql SET search_path = jobledger, pg_temp AS $$
+DECLARE
+  candidate record;
+  found_job uuid;
+BEGIN
+  limited := false;
+  FOR candidate IN
+    SELECT o.job_id, o.tenant_id, o.lock_key, o.limit_key, o.persona FROM open_jobs o
+      JOIN tenants t ON t.tenant_id = o.tenant_id AND t.status = 'active'
+      WHERE o.queue = p_queue AND o.status = 'pending' AND o.stalls > 0 AND o.job_type = ANY (p_job_types)
+        AND (p_personas IS NULL OR o.persona = ANY (p_personas))
+        AND (p_tenants IS NULL OR o.tenant_id = ANY (p_tenants)) AND o.tenant_id <> ALL (p_except_tenants)
+      ORDER BY o.due_at, o.job_id LIMIT 100
+  LOOP
+    IF candidate.lock_key IS NOT NULL THEN
+      CONTINUE WHEN NOT pg_try_advisory_xact_lock(
+        1818584166, hashtext(candidate.tenant_id || chr(31) || candidate.lock_key));
+      CONTINUE WHEN EXISTS (SELECT FROM open_jobs r WHERE r.tenant_id = candidate.tenant_id
+                              AND r.lock_key = candidate.lock_key AND r.status = 'in_progress');
+    END IF;
+    IF p_limited THEN
+      limited := true;
+      CONTINUE WHEN 0 >= (
+        SELECT min(room) FROM (
+          SELECT r.room FROM limit_room(limit_of('tenant', candidate.tenant_id, candidate.tenant_id),
+                                        candidate.tenant_id, p_now, 1) AS r
+          UNION ALL
+          SELECT r.room FROM room_of_persona(candidate.tenant_id, candidate.persona, '{}', p_now, 1) AS r
+            WHERE candidate.persona IS NOT NULL
+          UNION ALL
+          SELECT r.room FROM room_of_key(candidate.tenant_id, candidate.limit_key, '{}', p_now, 1) AS r
+            WHERE candidate.limit_key IS NOT NULL) AS rooms);
+    END IF;
+    SELECT o.job_id INTO found_job FROM open_jobs o
+      WHERE o.job_id = candidate.job_id AND o.status = 'pending' FOR UPDATE SKIP LOCKED;
+    CONTINUE WHEN NOT FOUND;
+    job := found_job;
+    RETURN;
+  END LOOP;
+END $$;
+
+-- Counts what a claim is about to start toward every limit that it falls under.
+CREATE FUNCTION take_limits(p_queue text, p_jobs uuid[], p_now timestamptz) RETURNS void
+LANGUAGE plpgsql SET search_path = jobledger, pg_temp AS $$
+DECLARE
+  taken record;
+BEGIN
+  PERFORM limit_take(l, p_queue, p_jobs, p_now) FROM limits l
+    WHERE l.scope = 'queue' AND l.tenant_id = 'system' AND l.subject = p_queue;
+  FOR taken IN
+    SELECT 'tenant' AS scope, o.tenant_id AS tenant, o.tenant_id AS subject, array_agg(o.job_id) AS jobs
+      FROM open_jobs o WHERE o.job_id = ANY (p_jobs) GROUP BY o.tenant_id
+    UNION ALL
+    SELECT 'persona', o.tenant_id, o.persona, array_agg(o.job_id)
+      FROM open_jobs o WHERE o.job_id = ANY (p_jobs) AND o.persona IS NOT NULL GROUP BY o.tenant_id, o.persona
+    UNION ALL
+    SELECT 'key', o.tenant_id, o.limit_key, array_agg(o.job_id)
+      FROM open_jobs o WHERE o.job_id = ANY (p_jobs) AND o.limit_key IS NOT NULL GROUP BY o.tenant_id, o.limit_key
+  LOOP
+    PERFORM limit_take(l, taken.subject, taken.jobs, p_now)
+      FROM (SELECT CASE taken.scope WHEN 'key' THEN limit_of_key(taken.tenant, taken.subject)
+                     ELSE limit_of(taken.scope, taken.tenant, taken.subject) END AS l) AS found
+      WHERE (found.l).scope IS NOT NULL;
+  END LOOP;
+END $$;
+
+-- Takes up to p_limit ready jobs of one queue and records job.started for each, in one durable statement.
+--
+-- Tenants take turns: at most 100 after the cursor share the batch by their weights; priority counts within a tenant.
+-- A job that stalled before comes alone, and only where the caller has claimed nothing else (p_with_stalled). Of jobs
+-- with a lock key at most one runs per tenant and key, and no more than their limits allow of a queue, a tenant, a
+-- persona or a limit key. At most p_at_once jobs are taken under a rate: those begin at once.
+--
+-- Rows with a null job_id tell, by their version: 0 a tenant that is unknown or suspended, whose jobs are not started;
+-- -1 the tenant after which the next claim goes on; -2 the lane (in persona) of a tenant after which it goes on;
+-- -3 that limits had a say and, with attempt 1, when (due_at) a rate allows more.
+-- job.started is built from fragments, byte for byte what the mapper would write.
+CREATE FUNCTION claim_jobs(
+  p_queue text, p_job_types text[], p_personas text[], p_tenants text[], p_except_tenants text[], p_limit integer,
+  p_at_once integer, p_cursor text, p_lane_tenants text[], p_lane_cursors text[],
+  p_worker text, p_metadata_end bytea, p_facts_end bytea, p_with_stalled boolean
+) RETURNS TABLE (
+  job_id uuid, tenant_id text, version integer, priority integer, due_at timestamptz, attempt integer,
+  attempts_counted integer, attempts_allowed integer, stalls integer, job_type text, persona text, lock_key text,
+  limit_key text, spec bytea, thread bytea, payload bytea, started_at timestamptz
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = jobledger, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  now_at timestamptz := clock_timestamp();
+  now_microseconds bigint := microseconds(now_at);
+  under_limits boolean;
+  limited boolean := false;
+  next_at timestamptz;
+  found_room record;
+  stalled record;
+  candidates record;
+  turn text[];
+  active text[];
+  weights integer[];
+  rooms integer[];
+  all_weights integer := 0;
+  tenant text;
+  wanted integer;
+  last_visited text;
+  chosen uuid[] := '{}';
+  has_more integer[] := '{}';
+  in_lanes boolean;
+  lane_cursor text;
+  base bigint;
+BEGIN
+  PERFORM pg_advisory_xact_lock_shared(1818584168);  -- see save_limit
+  under_limits := EXISTS (SELECT FROM limits);
+  IF under_limits THEN
+    SELECT * INTO found_room FROM limit_room(limit_of('queue', 'system', p_queue), p_queue, now_at, p_at_once);
+    limited := found_room.room IS NOT NULL;
+    next_at := found_room.again_at;
+    p_limit := least(p_limit, found_room.room);
+  END IF;
+  IF p_with_stalled AND p_limit > 0 THEN
+    SELECT * INTO stalled
+      FROM claim_stalled(p_queue, p_job_types, p_personas, p_tenants, p_except_tenants, under_limits, now_at);
+    limited := limited OR stalled.limited;
+    IF stalled.job IS NOT NULL THEN
+      chosen := ARRAY[stalled.job];
+    END IF;
+  END IF;
+  IF cardinality(chosen) = 0 AND p_limit > 0 THEN
+    IF p_tenants IS NULL THEN
+      SELECT array_agg(t) INTO turn FROM tenants_with_ready_jobs(p_queue, p_cursor, 100) AS t;
+    ELSE
+      SELECT array_agg(DISTINCT t) INTO turn FROM unnest(p_tenants) AS t;
+      turn := ARRAY(SELECT t FROM unnest(turn) AS t ORDER BY t <= p_cursor, t);
+    END IF;
+    last_visited := turn[cardinality(turn)];
+    IF cardinality(p_except_tenants) > 0 THEN
+      turn := ARRAY(SELECT t FROM unnest(turn) WITH ORDINALITY AS w(t, n) WHERE t <> ALL (p_except_tenants) ORDER BY n);
+    END IF;
+    SELECT array_agg(t.tenant_id ORDER BY w.n) INTO active
+      FROM unnest(turn) WITH ORDINALITY AS w(tenant, n) JOIN tenants t ON t.tenant_id = w.tenant AND t.status = 'active';
+    IF cardinality(turn) > coalesce(cardinality(active), 0) THEN
+      RETURN QUERY SELECT null::uuid, t, 0, 0, now_at, 0, 0, 0, 0, '', null::text, null::text, null::text, ''::bytea,
+                          ''::bytea, ''::bytea, now_at
+        FROM unnest(turn) AS t WHERE active IS NULL OR t <> ALL (active);
+    END IF;
+    IF active IS NOT NULL THEN
+      weights := array_fill(1, ARRAY[cardinality(active)]);
+      rooms := array_fill(p_limit, ARRAY[cardinality(active)]);
+      IF under_limits THEN
+        weights := ARRAY(SELECT coalesce(l.weight, 1) FROM unnest(active) WITH ORDINALITY AS a(tenant, n)
+                           LEFT JOIN limits l ON l.scope = 'tenant' AND l.tenant_id = a.tenant ORDER BY a.n);
+      END IF;
+      SELECT sum(w) INTO all_weights FROM unnest(weights) AS w;
+      in_lanes := EXISTS (SELECT FROM open_jobs o WHERE o.queue = p_queue AND o.status = 'pending' AND o.stalls = 0
+                            AND o.lane IS NOT NULL);
+      FOR n IN 1..cardinality(active) LOOP
+        tenant := active[n];
+        IF under_limits THEN
+          SELECT * INTO found_room FROM limit_room(limit_of('tenant', tenant, tenant), tenant, now_at, p_at_once);
+          limited := limited OR found_room.room IS NOT NULL;
+          next_at := least(next_at, found_room.again_at);
+          rooms[n] := least(rooms[n], found_room.room);
+          CONTINUE WHEN rooms[n] <= 0;
+        END IF;
+        wanted := least(ceil(p_limit::numeric * weights[n] / all_weights)::integer, rooms[n],
+                        p_limit - cardinality(chosen));
+        SELECT * INTO candidates FROM claim_candidates(
+          p_queue, tenant, p_job_types, p_personas, wanted, in_lanes, under_limits, '{}',
+          coalesce(p_lane_cursors[array_position(p_lane_tenants, tenant)], ''), now_at, p_at_once);
+        limited := limited OR candidates.limited;
+        next_at := least(next_at, candidates.again_at);
+        chosen := chosen || candidates.jobs;
+        rooms[n] := rooms[n] - cardinality(candidates.jobs);
+        IF cardinality(candidates.jobs) = wanted AND rooms[n] > 0 THEN
+          has_more := has_more || n;
+        END IF;
+        IF candidates.lane_cursor <> '' OR tenant = ANY (p_lane_tenants) THEN
+          RETURN QUERY SELECT null::uuid, tenant, -2, 0, now_at, 0, 0, 0, 0, '', candidates.lane_cursor, null::text,
+                              null::text, ''::bytea, ''::bytea, ''::bytea, now_at;
+        END IF;
+        IF cardinality(chosen) >= p_limit THEN
+          last_visited := tenant;
+          EXIT;
+        END IF;
+      END LOOP;
+      -- what some leave goes to the others
+      FOR n IN 1..coalesce(cardinality(has_more), 0) LOOP
+        EXIT WHEN cardinality(chosen) >= p_limit OR cardinality(active) = 1;
+        tenant := active[has_more[n]];
+        SELECT * INTO candidates FROM claim_candidates(
+          p_queue, tenant, p_job_types, p_personas, least(rooms[has_more[n]], p_limit - cardinality(chosen)), in_lanes,
+          under_limits, ARRAY(SELECT o.job_id FROM open_jobs o WHERE o.job_id = ANY (chosen) AND o.tenant_id = tenant),
+          '', now_at, p_at_once);
+        chosen := chosen || candidates.jobs;
+      END LOOP;
+    END IF;
+    IF turn IS NOT NULL THEN
+      -- where the next claim goes on, also when there was nothing for this worker
+      RETURN QUERY SELECT null::uuid, last_visited, -1, 0, now_at, 0, 0, 0, 0, '', null::text, null::text, null::text,
+                          ''::bytea, ''::bytea, ''::bytea, now_at;
+    END IF;
+  END IF;
+  IF limited THEN
+    RETURN QUERY SELECT null::uuid, '', -3, 0, coalesce(next_at, now_at), (next_at IS NOT NULL)::integer, 0, 0, 0, '',
+                        null::text, null::text, null::text, ''::bytea, ''::bytea, ''::bytea, now_at;
+  END IF;
+  IF cardinality(chosen) = 0 THEN
+    RETURN;
+  END IF;
+  IF under_limits THEN
+    PERFORM take_limits(p_queue, chosen, now_at);
+  END IF;
+  base := ledger_ticket();
+  RETURN QUERY
+  WITH taken AS (
+    UPDATE open_jobs o SET status = 'in_progress', version = o.version + 1, attempt = o.attempt + 1,
+        attempts_counted = o.attempts_counted + 1, worker = p_worker, started_at = now_at
+      FROM unnest(chosen) AS c(id) WHERE o.job_id = c.id
+      RETURNING o.*
+  ), numbered AS MATERIALIZED (
+    SELECT t.*, row_number() OVER (ORDER BY t.priority DESC, t.due_at, t.job_id) - 1 AS n,
+           '\x7b'::bytea || t.thread || p_metadata_end || t.identity
+             || convert_to(',"attempt":' || t.attempt, 'UTF8') || p_facts_end AS state
+      FROM taken t
+  ), stored AS (
+    INSERT INTO ledger (tenant_id, originator_id, originator_version, notification_id, recorded_at, topic, state, leaf)
+    SELECT tenant_id, job_id, version, base + n, now_at, 'job.started', state,
+           ledger_leaf(tenant_id, job_id, version, now_microseconds, 'job.started', state)
+    FROM numbered
+  )
+  SELECT job_id, tenant_id, version, priority, due_at, attempt, attempts_counted, attempts_allowed, stalls, job_type,
+         persona, lock_key, limit_key, spec, thread, payload, started_at
+    FROM numbered ORDER BY n;
+END $$;
+
+-- Ready jobs of tenants that are suspended or unknown. Loose index scans over queues and their tenants: it never reads
+-- the backlog of those that are active. Delayed and blocked jobs are found once they are ready.
+CREATE OR REPLACE FUNCTION waiting_of_inactive_tenants(p_limit integer) RETURNS SETOF open_jobs
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = jobledger, pg_temp AS $$
+DECLARE
+  found_jobs integer := 0;
+  added integer;
+  pair record;
+BEGIN
+  FOR pair IN
+    WITH RECURSIVE queues AS (
+      SELECT min(queue) AS queue FROM open_jobs
+        WHERE status = 'pending' AND stalls = 0 AND lane IS NULL
+      UNION ALL
+      SELECT (SELECT min(o.queue) FROM open_jobs o
+                WHERE o.status = 'pending' AND o.stalls = 0 AND o.lane IS NULL AND o.queue > queues.queue)
+        FROM queues WHERE queues.queue IS NOT NULL
+    ), in_lanes AS (
+      SELECT min(queue) AS queue FROM open_jobs
+        WHERE status = 'pending' AND stalls = 0 AND lane IS NOT NULL
+      UNION ALL
+      SELECT (SELECT min(o.queue) FROM open_jobs o
+                WHERE o.status = 'pending' AND o.stalls = 0 AND o.lane IS NOT NULL AND o.queue > in_lanes.queue)
+        FROM in_lanes WHERE in_lanes.queue IS NOT NULL
+    )
+    SELECT q.queue, t.tenant FROM (TABLE queues UNION TABLE in_lanes) AS q
+      CROSS JOIN LATERAL tenants_with_ready_jobs(q.queue, '', 10000) AS t(tenant)
+      WHERE q.queue IS NOT NULL
+        AND NOT EXISTS (SELECT FROM tenants a WHERE a.tenant_id = t.tenant AND a.status = 'active')
+  LOOP
+    RETURN QUERY SELECT o.* FROM open_jobs o
+      WHERE o.queue = pair.queue AND o.tenant_id = pair.tenant AND o.status = 'pending' AND o.stalls = 0
+        AND o.lane IS NULL LIMIT p_limit - found_jobs;
+    GET DIAGNOSTICS added = ROW_COUNT;
+    found_jobs := found_jobs + added;
+    RETURN QUERY SELECT o.* FROM open_jobs o
+      WHERE o.queue = pair.queue AND o.tenant_id = pair.tenant AND o.status = 'pending' AND o.stalls = 0
+        AND o.lane IS NOT NULL LIMIT p_limit - found_jobs;
+    GET DIAGNOSTICS added = ROW_COUNT;
+    found_jobs := found_jobs + added;
+    EXIT WHEN found_jobs >= p_limit;
+  END LOOP;
+  RETURN QUERY SELECT o.* FROM open_jobs o
+    WHERE o.status = 'pending' AND o.stalls > 0
+      AND NOT EXISTS (SELECT FROM tenants a WHERE a.tenant_id = o.tenant_id AND a.status = 'active')
+    LIMIT p_limit - found_jobs;
+END $$;
+
+-- --- who may call what -------------------------------------------------------------------------------------------
+
+GRANT EXECUTE ON FUNCTION
+  dispatch_jobs(uuid[], integer[], bytea[], bytea[], timestamptz[], text[], text[], text[], text[], text[], text[],
+                text[], text[], text[], integer[], integer[], bytea[], bytea[], bytea[], boolean),
+  save_limit(text, text, text, integer, integer, double precision, integer, boolean)
+  TO jobledger_worker, jobledger_api;
+GRANT EXECUTE ON FUNCTION
+  apply_limits(integer),
+  claim_jobs(text, text[], text[], text[], text[], integer, integer, text, text[], text[], text, bytea, bytea, boolean)
+  TO jobledger_worker;
+
+-- Plans as in the first migration: made once a session, with indexes only.
+DO $$
+DECLARE
+  function regprocedure;
+BEGIN
+  FOR function IN SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'jobledger'::regnamespace
+      AND proname IN ('dispatch_jobs', 'tenants_with_ready_jobs', 'claim_jobs', 'claim_candidates',
+                      'claim_candidates_in_lanes', 'claim_stalled', 'limit_room', 'limit_take', 'take_limits',
+                      'room_of_persona', 'room_of_key', 'waiting_of_inactive_tenants') LOOP
+    EXECUTE format('ALTER FUNCTION %s SET plan_cache_mode = force_generic_plan', function);
+    EXECUTE format('ALTER FUNCTION %s SET enable_seqscan = off', function);
+    IF function::text LIKE '%dispatch_jobs(%' THEN
+      EXECUTE format('ALTER FUNCTION %s SET enable_nestloop = off', function);
+    ELSE
+      EXECUTE format('ALTER FUNCTION %s SET enable_hashjoin = off', function);
+      EXECUTE format('ALTER FUNCTION %s SET enable_mergejoin = off', function);
+    END IF;
+  END LOOP;
+END $$;
+
+RESET ROLE;
+REVOKE CREATE ON SCHEMA jobledger FROM jobledger_writer;
+
+-- --- the dead-letter queue's filters -------------------------------------------------------------------------------
+-- Rows are written once and deleted, so indexes cost little here. Behind the order of the pages stands what is tested
+-- inside the index, without visiting rows; what tells one error from all others leads an index of its own. A list shows
+-- errors cut to 500 characters, so an entry always fits.
+SET LOCAL ROLE jobledger_owner;
+DROP INDEX dlq_jobs_by_time;
+CREATE INDEX dlq_jobs_by_time ON dlq_jobs (tenant_id, dead_at, job_id, job_type, kind, queue, reason, persona);
+CREATE INDEX dlq_jobs_by_error ON dlq_jobs (tenant_id, error_type, dead_at, job_id);
+CREATE INDEX dlq_jobs_by_fingerprint ON dlq_jobs (tenant_id, fingerprint, dead_at, job_id);
+RESET ROLE;

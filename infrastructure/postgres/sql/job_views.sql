@@ -47,11 +47,34 @@ SELECT job_id, tenant_id, persona, job_type, kind, queue, reason, error_type, er
 FROM dlq_jobs
 WHERE tenant_id = %(tenant)s
     AND (dead_at, job_id) < (%(before_at)s::timestamptz, %(before_id)s::uuid)
-    AND dead_at >= %(created_from)s::timestamptz
+    AND dead_at >= %(dead_from)s::timestamptz
     AND (%(job_type)s::text IS NULL OR job_type = %(job_type)s::text)
     AND (%(kind)s::text IS NULL OR kind = %(kind)s::text)
     AND (%(queue)s::text IS NULL OR queue = %(queue)s::text)
+    AND (%(persona)s::text IS NULL OR persona = %(persona)s::text)
+    AND (%(reason)s::text IS NULL OR reason = %(reason)s::text)
+    AND (%(error_type)s::text IS NULL OR error_type = %(error_type)s::text)
+    AND (%(fingerprint)s::text IS NULL OR fingerprint = %(fingerprint)s::text)
 ORDER BY dead_at DESC, job_id DESC
+LIMIT %(limit)s
+
+-- name: dlq_summary
+-- Counts each group that matches; what is the same in all rows is said in each.
+SELECT job_type, reason, error_type, count(*), (sum(count(*)) OVER ())::bigint, count(*) OVER (),
+    min(min(dead_at)) OVER (), max(max(dead_at)) OVER ()
+FROM dlq_jobs
+WHERE tenant_id = %(tenant)s
+    AND (dead_at, job_id) < (%(before_at)s::timestamptz, %(before_id)s::uuid)
+    AND dead_at >= %(dead_from)s::timestamptz
+    AND (%(job_type)s::text IS NULL OR job_type = %(job_type)s::text)
+    AND (%(kind)s::text IS NULL OR kind = %(kind)s::text)
+    AND (%(queue)s::text IS NULL OR queue = %(queue)s::text)
+    AND (%(persona)s::text IS NULL OR persona = %(persona)s::text)
+    AND (%(reason)s::text IS NULL OR reason = %(reason)s::text)
+    AND (%(error_type)s::text IS NULL OR error_type = %(error_type)s::text)
+    AND (%(fingerprint)s::text IS NULL OR fingerprint = %(fingerprint)s::text)
+GROUP BY job_type, reason, error_type
+ORDER BY count(*) DESC, job_type, reason, error_type
 LIMIT %(limit)s
 
 -- name: checkpoint

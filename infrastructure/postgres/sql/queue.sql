@@ -1,4 +1,5 @@
--- The work queue: claims, leases, liveness. The functions stand in migrations/0001_pre_ledger.sql.
+-- The work queue: claims, leases, liveness. The functions stand in migrations/0001_pre_ledger.sql, those
+-- of claims and limits in 0003_pre_workers.sql.
 
 -- name: promote
 -- Delayed jobs that are due become ready: a bounded number with each claim.
@@ -6,8 +7,11 @@ SELECT promote_due_jobs(%s, %s)
 
 -- name: claim
 SELECT job_id, tenant_id, version, priority, due_at, attempt, attempts_counted, attempts_allowed, stalls, job_type,
-       persona, lock_key, spec, thread, payload, started_at
-FROM claim_jobs(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+       persona, lock_key, limit_key, spec, thread, payload, started_at
+FROM claim_jobs(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+
+-- name: apply_limits
+SELECT apply_limits(%s)
 
 -- name: heartbeat
 -- One statement renews all leases of a worker and answers with the time and what the database believes it holds.
@@ -44,10 +48,10 @@ SELECT set_config('statement_timeout', %s, true)
 SELECT counted.queue, counted.status, sum(counted.jobs)::bigint
 FROM (
   SELECT queue, 'pending' AS status, count(*) AS jobs FROM open_jobs
-  WHERE status = 'pending' AND stalls = 0 AND lock_key IS NULL GROUP BY queue
+  WHERE status = 'pending' AND stalls = 0 AND lane IS NULL GROUP BY queue
   UNION ALL
   SELECT queue, 'pending', count(*) FROM open_jobs
-  WHERE status = 'pending' AND stalls = 0 AND lock_key IS NOT NULL GROUP BY queue
+  WHERE status = 'pending' AND stalls = 0 AND lane IS NOT NULL GROUP BY queue
   UNION ALL
   SELECT queue, 'pending', count(*) FROM open_jobs WHERE status = 'pending' AND stalls > 0 GROUP BY queue
   UNION ALL
@@ -65,7 +69,7 @@ DELETE FROM workers WHERE worker = %s
 -- name: expired
 -- A worker that was never heard of has said goodbye, or never came to its first heartbeat.
 SELECT o.job_id, o.tenant_id, o.version, o.status, o.queue, o.job_type, o.persona, o.priority, o.due_at, o.attempt,
-       o.attempts_counted, o.attempts_allowed, o.stalls, o.worker, o.started_at, o.lock_key, o.cancel_reason, o.spec,
+       o.attempts_counted, o.attempts_allowed, o.stalls, o.worker, o.started_at, o.lock_key, o.limit_key, o.cancel_reason, o.spec,
        o.thread, o.payload, w.last_seen_at
 FROM open_jobs AS o
 LEFT JOIN workers AS w ON w.worker = o.worker
@@ -76,12 +80,12 @@ LIMIT %s
 
 -- name: waiting_of_inactive_tenants
 SELECT job_id, tenant_id, version, status, queue, job_type, persona, priority, due_at, attempt, attempts_counted,
-       attempts_allowed, stalls, worker, started_at, lock_key, cancel_reason, spec, thread, payload
+       attempts_allowed, stalls, worker, started_at, lock_key, limit_key, cancel_reason, spec, thread, payload
 FROM waiting_of_inactive_tenants(%s)
 
 -- name: open_jobs
 SELECT job_id, tenant_id, version, status, queue, job_type, persona, priority, due_at, attempt, attempts_counted,
-       attempts_allowed, stalls, worker, started_at, lock_key, cancel_reason, spec, thread, payload
+       attempts_allowed, stalls, worker, started_at, lock_key, limit_key, cancel_reason, spec, thread, payload
 FROM open_jobs
 WHERE tenant_id = %s AND job_id = ANY (%s)
 
@@ -91,10 +95,10 @@ SELECT min(look.seconds)
 FROM unnest(%s::text[]) AS asked (queue)
 CROSS JOIN LATERAL (
   (SELECT 0.0::float8 AS seconds FROM open_jobs AS o
-   WHERE o.queue = asked.queue AND o.status = 'pending' AND o.stalls = 0 AND o.lock_key IS NULL LIMIT 1)
+   WHERE o.queue = asked.queue AND o.status = 'pending' AND o.stalls = 0 AND o.lane IS NULL LIMIT 1)
   UNION ALL
   (SELECT 0.0 FROM open_jobs AS o
-   WHERE o.queue = asked.queue AND o.status = 'pending' AND o.stalls = 0 AND o.lock_key IS NOT NULL LIMIT 1)
+   WHERE o.queue = asked.queue AND o.status = 'pending' AND o.stalls = 0 AND o.lane IS NOT NULL LIMIT 1)
   UNION ALL
   (SELECT 0.0 FROM open_jobs AS o
    WHERE o.queue = asked.queue AND o.status = 'pending' AND o.stalls > 0 LIMIT 1)

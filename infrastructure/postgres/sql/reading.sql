@@ -58,5 +58,11 @@ SELECT tenant_id, status, display_name FROM tenants ORDER BY tenant_id
 -- name: job_type
 SELECT definition, fingerprint, code_version, app FROM job_types WHERE name = %s
 
+-- name: limits
+-- A persona's row that limits nothing any more only waits for lanes to be changed back.
+SELECT scope, tenant_id, subject, concurrency, rate_count, rate_seconds, weight, paused FROM limits
+WHERE concurrency IS NOT NULL OR rate_count IS NOT NULL OR weight <> 1 OR paused
+ORDER BY scope, tenant_id, subject
+
 -- name: job_types
 SELECT definition, fingerprint, code_version, app FROM job_types ORDER BY name

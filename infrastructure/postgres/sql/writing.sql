@@ -1,9 +1,10 @@
--- Writing: our functions, which alone may write. They stand in migrations/0001_pre_ledger.sql.
+-- Writing: our functions, which alone may write. They stand in migrations/0001_pre_ledger.sql and
+-- 0003_pre_workers.sql.
 -- Named with their schema, because dispatch_jobs also runs on callers' own connections.
 
 -- name: dispatch
 SELECT base, refused, reasons, first_jobs, first_sha256
-FROM jobledger.dispatch_jobs(%b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)
+FROM jobledger.dispatch_jobs(%b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)
 
 -- name: complete
 SELECT base, written, versions FROM jobledger.complete_jobs(%b, %b, %b, %b, %b)
@@ -20,6 +21,9 @@ SELECT jobledger.save_tenant(%s, %s, %s)
 
 -- name: save_job_type
 SELECT jobledger.save_job_type(%s, %s, %s, %s, %s)
+
+-- name: save_limit
+SELECT jobledger.save_limit(%s, %s, %s, %s, %s, %s, %s, %s)
 
 -- name: stored_events
 -- What a commit whose answer was lost has stored.
