@@ -121,6 +121,7 @@ def open_job(  # noqa: PLR0917 - a row is positional, and this is the hot path
     worker: str | None,
     started_at: datetime | None,
     lock_key: str | None,
+    limit_key: str | None,
     cancel_reason: str | None,
     spec: bytes,
     thread: bytes,
@@ -135,7 +136,7 @@ def open_job(  # noqa: PLR0917 - a row is positional, and this is the hot path
     state = JobState(
         STATUS[status], job_type, queue, persona, fixed.kind, priority, due_at, fixed.retry, fixed.timeout_seconds,
         fixed.soft_timeout_seconds, lock_key, fixed.max_stalled, attempts_allowed, attempt, attempts_counted, stalls,
-        worker, cancel_reason,
+        worker, cancel_reason, limit_key=limit_key,
     )  # fmt: skip
     return OpenJob(
         job_id, tenant, version, state, started_at, correlation_id, trace_parent, payload, fixed is not UNREADABLE

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from jobledger.application.flow_control import lane_of
 from jobledger.application.writes import (
     AppendEvents,
+    CatalogueRow,
     ChangeJob,
     JobTypeRow,
+    LimitRow,
     NewJob,
     Outcome,
     TenantRow,
@@ -19,11 +22,13 @@ from jobledger.application.writes import (
 )
 from jobledger.domain.errors import CorruptEvent
 from jobledger.domain.event import Event
+from jobledger.domain.job import JobState
 
 from .. import mapper, queue_row
 from ..group_commit import Answer
 from .appender import SQL, Appender
 from .database import Database
+from .limits import limited_personas, save_limit
 from .types import microseconds, optional_microseconds
 
 _CONFLICT = Outcome(WriteStatus.CONFLICT)
@@ -78,6 +83,8 @@ class LedgerTransaction:
         """Version and tenant of streams at the end of what was written here."""
         self._rows: dict[UUID, _OpenRow | None] = {}
         self._keys: dict[_Key, tuple[UUID, str]] = {}
+        self._limited: frozenset[tuple[str, str]] | None = None
+        """Personas that are limited; read when a job has one."""
         self._inserted: list[tuple[object, ...]] = []
         self._changed: list[tuple[object, ...]] = []
         self._deleted: list[tuple[bytes]] = []
@@ -134,11 +141,21 @@ class LedgerTransaction:
             (
                 event.originator_id.bytes, event.tenant, state.status.value, state.queue, state.job_type, state.persona,
                 state.priority, microseconds(state.due_at), state.attempts_allowed, state.lock_key,
+                state.limit_key, self._lane(event.tenant, state),
                 queue_row.encode_spec(state),
                 queue_row.encode_identity(state.job_type, state.queue, state.persona),
                 queue_row.encode_thread(event.metadata), mapper.encode_body(event.body or b""),
             )
         )  # fmt: skip
+
+    def _lane(self, tenant: str, state: JobState) -> str | None:
+        persona = state.persona
+        if persona is not None:
+            if self._limited is None:
+                self._limited = limited_personas(self._connection)
+            if (tenant, persona) not in self._limited:
+                persona = None
+        return lane_of(state.lock_key, state.limit_key, persona)
 
     # --- changes of open jobs ----------------------------------------------------------------------------------------
 
@@ -202,13 +219,16 @@ class LedgerTransaction:
         self._save_catalogue(append.catalogue)
         return Outcome(WriteStatus.WRITTEN, position, version, stream)
 
-    def _save_catalogue(self, row: TenantRow | JobTypeRow | None) -> None:
+    def _save_catalogue(self, row: CatalogueRow | None) -> None:
         now = self._events.recorded_at
         if isinstance(row, TenantRow):
             self._connection.execute(SQL["save_tenant"], (row.name, row.status.value, row.display_name, now))
         elif isinstance(row, JobTypeRow):
             saved = (row.definition.name, row.definition.model_dump_json(), row.fingerprint, row.code_version, row.app)
             self._connection.execute(SQL["save_job_type"], (*saved, now))
+        elif isinstance(row, LimitRow):
+            save_limit(self._connection, row)
+            self._limited = None
 
     # --- shared ------------------------------------------------------------------------------------------------------
 

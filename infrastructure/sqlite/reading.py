@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from jobledger.application.ports import EventBatch
-from jobledger.application.writes import JobTypeRow, TenantRow
+from jobledger.application.writes import JobTypeRow, LimitRow, TenantRow
 from jobledger.domain.event import RecordedEvent
 from jobledger.domain.job_type import JobTypeDefinition
 from jobledger.domain.tenant import TenantStatus
@@ -14,6 +14,7 @@ from jobledger.domain.tenant import TenantStatus
 from .. import mapper
 from ..sql_blocks import load
 from .database import Database
+from .limits import limit_rows
 from .types import moment
 
 SQL = load("jobledger.infrastructure.sqlite", "sql/reading.sql")
@@ -104,6 +105,11 @@ class SqliteCatalogue:
         with self._database.read() as connection:
             rows = connection.execute(SQL["job_types"]).fetchall()
         return [_job_type(row) for row in rows]
+
+    def limits(self) -> list[LimitRow]:
+        """All targets that are limited or paused: by scope, tenant and subject."""
+        with self._database.read() as connection:
+            return limit_rows(connection)
 
 
 def _event(row: _EventRow) -> RecordedEvent:

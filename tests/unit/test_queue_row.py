@@ -23,6 +23,7 @@ def _state(persona: str | None) -> JobState:
     facts = JobDispatched(
         job_type="invoice.send", queue="billing", persona=persona, kind="ai", priority=-7, due_at=NOW,
         retry=Retry.delays(1, 2.5), timeout_seconds=12.5, soft_timeout_seconds=10, max_stalled=1, lock_key="k",
+        limit_key="gpt",
     )  # fmt: skip
     return evolve(None, facts)
 
@@ -50,7 +51,8 @@ def test_a_row_brings_the_state_back() -> None:
     job = queue_row.open_job(
         JOB_ID, "acme", 1, state.status.value, state.queue, state.job_type, state.persona, state.priority,
         state.due_at, state.attempt, state.attempts_counted, state.attempts_allowed, state.stalls, state.worker,
-        None, state.lock_key, state.cancel_reason, queue_row.encode_spec(state), queue_row.encode_thread(THREAD), b"{}",
+        None, state.lock_key, state.limit_key, state.cancel_reason, queue_row.encode_spec(state),
+        queue_row.encode_thread(THREAD), b"{}",
     )  # fmt: skip
     assert job.state == state
     assert (job.correlation_id, job.trace_parent) == (THREAD.correlation_id, THREAD.trace_parent)
@@ -63,7 +65,7 @@ def test_options_of_a_newer_program_keep_a_row_from_nobody_else() -> None:
     job = queue_row.open_job(
         JOB_ID, "acme", 1, state.status.value, state.queue, state.job_type, state.persona, state.priority,
         state.due_at, state.attempt, state.attempts_counted, state.attempts_allowed, state.stalls, state.worker,
-        None, state.lock_key, state.cancel_reason, newer, queue_row.encode_thread(THREAD), b"{}",
+        None, state.lock_key, state.limit_key, state.cancel_reason, newer, queue_row.encode_thread(THREAD), b"{}",
     )  # fmt: skip
     assert not job.readable
     assert (job.job_id, job.state.job_type, job.state.max_stalled) == (JOB_ID, state.job_type, 3)

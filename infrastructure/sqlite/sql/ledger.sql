@@ -23,8 +23,8 @@ INSERT INTO idempotency_keys (tenant_id, job_type, key, job_id, payload_sha256, 
 
 -- name: insert_open_job
 INSERT INTO open_jobs (job_id, tenant_id, version, status, queue, job_type, persona, priority, due_at, attempts_allowed,
-                       lock_key, spec, identity, thread, payload)
-VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                       lock_key, limit_key, lane, spec, identity, thread, payload)
+VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: find_open_job
 -- What the guards of a change look at.

@@ -2,9 +2,9 @@
 
 -- name: anything_to_claim
 -- Asked without the writer, so that idle workers keep out of everybody's way.
-SELECT EXISTS (SELECT 1 FROM open_jobs WHERE status = 'pending' AND stalls = 0 AND lock_key IS NULL
+SELECT EXISTS (SELECT 1 FROM open_jobs WHERE status = 'pending' AND stalls = 0 AND lane IS NULL
                  AND queue IN (SELECT value FROM json_each(?1)))
-    OR EXISTS (SELECT 1 FROM open_jobs WHERE status = 'pending' AND stalls = 0 AND lock_key IS NOT NULL
+    OR EXISTS (SELECT 1 FROM open_jobs WHERE status = 'pending' AND stalls = 0 AND lane IS NOT NULL
                  AND queue IN (SELECT value FROM json_each(?1)))
     OR EXISTS (SELECT 1 FROM open_jobs WHERE status = 'pending' AND stalls > 0
                  AND queue IN (SELECT value FROM json_each(?1)))
@@ -19,11 +19,11 @@ WHERE job_id IN (SELECT job_id FROM open_jobs WHERE status = 'delayed' AND due_a
 -- One probe of a loose index scan: the next tenant that has ready jobs in a queue.
 SELECT min(tenant_id) FROM (
     SELECT * FROM (SELECT tenant_id FROM open_jobs
-        WHERE queue = ?1 AND tenant_id > ?2 AND status = 'pending' AND stalls = 0 AND lock_key IS NULL
+        WHERE queue = ?1 AND tenant_id > ?2 AND status = 'pending' AND stalls = 0 AND lane IS NULL
         ORDER BY tenant_id LIMIT 1)
     UNION ALL
     SELECT * FROM (SELECT tenant_id FROM open_jobs
-        WHERE queue = ?1 AND tenant_id > ?2 AND status = 'pending' AND stalls = 0 AND lock_key IS NOT NULL
+        WHERE queue = ?1 AND tenant_id > ?2 AND status = 'pending' AND stalls = 0 AND lane IS NOT NULL
         ORDER BY tenant_id LIMIT 1))
 
 -- name: is_active
@@ -31,48 +31,57 @@ SELECT status = 'active' FROM tenants WHERE tenant_id = ?
 
 -- name: stalled_candidates
 -- A job that stalled before comes first and alone: whoever waits behind it would die with it.
-SELECT o.job_id, o.tenant_id, o.lock_key FROM open_jobs o JOIN tenants t ON t.tenant_id = o.tenant_id
-WHERE o.queue = ?1 AND o.status = 'pending' AND o.stalls > 0 AND t.status = 'active'
-  AND o.job_type IN (SELECT value FROM json_each(?2))
-  AND (?3 IS NULL OR o.persona IN (SELECT value FROM json_each(?3)))
-  AND (?4 IS NULL OR o.tenant_id IN (SELECT value FROM json_each(?4)))
+SELECT o.priority, o.due_at, o.job_id, o.tenant_id, o.persona, o.lock_key, o.limit_key
+FROM open_jobs o JOIN tenants t ON t.tenant_id = o.tenant_id
+WHERE o.queue = ?1 AND (o.due_at, o.job_id) > (?2, ?3) AND o.status = 'pending' AND o.stalls > 0
+  AND t.status = 'active'
+  AND o.job_type IN (SELECT value FROM json_each(?4))
+  AND (?5 IS NULL OR o.persona IN (SELECT value FROM json_each(?5)))
+  AND (?6 IS NULL OR o.tenant_id IN (SELECT value FROM json_each(?6)))
+  AND o.tenant_id NOT IN (SELECT value FROM json_each(?7))
   AND (o.lock_key IS NULL OR NOT EXISTS (
         SELECT 1 FROM open_jobs r
         WHERE r.tenant_id = o.tenant_id AND r.lock_key = o.lock_key AND r.status = 'in_progress'))
-ORDER BY o.due_at, o.job_id LIMIT 1
+ORDER BY o.due_at, o.job_id LIMIT ?8
 
 -- name: candidates
-SELECT job_id, priority, due_at FROM open_jobs
-WHERE queue = ?1 AND tenant_id = ?2 AND status = 'pending' AND stalls = 0 AND lock_key IS NULL
+-- Jobs that nothing holds one by one. Those of a persona that is limited now, but was not when they were dispatched,
+-- wait until they have their lane.
+SELECT priority, due_at, job_id, persona, lock_key, limit_key FROM open_jobs
+WHERE queue = ?1 AND tenant_id = ?2 AND status = 'pending' AND stalls = 0 AND lane IS NULL
   AND job_type IN (SELECT value FROM json_each(?3))
   AND (?4 IS NULL OR persona IN (SELECT value FROM json_each(?4)))
-ORDER BY priority DESC, due_at, job_id LIMIT ?5
+  AND (?5 IS NULL OR persona IS NULL OR persona NOT IN (SELECT value FROM json_each(?5)))
+ORDER BY priority DESC, due_at, job_id LIMIT ?6 OFFSET ?7
 
--- name: next_lock_key
--- A loose scan over the keys: ten thousand jobs behind one key cost one probe.
-SELECT min(lock_key) FROM open_jobs
-WHERE queue = ?1 AND tenant_id = ?2 AND lock_key > ?3 AND status = 'pending' AND stalls = 0 AND lock_key IS NOT NULL
+-- name: next_lane
+-- A loose scan over the lanes: ten thousand jobs in one cost one probe. What binds one job of a lane binds all of them.
+SELECT lane, lock_key, limit_key, persona FROM open_jobs
+WHERE queue = ?1 AND tenant_id = ?2 AND lane > ?3 AND status = 'pending' AND stalls = 0 AND lane IS NOT NULL
+ORDER BY lane LIMIT 1
 
--- name: candidate_with_key
--- The best ready job of a key that nothing running holds.
-SELECT job_id, priority, due_at FROM open_jobs o
-WHERE queue = ?1 AND tenant_id = ?2 AND lock_key = ?3 AND status = 'pending' AND stalls = 0 AND lock_key IS NOT NULL
-  AND job_type IN (SELECT value FROM json_each(?4))
-  AND (?5 IS NULL OR persona IN (SELECT value FROM json_each(?5)))
-  AND NOT EXISTS (SELECT 1 FROM open_jobs r
-                  WHERE r.tenant_id = ?2 AND r.lock_key = ?3 AND r.status = 'in_progress')
-ORDER BY priority DESC, due_at, job_id LIMIT 1
+-- name: candidates_in_lane
+SELECT priority, due_at, job_id, persona, lock_key, limit_key FROM open_jobs
+WHERE queue = ?1 AND tenant_id = ?2 AND lane = ?8 AND status = 'pending' AND stalls = 0 AND lane IS NOT NULL
+  AND job_type IN (SELECT value FROM json_each(?3))
+  AND (?4 IS NULL OR persona IN (SELECT value FROM json_each(?4)))
+  AND (?5 IS NULL OR persona IS NULL OR persona NOT IN (SELECT value FROM json_each(?5)))
+ORDER BY priority DESC, due_at, job_id LIMIT ?6 OFFSET ?7
+
+-- name: lock_is_held
+SELECT EXISTS (SELECT 1 FROM open_jobs
+               WHERE tenant_id = ? AND lock_key = ? AND lock_key IS NOT NULL AND status = 'in_progress')
 
 -- name: start_job
 UPDATE open_jobs SET status = 'in_progress', version = version + 1, attempt = attempt + 1,
     attempts_counted = attempts_counted + 1, worker = ?2, started_at = ?3
 WHERE job_id = ?1
 RETURNING job_id, tenant_id, version, status, queue, job_type, persona, priority, due_at, attempt, attempts_counted,
-    attempts_allowed, stalls, worker, started_at, lock_key, cancel_reason, spec, thread, payload, identity
+    attempts_allowed, stalls, worker, started_at, lock_key, limit_key, cancel_reason, spec, thread, payload, identity
 
 -- name: open_job
 SELECT job_id, tenant_id, version, status, queue, job_type, persona, priority, due_at, attempt, attempts_counted,
-    attempts_allowed, stalls, worker, started_at, lock_key, cancel_reason, spec, thread, payload
+    attempts_allowed, stalls, worker, started_at, lock_key, limit_key, cancel_reason, spec, thread, payload
 FROM open_jobs WHERE job_id = ? AND tenant_id = ?
 
 -- name: heartbeat
@@ -121,8 +130,8 @@ DELETE FROM workers WHERE worker = ?
 -- name: expired
 -- A worker without a row has said goodbye, or never came to its first heartbeat.
 SELECT o.job_id, o.tenant_id, o.version, o.status, o.queue, o.job_type, o.persona, o.priority, o.due_at, o.attempt,
-    o.attempts_counted, o.attempts_allowed, o.stalls, o.worker, o.started_at, o.lock_key, o.cancel_reason, o.spec,
-    o.thread, o.payload, w.last_seen_at
+    o.attempts_counted, o.attempts_allowed, o.stalls, o.worker, o.started_at, o.lock_key, o.limit_key, o.cancel_reason,
+    o.spec, o.thread, o.payload, w.last_seen_at
 FROM open_jobs o LEFT JOIN workers w ON w.worker = o.worker
 WHERE o.worker IS NOT NULL AND o.status = 'in_progress'
   AND (w.worker IS NULL OR w.last_seen_at + w.lease_seconds * 1000000 < ?1)
@@ -130,8 +139,8 @@ ORDER BY o.started_at, o.job_id LIMIT ?2
 
 -- name: waiting_of_inactive_tenants
 SELECT o.job_id, o.tenant_id, o.version, o.status, o.queue, o.job_type, o.persona, o.priority, o.due_at, o.attempt,
-    o.attempts_counted, o.attempts_allowed, o.stalls, o.worker, o.started_at, o.lock_key, o.cancel_reason, o.spec,
-    o.thread, o.payload
+    o.attempts_counted, o.attempts_allowed, o.stalls, o.worker, o.started_at, o.lock_key, o.limit_key, o.cancel_reason,
+    o.spec, o.thread, o.payload
 FROM open_jobs o WHERE o.tenant_id = ?1 AND o.status IN ('pending', 'delayed', 'blocked')
 ORDER BY o.job_id LIMIT ?2
 
