@@ -14,11 +14,10 @@ from contextlib import suppress
 
 from ..declared_job import DeclaredJob
 from ..maintenance import reject_inactive
-from ..ports import Claim, ClaimRequest, OpenJob
+from ..ports import Claim, ClaimRequest, OpenJob, WorkerHeartbeat
 from ..telemetry import Telemetry
 from .attempt import Attempt, ChildDispatch, Services
 from .events import WorkerEvents
-from .heartbeat import Heartbeat
 from .held import Held
 from .monitor import Monitor
 from .options import WorkerOptions
@@ -48,6 +47,7 @@ class InlineWorker:
         self._ports = ports
         self._options = options
         self._code_version = code_version
+        self._queues = options.queues
         events = WorkerEvents()
         trouble = Trouble(name, events)
         self._held = Held()
@@ -61,17 +61,14 @@ class InlineWorker:
             backlog=lambda: 0, open_again=_nobody_waits,
         )  # fmt: skip
         self._runner = Runner(services, telemetry or Telemetry(), self._settler.settle)
-        self._heartbeat = Heartbeat(
-            services=services, code_version=code_version, options=options, queue=ports.queue, held=self._held,
-            running=self._runner.running, trouble=trouble, open_again=_nobody_waits,
-        )  # fmt: skip
         self._monitor = Monitor(services, self._runner.running, self._settler.settle, self._abandon, lambda: None)
         self._loop: asyncio.Runner | None = None
         self._task: asyncio.Task[bool] | None = None
 
     def run_next(self, queues: tuple[str, ...]) -> Claim:
         """Claim the next due job of these queues and run it; its ending is durable on return."""
-        self._heartbeat.beat()
+        self._queues = queues
+        self._beat()
         request = ClaimRequest(
             self.name, queues, tuple(self._jobs), 1, self._code_version, self._options.lease_seconds,
             self._ports.clock.now(),
@@ -97,9 +94,21 @@ class InlineWorker:
     def look(self) -> None:
         """Time passed, or somebody asked to cancel: tell the running handler what a worker's threads would tell it."""
         if self._runner.running:
-            self._heartbeat.beat()
+            self._beat()
             self._monitor.look()
             self._settler.settle_now()
+
+    def _beat(self) -> None:
+        """Renew the lease, and hear whether somebody asked to cancel."""
+        renewal = self._ports.queue.heartbeat(
+            WorkerHeartbeat(
+                self.name, self._code_version, self._queues, 1, len(self._runner.running), self._options.lease_seconds
+            )
+        )  # fmt: skip
+        for lease in renewal.leases:
+            attempt = self._held.get((lease.job_id, lease.attempt))
+            if attempt is not None and lease.cancel_requested:
+                attempt.cancel_requested = True
 
     def close(self) -> None:
         """Close the event loop, if a handler needed one."""

@@ -9,9 +9,9 @@ from uuid import UUID
 
 import structlog
 
-from jobledger.application.ports import Clock, EventBatch, Identifiers
+from jobledger.application.ports import Clock, EventBatch, Identifiers, OpenJob
 from jobledger.application.use_cases import Ports
-from jobledger.application.writes import JobTypeRow, NewJob, Outcome, TenantRow, Write, WriteStatus
+from jobledger.application.writes import JobTypeRow, LimitRow, NewJob, Outcome, TenantRow, Write, WriteStatus
 from jobledger.domain.errors import InvalidInput, LedgerError
 from jobledger.domain.event import RecordedEvent
 
@@ -130,6 +130,11 @@ class MemoryCatalogue:
         with self._store.lock:
             return [row for _, row in sorted(self._store.job_types.items())]
 
+    def limits(self) -> list[LimitRow]:
+        """All targets that are limited or paused: by scope, tenant and subject."""
+        with self._store.lock:
+            return [LimitRow(target, state) for target, state in sorted(self._store.limits.items())]
+
 
 class MemoryTransaction:
     """What stands for a caller's own transaction: dispatches on it are stored by `commit`, or not at all."""
@@ -188,7 +193,7 @@ class MemoryLedger:
     def __init__(self, clock: Clock | None = None, identifiers: Identifiers | None = None) -> None:
         self.clock = clock or SystemClock()
         self.identifiers = identifiers or RandomIdentifiers()
-        store = Store(self.clock.now)
+        store = self._store = Store(self.clock.now)
         self.writer = MemoryWriter(store)
         self.reader = MemoryReader(store)
         self.queue = MemoryQueue(store)
@@ -204,6 +209,11 @@ class MemoryLedger:
             writer=self.writer, transaction_writer=self.transaction_writer, reader=self.reader, queue=self.queue,
             catalogue=self.catalogue, views=self.views, clock=self.clock, identifiers=self.identifiers,
         )  # fmt: skip
+
+    def unfinished(self) -> list[OpenJob]:
+        """All rows of the queue."""
+        with self._store.lock:
+            return list(self._store.open_jobs.values())
 
     def transaction(self) -> MemoryTransaction:
         """A caller's own transaction."""
