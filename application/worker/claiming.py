@@ -2,6 +2,9 @@
 
 A worker claims ahead at most what it will begin within about a second, judged by how long its jobs took lately. It
 wakes on hints, and polls where none come; a delayed job starts on time because the worker asks when the next is due.
+
+Nobody waits behind another tenant's backlog: what was claimed runs in turns, and while much of it waits here, jobs of
+tenants that have nothing waiting are let in (`_look_aside`).
 """
 
 from __future__ import annotations
@@ -19,16 +22,21 @@ from .execution import Slots
 from .held import Held
 from .options import WorkerOptions
 from .pace import Pace
+from .rate_window import RateWindow
 from .trouble import FATAL, Trouble
 
 UNEXPECTED_MAX = 5
 """So many errors in a row that no ledger in good order gives end the worker."""
 _VAIN_SECONDS = 0.02
 _BACK_PRESSURE_SECONDS = 0.02
+_ASIDE_SECONDS = 0.01
+"""The least time between two looks for other tenants' jobs, which follow hints."""
+_ASIDE_SECONDS_MAX = 0.25
+"""How often to look without one."""
 
 
 class Claimer:
-    """The claiming side of a worker: one call of `next_move` is one look at the queue, or one wait."""
+    """The claiming side of a worker: one call of `look` is one look at the queue, or one wait."""
 
     def __init__(
         self, *, worker: str, code_version: str, jobs: dict[str, DeclaredJob], options: WorkerOptions, queue: Queue,
@@ -52,6 +60,10 @@ class Claimer:
         self._unsettled = unsettled
         self._inactive = inactive
         self._transitions = TransitionLog()
+        self._rate = None if options.rate is None else RateWindow(options.rate)
+        self._again_at: float | None = None
+        """When a rate allows the next job; monotonic."""
+        self._looked_aside_at = 0.0
         self._vain = 0
         self._unexpected = 0
         self.found_nothing = False
@@ -63,11 +75,32 @@ class Claimer:
         if self._unsettled() > 4 * self._options.fetch_size:
             threading.Event().wait(_BACK_PRESSURE_SECONDS)
             return False
-        room = self._room()
-        if room <= 0:
-            self._slots.below_low_mark.wait(self._options.poll_seconds)
+        if self._rate is not None and (pause_seconds := self._rate.wait_seconds(self._clock.monotonic())):
+            self._wake_up.wait(min(pause_seconds, self._options.poll_seconds))
             return False
-        claim = self._claim(room)
+        room = self._room()
+        return self._take(room, ()) if room > 0 else self._wait_for_room()
+
+    def _wait_for_room(self) -> bool:
+        """Wait until few enough jobs wait here, for as long as between two polls; True if others were let in."""
+        options, slots, clock = self._options, self._slots, self._clock
+        give_up_at = clock.monotonic() + options.poll_seconds
+        only_one_tenant = options.tenants is not None and len(set(options.tenants)) == 1
+        while not slots.below_low_mark.wait(_ASIDE_SECONDS):
+            now = clock.monotonic()
+            if now >= give_up_at:
+                return False
+            if only_one_tenant or not 0 < slots.waiting < 2 * options.fetch_size:
+                continue
+            if self._wake_up.wait(0.0) or now - self._looked_aside_at > _ASIDE_SECONDS_MAX:
+                self._looked_aside_at = now
+                if self._take(options.concurrency, slots.waiting_tenants):
+                    return True
+        return False
+
+    def _take(self, room: int, except_tenants: tuple[str, ...]) -> bool:
+        """Claim up to so many jobs and have them run; True if there were any."""
+        claim = self._claim(room, except_tenants)
         if claim is None:
             return False
         self.found_nothing = not claim.jobs
@@ -75,6 +108,11 @@ class Claimer:
             self._vain = 0
             now, worker = self._clock.monotonic(), self._request.worker
             attempts = [Attempt(job, self._jobs[job.state.job_type], worker, claimed_at=now) for job in claim.jobs]
+            if claim.limited:
+                for attempt in attempts:
+                    attempt.frees_others = True
+            if self._rate is not None:
+                self._rate.take(len(attempts), now)
             self._held.add(attempts)
             self._held.claims_ended += 1
             self._slots.offer(attempts)
@@ -94,22 +132,29 @@ class Claimer:
     def _room(self) -> int:
         """How many more to claim; 0 until enough were begun for a claim to be worth its cost."""
         options, slots = self._options, self._slots
-        ahead = self._pace.ahead(options.concurrency, options.fetch_size, now=self._clock.monotonic())
+        now = self._clock.monotonic()
+        # under a rate of its own a worker claims nothing ahead: what it claims begins at once
+        ahead = 0 if self._rate else self._pace.ahead(options.concurrency, options.fetch_size, now=now)
         slots.watch(ahead // 2)
         if slots.waiting > ahead // 2:
             return 0
-        return min(options.fetch_size, options.concurrency + ahead - slots.active)
+        room = min(options.fetch_size, options.concurrency + ahead - slots.active)
+        return room if self._rate is None else min(room, self._rate.room(now))
 
-    def _claim(self, room: int) -> Claim | None:
+    def _claim(self, room: int, except_tenants: tuple[str, ...]) -> Claim | None:
         self._held.claims_begun += 1
+        request = self._request._replace(
+            limit=room, now=self._clock.now(), at_once=self._slots.free, except_tenants=except_tenants
+        )
         try:
-            claim = self._queue.claim(self._request._replace(limit=room, now=self._clock.now()))
+            claim = self._queue.claim(request)
         except Exception as error:  # noqa: BLE001 - see _bear
             # Whether the claim took place is not known: the heartbeat gives back what it brought.
             self._held.claims_ended += 1
             self._bear(error)
             return None
         self._unexpected = 0
+        self._again_at = None if claim.again_seconds is None else self._clock.monotonic() + claim.again_seconds
         self._trouble.over()
         return claim
 
@@ -132,6 +177,9 @@ class Claimer:
             # Something is ready, and not for us (a type we do not know, a key that is held) or only just now.
             due_seconds = min(poll_seconds, _VAIN_SECONDS * 2.0**self._vain)
             self._vain = min(self._vain + 1, 20)
+        if self._again_at is not None:
+            again_seconds = max(0.0, self._again_at - self._clock.monotonic())
+            due_seconds = again_seconds if due_seconds is None else min(due_seconds, again_seconds)
         self._wake_up.wait(poll_seconds if due_seconds is None else min(poll_seconds, due_seconds))
 
     def due_seconds(self) -> float | None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from queue import SimpleQueue
 from typing import Protocol
 
 from .attempt import Attempt
+from .turns import Turns
 
 Run = Callable[[Attempt], bool]
 """Runs an attempt's handler to its end; False if somebody else ended the attempt meanwhile
@@ -40,14 +40,14 @@ class Slots:
         self._count = count
         self._free = count
         self._begin = begin
-        self._waiting: deque[Attempt] = deque()
+        self._waiting = Turns()
         self._lock = threading.Lock()
         self._low_mark = 0
         self.below_low_mark = threading.Event()
         """Set while so few attempts wait that claiming more makes sense."""
 
     def offer(self, attempts: Sequence[Attempt]) -> None:
-        """Run these as slots become free, in this order."""
+        """Run these as slots become free: tenants in turn, each one's in this order."""
         with self._lock:
             self._waiting.extend(attempts)
             starting = [self._waiting.popleft() for _ in range(min(self._free, len(self._waiting)))]
@@ -83,14 +83,23 @@ class Slots:
     def take_waiting(self) -> list[Attempt]:
         """All attempts that have not begun; they will not."""
         with self._lock:
-            taken = list(self._waiting)
-            self._waiting.clear()
-            return taken
+            return self._waiting.take_all()
 
     @property
     def waiting(self) -> int:
         """Attempts without a slot."""
         return len(self._waiting)
+
+    @property
+    def waiting_tenants(self) -> tuple[str, ...]:
+        """The tenants of attempts without a slot."""
+        with self._lock:
+            return self._waiting.tenants
+
+    @property
+    def free(self) -> int:
+        """Slots that nothing has or waits for."""
+        return max(0, self._free)
 
     @property
     def active(self) -> int:

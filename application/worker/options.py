@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from jobledger.domain.errors import InvalidInput
+from jobledger.domain.limit import Rate
 from jobledger.domain.options import DEFAULT_QUEUE
 
 
@@ -30,7 +31,11 @@ class WorkerOptions:
     max_quarantined: int = 3
     """After so many handlers that did not stop at their hard timeout the worker ends, to be started afresh."""
     tenants: tuple[str, ...] | None = None
+    """Take jobs of these tenants only."""
     personas: tuple[str, ...] | None = None
+    """Take jobs for these personas only (of whatever tenant, where none is named)."""
+    rate: Rate | None = None
+    """The most starts of this worker in any window."""
     drain: bool = False
     """End as soon as nothing is ready and nothing runs here."""
     drain_wait_seconds: float = 0.0
