@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 from uuid import UUID
 
-from pydantic import Field, JsonValue, SkipValidation
+from pydantic import Field, JsonValue, SkipValidation, model_validator
 
 from jobledger.domain.job import JobStatus
 from jobledger.domain.job_type import JobTypeDefinition
@@ -20,6 +20,7 @@ from .result import Result
 
 Reason = Annotated[str, Field(pattern=NO_NUL, max_length=1_000)]
 Ticket = Annotated[str, Field(pattern=NO_NUL, min_length=1, max_length=120)]
+Attempts = Annotated[int, Field(ge=1, le=1_000)]
 
 
 class Receipt(NamedTuple):
@@ -96,8 +97,19 @@ class RequeueJob(JobCommand):
     """Take a job out of the DLQ: new attempts, and an edited payload where one is given (validated again)."""
 
     ticket: Ticket | None = None
-    attempts: Annotated[int, Field(ge=1, le=1_000)] | None = None
+    attempts: Attempts | None = None
     payload: dict[str, JsonValue] | None = Field(default=None, repr=False)
+    """Runs instead of the job's own. Or change a few places of that one:"""
+    put: dict[str, JsonValue] = Field(default={}, repr=False)
+    """New values by JSON pointer (`/customer/email`)."""
+    without: tuple[str, ...] = ()
+    """JSON pointers to what is taken out."""
+
+    @model_validator(mode="after")
+    def _one_way_to_edit(self) -> Self:
+        if self.payload is not None and (self.put or self.without):
+            raise ValueError("a whole payload, or places of it: not both")
+        return self
 
 
 class DiscardJob(JobCommand):

@@ -21,10 +21,10 @@ from .dispatcher import Dispatcher
 from .flow import Flow
 from .job_finder import JobFinder
 from .known import KnownTypes
+from .payload_edits import EditedPayload, accept_edited, edited
 from .ports import Identifiers, Job, JobRepository, Queue
 from .positions import Positions
 from .result import Accepted
-from .secret_shapes import refuse_secrets
 from .writes import Outcome, WriteStatus
 
 TRIES = 8
@@ -85,18 +85,28 @@ class JobControl:
         """Give a dead job new attempts, and the edited payload if there is one."""
 
         def decide(job: Job) -> Decided:
-            payload = None
-            if command.payload is not None:
-                payload = self._types.get(job.state.job_type).accept(command.payload).body
-                refuse_secrets(payload)
+            edit = self._edit(command, job)
             facts = decisions.requeue(
                 job.state, now=flow.time, reason=command.reason, ticket=command.ticket,
                 attempts_granted=command.attempts,
-                payload_sha256_before=None if payload is None else job.payload_sha256 or "",
+                payload_sha256_before=None if edit is None else job.payload_sha256 or "",
+                payload_changes=None if edit is None else edit.changes,
             )  # fmt: skip
+            payload = None if edit is None else edit.body
             return Decided(facts, body=payload, payload=payload)
 
         return self._change(command, flow, decide)
+
+    def _edit(self, command: RequeueJob, job: Job) -> EditedPayload | None:
+        """The edited payload that the command asks for; None where it asks for none, or it changes nothing."""
+        if job.state.status is not JobStatus.DLQ:  # refused anyway, and not for what is wrong with the payload
+            return None
+        if command.payload is None and not (command.put or command.without):
+            return None
+        row = self._queue.open_jobs(job.tenant, [job.job_id]).get(job.job_id)
+        before = None if row is None else row.payload
+        payload = edited(before, command.put, command.without) if command.payload is None else command.payload
+        return accept_edited(self._types.get(job.state.job_type), payload, before)
 
     def discard(self, command: DiscardJob, flow: Flow) -> Accepted[JobChanged]:
         """Give a dead job up."""

@@ -43,15 +43,26 @@ class LedgerJobRepository:
         payload: bytes | None = None,
     ) -> Outcome:
         """Append what was decided about `before`; see the port."""
-        after = before.state
-        for event in events:
-            after = evolve(after, event.facts)
-        change = ChangeJob(
-            before.job_id, before.tenant, tuple(events), queue_change(before.state, after, payload=payload),
-            expected_version=expected_version, lease=lease,
-            cancel_expected=None if lease is None else before.state.cancel_reason is not None,
-        )  # fmt: skip
-        return self._writer.write([change])[0]
+        return self._writer.write([job_change(events, expected_version, before=before, lease=lease, payload=payload)])[0]
+
+
+def job_change(
+    events: Sequence[Event],
+    expected_version: int | None,
+    *,
+    before: Job,
+    lease: Lease | None = None,
+    payload: bytes | None = None,
+) -> ChangeJob:
+    """The write of what was decided about `before`, with what it does to the queue."""
+    after = before.state
+    for event in events:
+        after = evolve(after, event.facts)
+    return ChangeJob(
+        before.job_id, before.tenant, tuple(events), queue_change(before.state, after, payload=payload),
+        expected_version=expected_version, lease=lease,
+        cancel_expected=None if lease is None else before.state.cancel_reason is not None,
+    )  # fmt: skip
 
 
 def job_from(tenant: str, job_id: UUID, events: Sequence[RecordedEvent]) -> Job | None:

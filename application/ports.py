@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
+from jobledger.domain.dlq import DlqFilter
 from jobledger.domain.event import Event, RecordedEvent
 from jobledger.domain.job import JobKind, JobState, JobStatus, Lease
 
@@ -452,6 +453,27 @@ class DlqPage(NamedTuple):
     freshness: Freshness
 
 
+class DlqGroup(NamedTuple):
+    """Dead jobs of one type that died of the same thing."""
+
+    job_type: str
+    reason: str
+    error_type: str
+    jobs: int
+
+
+class DlqSummary(NamedTuple):
+    """How many dead jobs match a filter, when the first and the last of them died, and the largest groups of them
+    (`group_count` says how many there are)."""
+
+    jobs: int
+    first_dead_at: datetime | None
+    last_dead_at: datetime | None
+    groups: tuple[DlqGroup, ...]
+    group_count: int
+    freshness: Freshness
+
+
 class JobViews(Protocol):
     """The read models. A tenant is a required argument of each query."""
 
@@ -465,9 +487,12 @@ class JobViews(Protocol):
         """The jobs of one persona of a tenant, newest first."""
         ...
 
-    def dlq(self, tenant: str, where: JobFilter, *, after: PageKey | None, limit: int) -> DlqPage:
-        """The jobs of a tenant in the dead-letter queue. Times of the filter bound `dead_at`; its status and `failed`
-        are not looked at."""
+    def dlq(self, tenant: str, where: DlqFilter, *, after: PageKey | None, limit: int) -> DlqPage:
+        """The jobs of a tenant in the dead-letter queue, most recently dead first."""
+        ...
+
+    def dlq_summary(self, tenant: str, where: DlqFilter, *, groups: int) -> DlqSummary:
+        """How many dead jobs of a tenant match, with the `groups` largest groups. Visits each of them."""
         ...
 
     def find_by_short_id(self, tenant: str, short_id: str) -> list[UUID]:

@@ -13,6 +13,7 @@ from jobledger.domain.job import JobKind, JobState, JobStatus
 from jobledger.domain.moment import Moment
 from jobledger.domain.tenant import TenantName
 
+from .dlq_filtered import DlqFiltered
 from .message import JobReference, Query
 from .ports import DlqRow, Freshness, JobFilter, JobListRow
 from .writes import JobTypeRow, TenantRow
@@ -128,22 +129,11 @@ class ListPersonaJobs(_Filtered):
     persona: Annotated[str, Field(min_length=1, max_length=127)]
 
 
-class ListDlq(Query[DlqList]):
-    """The dead jobs of a tenant. Times bound the moment of death."""
+class ListDlq(DlqFiltered, Query[DlqList]):
+    """The dead jobs of a tenant, most recently dead first."""
 
-    tenant: TenantName
-    job_type: str | None = None
-    kind: JobKind | None = None
-    queue: str | None = None
-    dead_from: Moment | None = None
-    dead_to: Moment | None = None
     cursor: str | None = None
     limit: Annotated[int, Field(ge=1, le=PAGE_LIMIT_MAX)] = PAGE_LIMIT_DEFAULT
-
-    @property
-    def where(self) -> JobFilter:
-        """The filters as the read model takes them."""
-        return JobFilter(None, None, self.job_type, self.kind, self.queue, self.dead_from, self.dead_to)
 
 
 class ListTenants(Query[tuple[TenantRow, ...]]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from jobledger.domain.event import RecordedEvent
 from jobledger.domain.job import JobCompleted, JobDispatched, JobFailed, JobProgressed, JobStarted
 
 from .dispatcher import Dispatcher
+from .dlq_messages import CountDlq, DlqCount
 from .flow import Flow
 from .job_finder import JobFinder
 from .job_repository import brings_payload, job_from, no_such_job
@@ -33,6 +34,9 @@ from .queries import (
     ListTenantJobs,
 )
 from .result import Accepted
+
+GROUPS_SHOWN = 10
+"""A count names so many of the groups it consists of: the largest."""
 
 
 class Reading:
@@ -54,6 +58,7 @@ class Reading:
         dispatcher.register(ListTenantJobs, self.tenant_jobs)
         dispatcher.register(ListPersonaJobs, self.persona_jobs)
         dispatcher.register(ListDlq, self.dlq)
+        dispatcher.register(CountDlq, self.count_dlq)
 
     def get(self, query: GetJob, flow: Flow) -> Accepted[JobDetails]:
         """One job."""
@@ -99,6 +104,15 @@ class Reading:
         self._wait(query, query.tenant)
         page = self._views.dlq(query.tenant, query.where, after=_key(query.cursor), limit=query.limit)
         return Accepted(DlqList(page.rows, _cursor(page.next), page.freshness))
+
+    def count_dlq(self, query: CountDlq, flow: Flow) -> Accepted[DlqCount]:
+        """How many of a tenant's dead jobs match, and a few of them."""
+        self._wait(query, query.tenant)
+        summary = self._views.dlq_summary(query.tenant, query.where, groups=GROUPS_SHOWN)
+        sample = self._views.dlq(query.tenant, query.where, after=None, limit=query.sample).rows if query.sample else ()
+        last = summary.last_dead_at
+        until = None if last is None else last + timedelta(microseconds=1)
+        return Accepted(DlqCount(query.tenant, query.where, summary, sample, until))
 
     def _find(self, query: Query[Any], tenant: str, reference: UUID | str) -> UUID:
         """The id; streams are always current, so a position is only checked, not waited for."""

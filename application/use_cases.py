@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .app import App
+from .dead_jobs import DeadJobs
 from .dispatcher import Dispatcher
 from .dispatching import Dispatching
+from .dlq_control import DlqControl
 from .job_control import JobControl
 from .job_finder import JobFinder
 from .job_repository import LedgerJobRepository
@@ -58,8 +60,13 @@ def use_cases(
         repository=LedgerJobRepository(ports.reader, ports.writer), queue=ports.queue, finder=finder, types=types,
         positions=positions, identifiers=ports.identifiers,
     ).register(dispatcher)  # fmt: skip
-    Reading(
+    reading = Reading(
         reader=ports.reader, views=ports.views, finder=finder, tenants=tenants, positions=positions
+    )  # fmt: skip
+    reading.register(dispatcher)
+    DeadJobs(reading=reading, reader=ports.reader, tenants=tenants).register(dispatcher)
+    DlqControl(
+        views=ports.views, reader=ports.reader, writer=ports.writer, tenants=tenants, positions=positions
     ).register(dispatcher)  # fmt: skip
     Tenants(
         reader=ports.reader, writer=ports.writer, catalogue=ports.catalogue, tenants=tenants, positions=positions

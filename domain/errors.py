@@ -159,6 +159,26 @@ class VersionConflict(Refusal):
     code = "version_conflict"
 
 
+class CountChanged(Refusal):
+    """More matches now than was confirmed: look again."""
+
+    code = "count_changed"
+
+    def __init__(self, confirmed: int, found: int) -> None:
+        super().__init__(
+            f"{found:,} dead jobs match now, {confirmed:,} were confirmed; nothing was done", field="confirmed",
+            rule="matches no more than was confirmed", hint="count again, then confirm that number",
+        )  # fmt: skip
+        self.confirmed = confirmed
+        self.found = found
+
+
+class NotConfirmed(Refusal):
+    """What is done to many at once must be confirmed by somebody who saw how many."""
+
+    code = "not_confirmed"
+
+
 class NonConformingType(Refusal):
     """A job type breaks the conformance checklist (R4.14)."""
 

@@ -8,7 +8,16 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
-from jobledger.application.ports import DlqRow, JobFilter, JobListRow, PageKey
+from jobledger.application.ports import (
+    DlqGroup,
+    DlqRow,
+    DlqSummary,
+    Freshness,
+    JobFilter,
+    JobListRow,
+    PageKey,
+)
+from jobledger.domain.dlq import DlqFilter
 from jobledger.domain.identifiers import BIRTH_TOLERANCE, SHORT_ID_LENGTH, uuid7
 from jobledger.projections.catalogue import ALL_PROJECTIONS
 from jobledger.projections.progress import Progress
@@ -36,8 +45,47 @@ class Bounds(NamedTuple):
 
 def bounds(where: JobFilter, after: PageKey | None) -> Bounds:
     """A page continues after a row, within the time asked for."""
-    end = PageKey(where.created_to or FOR_EVER, _FIRST_ID)
-    return Bounds(end if after is None else min(after, end), where.created_from or LONG_AGO)
+    return _bounds(where.created_from, where.created_to, after)
+
+
+def dlq_bounds(where: DlqFilter, after: PageKey | None) -> Bounds:
+    """The same for the time of death."""
+    return _bounds(where.dead_from, where.dead_to, after)
+
+
+def _bounds(since: datetime | None, until: datetime | None, after: PageKey | None) -> Bounds:
+    end = PageKey(until or FOR_EVER, _FIRST_ID)
+    return Bounds(end if after is None else min(after, end), since or LONG_AGO)
+
+
+def dlq_filters(where: DlqFilter) -> dict[str, str | None]:
+    """The filters of a query of the dead-letter queue that are not times, by the names of its parameters."""
+    return {
+        "job_type": where.job_type, "kind": where.kind, "queue": where.queue, "persona": where.persona,
+        "reason": where.reason, "error_type": where.error_type, "fingerprint": where.fingerprint,
+    }  # fmt: skip
+
+
+class DlqSummaryRow(NamedTuple):
+    """A row of the query of a summary: a group, and what is the same in each row."""
+
+    job_type: str
+    reason: str
+    error_type: str
+    jobs: int
+    all_jobs: int
+    all_groups: int
+    first_dead_at: datetime
+    last_dead_at: datetime
+
+
+def dlq_summary(rows: Sequence[DlqSummaryRow], freshness: Freshness) -> DlqSummary:
+    """A summary from its rows."""
+    if not rows:
+        return DlqSummary(0, None, None, (), 0, freshness)
+    first = rows[0]
+    groups = tuple(DlqGroup(*row[:4]) for row in rows)
+    return DlqSummary(first.all_jobs, first.first_dead_at, first.last_dead_at, groups, first.all_groups, freshness)
 
 
 def short_id_digits(text: str) -> str | None:

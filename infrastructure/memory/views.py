@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from jobledger.application.ports import DlqPage, DlqRow, Freshness, JobFilter, JobListRow, JobPage, PageKey
+from jobledger.application.ports import (
+    DlqGroup,
+    DlqPage,
+    DlqRow,
+    DlqSummary,
+    Freshness,
+    JobFilter,
+    JobListRow,
+    JobPage,
+    PageKey,
+)
+from jobledger.domain.dlq import DlqFilter
 from jobledger.domain.job import JobStatus
 from jobledger.projections.dlq import DLQ
 from jobledger.projections.projection import KnownFacts, Projection, Row, SeenEvent, Value
 from jobledger.projections.tenant_jobs import TENANT_JOBS
 
+from ..job_pages import dlq_filters
 from .store import Store
 
 _Rows = dict[tuple[Value, ...], Row]
@@ -67,11 +80,24 @@ class MemoryJobViews:
             lambda row: row["tenant_id"] == tenant and row["persona"] == persona, where, after, limit
         )
 
-    def dlq(self, tenant: str, where: JobFilter, *, after: PageKey | None, limit: int) -> DlqPage:
+    def dlq(self, tenant: str, where: DlqFilter, *, after: PageKey | None, limit: int) -> DlqPage:
         """The dead jobs of a tenant, most recently dead first."""
-        rows = [row for row in self._dlq.rows() if row["tenant_id"] == tenant and _matches(row, where, "dead_at")]
-        page, following = _page(rows, "dead_at", after, limit)
+        page, following = _page(self._dead(tenant, where), "dead_at", after, limit)
         return DlqPage(tuple(_dlq_row(row) for row in page), following, self._freshness())
+
+    def dlq_summary(self, tenant: str, where: DlqFilter, *, groups: int) -> DlqSummary:
+        """How many dead jobs match, with the largest groups."""
+        rows = self._dead(tenant, where)
+        deaths = [row["dead_at"] for row in rows]
+        counted = Counter((row["job_type"], row["reason"], row["error_type"]) for row in rows)
+        largest = sorted(counted.items(), key=lambda group: (-group[1], group[0]))[:groups]
+        return DlqSummary(
+            len(rows), min(deaths, default=None), max(deaths, default=None),
+            tuple(DlqGroup(*names, jobs) for names, jobs in largest), len(counted), self._freshness(),
+        )  # fmt: skip
+
+    def _dead(self, tenant: str, where: DlqFilter) -> list[dict[str, Any]]:
+        return [row for row in self._dlq.rows() if row["tenant_id"] == tenant and _is_meant(row, where)]
 
     def find_by_short_id(self, tenant: str, short_id: str) -> list[UUID]:
         """Ids of the tenant's jobs that end in these characters."""
@@ -87,7 +113,7 @@ class MemoryJobViews:
     def _jobs_page(
         self, belongs: Callable[[dict[str, Any]], bool], where: JobFilter, after: PageKey | None, limit: int
     ) -> JobPage:
-        rows = [row for row in self._jobs.rows() if belongs(row) and _matches(row, where, "created_at")]
+        rows = [row for row in self._jobs.rows() if belongs(row) and _matches(row, where)]
         page, following = _page(rows, "created_at", after, limit)
         return JobPage(tuple(_list_row(row) for row in page), following, self._freshness())
 
@@ -96,15 +122,23 @@ class MemoryJobViews:
         return Freshness(len(events), len(events), events[-1].recorded_at if events else None)
 
 
-def _matches(row: dict[str, Any], where: JobFilter, time: str) -> bool:
+def _matches(row: dict[str, Any], where: JobFilter) -> bool:
     return (
-        (where.status is None or row.get("status") == where.status)
-        and (where.failed is None or row.get("failed") == where.failed)
+        (where.status is None or row["status"] == where.status)
+        and (where.failed is None or row["failed"] == where.failed)
         and (where.job_type is None or row["job_type"] == where.job_type)
         and (where.kind is None or row["kind"] == where.kind)
         and (where.queue is None or row["queue"] == where.queue)
-        and (where.created_from is None or row[time] >= where.created_from)
-        and (where.created_to is None or row[time] < where.created_to)
+        and (where.created_from is None or row["created_at"] >= where.created_from)
+        and (where.created_to is None or row["created_at"] < where.created_to)
+    )
+
+
+def _is_meant(row: dict[str, Any], where: DlqFilter) -> bool:
+    return (
+        all(wanted is None or row[name] == wanted for name, wanted in dlq_filters(where).items())
+        and (where.dead_from is None or row["dead_at"] >= where.dead_from)
+        and (where.dead_to is None or row["dead_at"] < where.dead_to)
     )
 
 

@@ -10,12 +10,14 @@ from uuid import UUID
 from jobledger.application.ports import (
     DlqPage,
     DlqRow,
+    DlqSummary,
     Freshness,
     JobFilter,
     JobListRow,
     JobPage,
     PageKey,
 )
+from jobledger.domain.dlq import DlqFilter
 from jobledger.domain.job import JobKind, JobStatus
 from jobledger.projections.dlq import DLQ
 from jobledger.projections.persona_jobs import PERSONA_JOBS
@@ -24,7 +26,11 @@ from jobledger.projections.tenant_jobs import TENANT_JOBS
 
 from ..job_pages import (
     LIST_NAMES,
+    DlqSummaryRow,
     bounds,
+    dlq_bounds,
+    dlq_filters,
+    dlq_summary,
     ending_in,
     first_unlisted_id,
     short_id_digits,
@@ -60,13 +66,22 @@ class SqliteJobViews:
         values = {**wanted(tenant, where, after, limit), "persona": persona}
         return self._job_page(PERSONA_JOBS.name, persona_statement(where), values, limit)
 
-    def dlq(self, tenant: str, where: JobFilter, *, after: PageKey | None, limit: int) -> DlqPage:
+    def dlq(self, tenant: str, where: DlqFilter, *, after: PageKey | None, limit: int) -> DlqPage:
         """The jobs of a tenant in the dead-letter queue, most recently dead first."""
         with self._database.read() as connection:
-            found = connection.execute(SQL["dlq_jobs"], wanted(tenant, where, after, limit)).fetchall()
+            values = wanted_dead(tenant, where, after, limit)
+            found = connection.execute(dlq_statement(where), values).fetchall()
             freshness = _freshness(connection, DLQ.name)
         rows = tuple(_dead_job(*row) for row in found[:limit])
         return DlqPage(rows, PageKey(rows[-1].dead_at, rows[-1].job_id) if len(found) > limit else None, freshness)
+
+    def dlq_summary(self, tenant: str, where: DlqFilter, *, groups: int) -> DlqSummary:
+        """How many dead jobs of a tenant match, with the largest groups."""
+        with self._database.read() as connection:
+            freshness = _freshness(connection, DLQ.name)
+            values = wanted_dead(tenant, where, None, groups - 1)
+            found = connection.execute(SQL["dlq_summary"], values).fetchall()
+        return dlq_summary([_dlq_group(*row) for row in found], freshness)
 
     def find_by_short_id(self, tenant: str, short_id: str) -> list[UUID]:
         """Ids of the tenant's jobs that end in these (8 or more) characters: from the list, else from the queue."""
@@ -112,6 +127,13 @@ def persona_statement(where: JobFilter) -> str:
     return SQL["persona_jobs_failed"] if where.failed else SQL["persona_jobs_by_time"]
 
 
+def dlq_statement(where: DlqFilter) -> str:
+    """The block whose leading filter has an index."""
+    if where.fingerprint is not None:
+        return SQL["dlq_jobs_by_fingerprint"]
+    return SQL["dlq_jobs_by_time"] if where.error_type is None else SQL["dlq_jobs_by_error"]
+
+
 def _freshness(connection: Connection, name: str) -> Freshness:
     head: int = connection.execute(SQL["head"]).fetchone()[0]
     checkpoint = connection.execute(SQL["checkpoint"], (name,)).fetchone()
@@ -127,6 +149,15 @@ def wanted(tenant: str, where: JobFilter, after: PageKey | None, limit: int) -> 
         "job_type": where.job_type, "kind": where.kind, "queue": where.queue, "limit": limit + 1,
         "created_from": microseconds(page.since), "before_at": microseconds(page.before.created_at),
         "before_id": page.before.job_id.bytes,
+    }  # fmt: skip
+
+
+def wanted_dead(tenant: str, where: DlqFilter, after: PageKey | None, limit: int) -> Wanted:
+    """The same of a query of the dead-letter queue."""
+    page = dlq_bounds(where, after)
+    return {
+        **dlq_filters(where), "tenant": tenant, "limit": limit + 1, "dead_from": microseconds(page.since),
+        "before_at": microseconds(page.before.created_at), "before_id": page.before.job_id.bytes,
     }  # fmt: skip
 
 
@@ -151,6 +182,12 @@ def _dead_job(  # noqa: PLR0917 - as above
         UUID(bytes=job_id), tenant, persona, job_type, kind, queue, reason, error_type, error_message, fingerprint,
         attempt, moment(created_at), moment(dead_at),
     )  # fmt: skip
+
+
+def _dlq_group(  # noqa: PLR0917 - as above
+    job_type: str, reason: str, error_type: str, jobs: int, all_jobs: int, all_groups: int, first: int, last: int
+) -> DlqSummaryRow:
+    return DlqSummaryRow(job_type, reason, error_type, jobs, all_jobs, all_groups, moment(first), moment(last))
 
 
 def _ids(connection: Connection, statement: str, *values: str | bytes) -> list[UUID]:

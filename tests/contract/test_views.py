@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from jobledger.application.ports import JobFilter, PageKey
 from jobledger.domain import job as jobs
+from jobledger.domain.dlq import DlqFilter
 from jobledger.domain.errors import UnknownTopic
 from jobledger.domain.job import AttemptError, JobStatus, Lease, Measured
 from jobledger.projections.catalogue import ALL_PROJECTIONS
@@ -245,15 +246,15 @@ def test_the_dlq_lists_the_dead_by_their_death(read_side: ReadSide) -> None:
         ids.append(fail_for_good(read_side, message))
     read_side.own.project()
     views = read_side.own.views
-    page = views.dlq("acme", JobFilter(), after=None, limit=2)
+    page = views.dlq("acme", DlqFilter(), after=None, limit=2)
     assert [row.job_id for row in page.rows] == [ids[2], ids[1]]
     assert (page.rows[0].reason, page.rows[0].error_message) == ("unrecoverable", "third")
-    rest = views.dlq("acme", JobFilter(job_type="invoice.send"), after=page.next, limit=2)
+    rest = views.dlq("acme", DlqFilter(job_type="invoice.send"), after=page.next, limit=2)
     assert [row.job_id for row in rest.rows] == [ids[0]] and rest.next is None
     since = page.rows[1].dead_at
-    assert len(views.dlq("acme", JobFilter(created_from=since), after=None, limit=9).rows) == 2
-    assert len(views.dlq("acme", JobFilter(created_to=since), after=None, limit=9).rows) == 1
-    assert views.dlq("acme", JobFilter(queue="other"), after=None, limit=9).rows == ()
+    assert len(views.dlq("acme", DlqFilter(dead_from=since), after=None, limit=9).rows) == 2
+    assert len(views.dlq("acme", DlqFilter(dead_to=since), after=None, limit=9).rows) == 1
+    assert views.dlq("acme", DlqFilter(queue="other"), after=None, limit=9).rows == ()
 
 
 def test_lists_never_show_another_tenant(read_side: ReadSide) -> None:
@@ -264,7 +265,7 @@ def test_lists_never_show_another_tenant(read_side: ReadSide) -> None:
     views = read_side.own.views
     assert views.tenant_jobs("acme", JobFilter(), after=None, limit=10).rows == ()
     assert views.persona_jobs("acme", "bot", JobFilter(), after=None, limit=10).rows == ()
-    assert views.dlq("acme", JobFilter(), after=None, limit=10).rows == ()
+    assert views.dlq("acme", DlqFilter(), after=None, limit=10).rows == ()
     assert views.find_by_short_id("acme", foreign.hex[-8:]) == []
     assert views.find_by_short_id("other", foreign.hex[-8:]) == [foreign]
 
@@ -292,7 +293,7 @@ def test_lists_say_how_fresh_they_are(read_side: ReadSide) -> None:
     before = views.tenant_jobs("acme", JobFilter(), after=None, limit=1).freshness
     assert before.position == 0 and before.recorded_at is None and before.head > 0
     read_side.own.project()
-    after = views.dlq("acme", JobFilter(), after=None, limit=1).freshness
+    after = views.dlq("acme", DlqFilter(), after=None, limit=1).freshness
     (event,) = read_side.ledger.reader.stream("acme", job)
     assert after.position >= event.position and after.head >= after.position
     assert after.recorded_at == event.recorded_at

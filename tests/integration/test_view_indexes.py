@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from jobledger.application.ports import JobFilter, PageKey
+from jobledger.domain.dlq import DlqFilter
 from jobledger.domain.job import JobStatus
 from jobledger.infrastructure.postgres import job_views as on_postgres
 from jobledger.infrastructure.postgres.connections import Connections, Role
@@ -40,6 +41,17 @@ FILTERS = {
 CASES = [(index, where) for index, filters in FILTERS.items() for where in filters]
 IDS = [f"{index} {' '.join(f for f, v in where._asdict().items() if v is not None)}".strip() for index, where in CASES]
 
+DLQ_FILTERS = {
+    "by_time": [
+        DlqFilter(), DlqFilter(queue="queue-2"), DlqFilter(dead_from=FROM, dead_to=TO),
+        DlqFilter(job_type="type-3", kind="system", persona="persona-2", reason="stalled"),
+    ],
+    "by_error": [DlqFilter(error_type="E-3"), DlqFilter(error_type="E-3", queue="queue-2", dead_to=TO)],
+    "by_fingerprint": [DlqFilter(fingerprint="f-3"), DlqFilter(fingerprint="f-3", error_type="E-3")],
+}  # fmt: skip
+DLQ_CASES = [(index, where) for index, filters in DLQ_FILTERS.items() for where in filters]
+DLQ_IDS = [f"{index} {' '.join(name for name, value in where if value is not None)}" for index, where in DLQ_CASES]
+
 # Thirty thousand jobs of three tenants and four personas over a day; one in a hundred failed, few are not completed.
 POSTGRES_ROWS = """
 INSERT INTO {table} (job_id, tenant_id, persona, status, failed, job_type, kind, queue, priority, attempt,
@@ -64,8 +76,9 @@ def postgres(migrated_postgres_cluster: Any) -> Iterator[Connections]:  # noqa: 
                 "INSERT INTO job_short_ids SELECT tenant_id, right(job_id::text, 8), job_id FROM tenant_jobs"
             )
             connection.execute(
-                "INSERT INTO dlq_jobs SELECT job_id, tenant_id, persona, job_type, kind, queue, 'stalled', 'E', 'm',"
-                " 'f', 1, created_at, created_at FROM persona_jobs WHERE failed OR status = 'in_progress'"
+                "INSERT INTO dlq_jobs SELECT job_id, tenant_id, persona, job_type, kind, queue, 'stalled',"
+                " 'E-' || number % 31, 'm', 'f-' || number % 37, 1, created_at, created_at"
+                " FROM (SELECT *, row_number() OVER () AS number FROM persona_jobs) AS jobs"
             )
             connection.execute("RESET ROLE; ANALYZE tenant_jobs, persona_jobs, dlq_jobs, job_short_ids")
         connections = Connections(dsn)
@@ -101,15 +114,22 @@ def test_a_list_reads_an_index_on_postgres(
     assert indexes == {f"{table}_{index}"}
 
 
-@pytest.mark.parametrize(
-    "where", [JobFilter(), JobFilter(queue="queue-2"), JobFilter(created_from=FROM, created_to=TO)]
-)
-def test_the_dlq_reads_an_index_on_postgres(postgres: Connections, where: JobFilter) -> None:
-    """Ordered by death, whatever is filtered."""
+@pytest.mark.parametrize(("index", "where"), DLQ_CASES, ids=DLQ_IDS)
+def test_the_dlq_reads_an_index_on_postgres(postgres: Connections, index: str, where: DlqFilter) -> None:
+    """Ordered by death, whatever is filtered; the filter's own index, where it has one."""
     nodes, indexes = explain_postgres(
-        postgres, on_postgres.SQL["dlq_jobs"], on_postgres.wanted("tenant-1", where, None, 50)
+        postgres, on_postgres.SQL["dlq_jobs"], on_postgres.wanted_dead("tenant-1", where, None, 50)
     )
-    assert nodes <= ORDERED and indexes == {"dlq_jobs_by_time"}
+    assert nodes <= ORDERED and indexes == {f"dlq_jobs_{index}"}
+
+
+@pytest.mark.parametrize("where", [DlqFilter(fingerprint="f-3"), DlqFilter(error_type="E-3", dead_from=FROM)])
+def test_counting_the_dead_visits_only_those_that_match_on_postgres(postgres: Connections, where: DlqFilter) -> None:
+    """The whole table is not read to count the dead of one kind of error."""
+    nodes, indexes = explain_postgres(
+        postgres, on_postgres.SQL["dlq_summary"], on_postgres.wanted_dead("tenant-1", where, None, 10)
+    )
+    assert "Seq Scan" not in nodes and indexes == {f"dlq_jobs_by_{'fingerprint' if where.fingerprint else 'error'}"}
 
 
 def test_a_short_id_is_looked_up_on_postgres(postgres: Connections) -> None:
@@ -203,10 +223,19 @@ def test_a_list_reads_an_index_on_sqlite(sqlite: Database, table: str, index: st
     assert "TEMP B-TREE" not in plan and "SCAN" not in plan
 
 
-def test_the_dlq_and_short_ids_read_an_index_on_sqlite(sqlite: Database) -> None:
+@pytest.mark.parametrize(("index", "where"), DLQ_CASES, ids=DLQ_IDS)
+def test_the_dlq_reads_an_index_on_sqlite(sqlite: Database, index: str, where: DlqFilter) -> None:
     """As the lists do."""
-    plan = explain_sqlite(sqlite, on_sqlite.SQL["dlq_jobs"], on_sqlite.wanted("tenant-1", JobFilter(), None, 50))
-    assert plan.startswith("SEARCH dlq_jobs USING INDEX dlq_jobs_by_time (tenant_id=?") and "TEMP" not in plan
+    values = on_sqlite.wanted_dead("tenant-1", where, None, 50)
+    plan = explain_sqlite(sqlite, on_sqlite.dlq_statement(where), values)
+    assert plan.startswith(f"SEARCH dlq_jobs USING INDEX dlq_jobs_{index} (tenant_id=?")
+    assert "TEMP" not in plan and "SCAN" not in plan
+    counted = explain_sqlite(sqlite, on_sqlite.SQL["dlq_summary"], values)
+    assert counted.startswith("CO-ROUTINE") and "SEARCH dlq_jobs USING INDEX dlq_jobs_by_time (tenant_id=?" in counted
+
+
+def test_short_ids_read_an_index_on_sqlite(sqlite: Database) -> None:
+    """By an index of its own."""
     plan = explain_sqlite(sqlite, on_sqlite.SQL["jobs_by_short_id"], ("tenant-1", "deadbeef"))
     assert plan == "SEARCH job_short_ids USING PRIMARY KEY (tenant_id=? AND short_id=?)"
 

@@ -42,3 +42,8 @@ ALTER TABLE workers ADD COLUMN report TEXT NOT NULL DEFAULT '{}';
 -- What neither waits for its turn nor runs; few jobs ever come here, so it costs the others nothing.
 CREATE INDEX open_jobs_parked ON open_jobs (queue, status)
     WHERE status IN ('blocked', 'dlq');
+
+-- --- the dead-letter queue's filters ------------------------------------------------------------------------------
+-- What tells one error from all others leads an index of its own; rows are written once and deleted.
+CREATE INDEX dlq_jobs_by_error ON dlq_jobs (tenant_id, error_type, dead_at, job_id);
+CREATE INDEX dlq_jobs_by_fingerprint ON dlq_jobs (tenant_id, fingerprint, dead_at, job_id);

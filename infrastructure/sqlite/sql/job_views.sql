@@ -84,17 +84,69 @@ WHERE tenant_id = :tenant AND persona = :persona AND failed
 ORDER BY created_at DESC, job_id DESC
 LIMIT :limit
 
--- name: dlq_jobs
+-- name: dlq_jobs_by_time
 -- By the time of death.
 SELECT job_id, tenant_id, persona, job_type, kind, queue, reason, error_type, error_message, fingerprint, attempt,
     created_at, dead_at
 FROM dlq_jobs
 WHERE tenant_id = :tenant
-    AND (dead_at, job_id) < (:before_at, :before_id) AND dead_at >= :created_from
+    AND (dead_at, job_id) < (:before_at, :before_id) AND dead_at >= :dead_from
     AND (:job_type IS NULL OR job_type = :job_type)
     AND (:kind IS NULL OR kind = :kind)
     AND (:queue IS NULL OR queue = :queue)
+    AND (:persona IS NULL OR persona = :persona)
+    AND (:reason IS NULL OR reason = :reason)
+    AND (:error_type IS NULL OR error_type = :error_type)
+    AND (:fingerprint IS NULL OR fingerprint = :fingerprint)
 ORDER BY dead_at DESC, job_id DESC
+LIMIT :limit
+
+-- name: dlq_jobs_by_error
+SELECT job_id, tenant_id, persona, job_type, kind, queue, reason, error_type, error_message, fingerprint, attempt,
+    created_at, dead_at
+FROM dlq_jobs
+WHERE tenant_id = :tenant AND error_type = :error_type
+    AND (dead_at, job_id) < (:before_at, :before_id) AND dead_at >= :dead_from
+    AND (:job_type IS NULL OR job_type = :job_type)
+    AND (:kind IS NULL OR kind = :kind)
+    AND (:queue IS NULL OR queue = :queue)
+    AND (:persona IS NULL OR persona = :persona)
+    AND (:reason IS NULL OR reason = :reason)
+    AND (:fingerprint IS NULL OR fingerprint = :fingerprint)
+ORDER BY dead_at DESC, job_id DESC
+LIMIT :limit
+
+-- name: dlq_jobs_by_fingerprint
+SELECT job_id, tenant_id, persona, job_type, kind, queue, reason, error_type, error_message, fingerprint, attempt,
+    created_at, dead_at
+FROM dlq_jobs
+WHERE tenant_id = :tenant AND fingerprint = :fingerprint
+    AND (dead_at, job_id) < (:before_at, :before_id) AND dead_at >= :dead_from
+    AND (:job_type IS NULL OR job_type = :job_type)
+    AND (:kind IS NULL OR kind = :kind)
+    AND (:queue IS NULL OR queue = :queue)
+    AND (:persona IS NULL OR persona = :persona)
+    AND (:reason IS NULL OR reason = :reason)
+    AND (:error_type IS NULL OR error_type = :error_type)
+ORDER BY dead_at DESC, job_id DESC
+LIMIT :limit
+
+-- name: dlq_summary
+-- Counts each group that matches; what is the same in all rows is said in each.
+SELECT job_type, reason, error_type, count(*), sum(count(*)) OVER (), count(*) OVER (), min(min(dead_at)) OVER (),
+    max(max(dead_at)) OVER ()
+FROM dlq_jobs
+WHERE tenant_id = :tenant
+    AND (dead_at, job_id) < (:before_at, :before_id) AND dead_at >= :dead_from
+    AND (:job_type IS NULL OR job_type = :job_type)
+    AND (:kind IS NULL OR kind = :kind)
+    AND (:queue IS NULL OR queue = :queue)
+    AND (:persona IS NULL OR persona = :persona)
+    AND (:reason IS NULL OR reason = :reason)
+    AND (:error_type IS NULL OR error_type = :error_type)
+    AND (:fingerprint IS NULL OR fingerprint = :fingerprint)
+GROUP BY job_type, reason, error_type
+ORDER BY count(*) DESC, job_type, reason, error_type
 LIMIT :limit
 
 -- name: checkpoint

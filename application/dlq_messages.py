@@ -1,0 +1,148 @@
+"""What one can ask of the dead-letter queue beyond its list: why a job is dead, and acts on many dead jobs at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated, NamedTuple
+from uuid import UUID
+
+from pydantic import Field, SkipValidation
+
+from jobledger.domain.dlq import BulkAct, DlqBulkBegun, DlqBulkEnded, DlqFilter
+from jobledger.domain.job import JobSentToDlq
+from jobledger.domain.tenant import TenantName
+
+from .commands import Attempts, Reason, Ticket
+from .dlq_filtered import DlqFiltered
+from .message import Command, JobReference, Query
+from .ports import DlqRow, DlqSummary
+from .queries import PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, JobDetails
+
+# --- queries ---------------------------------------------------------------------------------------------------------
+
+
+class DlqCount(NamedTuple):
+    """What a filter matches now: how many and of what, and the first few rows.
+
+    `until` is a time of death, exclusive, just after the last of them: an act that names it touches none that died
+    later. None where nothing matches.
+    """
+
+    tenant: str
+    where: DlqFilter
+    summary: DlqSummary
+    sample: tuple[DlqRow, ...]
+    until: datetime | None
+
+
+class CountDlq(DlqFiltered, Query[DlqCount]):
+    """How many dead jobs a filter matches, before something is done to all of them."""
+
+    sample: Annotated[int, Field(ge=0, le=50)] = 5
+
+
+class Attempt(NamedTuple):
+    """One attempt of a job, and how it ended (None: it runs). `error` is that of one that failed or stalled."""
+
+    number: int
+    worker: str
+    started_at: datetime
+    ended_at: datetime | None
+    ending: str | None
+    error: str
+
+
+class DeadJob(NamedTuple):
+    """Why a job is dead: the event that sent it to the dead-letter queue, its last attempts, and how often people
+    took it out before. `traceback` and the payload are None unless asked for (or where removed)."""
+
+    job: JobDetails
+    died_at: datetime
+    death: JobSentToDlq
+    attempts: tuple[Attempt, ...]
+    times_requeued: int
+    traceback: bytes | None
+
+
+class GetDeadJob(Query[DeadJob]):
+    """A job of the dead-letter queue, from its stream; with `bodies` also its payload and the last traceback."""
+
+    tenant: TenantName
+    job: JobReference
+    bodies: bool = False
+
+
+class BulkActOfDlq(NamedTuple):
+    """What was done to many dead jobs at once: by whom, when and why, and what came of it (None: it goes on, or its
+    process died)."""
+
+    event_id: str
+    begun_at: datetime
+    actor: str
+    begun: DlqBulkBegun
+    ended_at: datetime | None
+    ended: DlqBulkEnded | None
+
+
+class ListDlqActs(Query[tuple[BulkActOfDlq, ...]]):
+    """The last acts on many dead jobs of a tenant at once, the latest first. Always current."""
+
+    tenant: TenantName
+    limit: Annotated[int, Field(ge=1, le=PAGE_LIMIT_MAX)] = PAGE_LIMIT_DEFAULT
+
+
+# --- commands --------------------------------------------------------------------------------------------------------
+
+
+class DlqTrouble(NamedTuple):
+    """Why a job stays in the dead-letter queue."""
+
+    job_id: UUID
+    code: str
+    message: str
+
+
+class DlqProgress(NamedTuple):
+    """How far an act on many dead jobs has come: jobs seen of those confirmed, and what became of them."""
+
+    seen: int
+    changed: int
+    skipped: int
+    refused: int
+
+
+class DlqBulkDone(NamedTuple):
+    """What became of dead jobs that a filter matched. `skipped` had left the dead-letter queue, or died anew, since
+    they were counted; `refused` stay in it, the first of them with the reason. `event_id` is that of the act's own
+    record, which each changed job's event names as its cause."""
+
+    act: BulkAct
+    event_id: str
+    confirmed: int
+    changed: int
+    skipped: int
+    refused: int
+    troubles: tuple[DlqTrouble, ...]
+    position: str | None
+
+
+class _DlqCommand(DlqFiltered, Command[DlqBulkDone]):
+    """What is done to all dead jobs that a filter matches, if they are at most `confirmed`. Take `dead_to` from the
+    count (`DlqCount.until`): then none is touched that died afterwards."""
+
+    confirmed: Annotated[int, Field(ge=1)]
+    reason: Reason = ""
+    ticket: Ticket | None = None
+    progress: SkipValidation[Callable[[DlqProgress], None] | None] = Field(default=None, repr=False)
+    """Called after each batch."""
+
+
+class RequeueDlq(_DlqCommand):
+    """Take all dead jobs that a filter matches out of the DLQ, with new attempts."""
+
+    attempts: Attempts | None = None
+
+
+class DiscardDlq(_DlqCommand):
+    """Give all dead jobs that a filter matches up for good."""
