@@ -326,12 +326,6 @@ def _next(line: Iterator[Candidate], allowance: Allowance, queue: str, tenant: s
     return next((job for job in line if allowance.take(job)), None)
 
 
-def bucket_end(rate: Rate, now: int) -> int:
-    """The end of the bucket of a rate that `now` lies in."""
-    width = max(1, _microseconds(rate.seconds) // BUCKETS)
-    return (now // width + 1) * width
-
-
 def targets_of(queue: str, tenant: str | None, persona: str | None, limit_key: str | None) -> Iterator[Target]:
     """What a job may be bound by: its queue and, where they are given, its tenant, persona and key."""
     yield Target(Scope.QUEUE, SYSTEM_TENANT, queue)
@@ -341,6 +335,12 @@ def targets_of(queue: str, tenant: str | None, persona: str | None, limit_key: s
             yield Target(Scope.PERSONA, tenant, persona)
         if limit_key is not None:
             yield Target(Scope.KEY, tenant, limit_key)
+
+
+def bucket_end(rate: Rate, now: int) -> int:
+    """The end of the bucket of a rate that `now` lies in."""
+    width = max(1, _microseconds(rate.seconds) // BUCKETS)
+    return (now // width + 1) * width
 
 
 def _binds(state: FlowState) -> bool:

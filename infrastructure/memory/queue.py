@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from uuid import UUID
@@ -16,14 +16,16 @@ from jobledger.application.ports import (
     OpenJob,
     QueueCount,
     Renewal,
+    Standing,
     WorkerHeartbeat,
     WorkerRow,
 )
-from jobledger.domain.event import Event, Metadata
-from jobledger.domain.job import WAITING, JobStatus, evolve, start
-from jobledger.domain.tenant import TenantStatus
+from jobledger.domain.job import WAITING, JobStatus
+from jobledger.domain.limit import Limits, Target
 
 from .chores import Chores
+from .claiming import MemoryClaims
+from .standing import read_standing
 from .store import Seen, Store
 
 
@@ -33,19 +35,12 @@ class MemoryQueue:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._chores = Chores()
-        self._served_last = ("", "")
-        """Tenant and queue."""
+        self._claims = MemoryClaims(store)
 
     def claim(self, request: ClaimRequest) -> Claim:
         """Take up to `limit` due jobs; see `Queue`."""
         with self._store.lock:
-            self._store.begin()
-            ready = [job for job in self._store.open_jobs.values() if self._is_wanted(job, request)]
-            inactive = tuple(sorted({job.tenant for job in ready if not self._is_active(job.tenant)}))
-            ready = self._with_free_keys([job for job in ready if job.tenant not in inactive])
-            stalled = [job for job in ready if job.state.stalls > 0]
-            chosen = stalled[:1] or self._in_turns(ready, request.limit)
-            return Claim(tuple(self._start(job, request) for job in chosen), inactive)
+            return self._claims.claim(request)
 
     def heartbeat(self, heartbeat: WorkerHeartbeat) -> Renewal:
         """Renew all leases of a worker; answers with them."""
@@ -55,7 +50,7 @@ class MemoryQueue:
             self._store.workers[heartbeat.worker] = Seen(heartbeat, now, seen.since if seen else now)
             leases = tuple(
                 HeldLease(job.job_id, job.state.attempt, job.state.cancel_reason is not None, job.tenant)
-                for job in self._running()
+                for job in self._store.running()
                 if job.state.worker == heartbeat.worker
             )
             return Renewal(leases, now)
@@ -73,7 +68,7 @@ class MemoryQueue:
     def forget_workers(self, *, silent_seconds: float) -> int:
         """Forget workers that were not heard of for so long and hold nothing; how many."""
         with self._store.lock:
-            holding = {job.state.worker for job in self._running()}
+            holding = {job.state.worker for job in self._store.running()}
             silent_since = self._store.now() - timedelta(seconds=silent_seconds)
             silent = [
                 name for name, seen in self._store.workers.items() if seen.at < silent_since and name not in holding
@@ -92,6 +87,15 @@ class MemoryQueue:
         """Whether this process does `chore` now; see `Queue`."""
         return self._chores.turn(chore)
 
+    def apply_limits(self) -> int:
+        """Memory has no lanes: nothing is ever out of line."""
+        return 0
+
+    def standing(self, targets: Mapping[Target, Limits], *, tenant: str, lock_key: str | None) -> Standing:
+        """How far targets are from their limits, and who holds a lock key; see `Queue`."""
+        with self._store.lock:
+            return read_standing(self._store, targets, tenant=tenant, lock_key=lock_key)
+
     def goodbye(self, worker: str) -> None:
         """The worker ended and holds nothing any more."""
         with self._store.lock:
@@ -102,7 +106,7 @@ class MemoryQueue:
         with self._store.lock:
             return [
                 ExpiredLease(job, seen.at if seen is not None else None)
-                for job in self._running()
+                for job in self._store.running()
                 if self._has_ended(seen := self._store.workers.get(job.state.worker or ""))
             ][:limit]
 
@@ -110,7 +114,7 @@ class MemoryQueue:
         """Waiting jobs of tenants that are suspended or unknown."""
         with self._store.lock:
             waiting = (job for job in self._store.open_jobs.values() if job.state.status in WAITING)
-            return [job for job in waiting if not self._is_active(job.tenant)][:limit]
+            return [job for job in waiting if not self._store.is_active(job.tenant)][:limit]
 
     def open_jobs(self, tenant: str, job_ids: Sequence[UUID]) -> dict[UUID, OpenJob]:
         """The rows of these jobs, as they are now."""
@@ -127,69 +131,5 @@ class MemoryQueue:
             due = [job.state.due_at for job in jobs if job.state.status is JobStatus.DELAYED]
             return max(0.0, (min(due) - self._store.now()).total_seconds()) if due else None
 
-    def _is_wanted(self, job: OpenJob, request: ClaimRequest) -> bool:
-        state = job.state
-        is_due = state.status is JobStatus.DELAYED and state.due_at <= self._store.now()
-        return (
-            (state.status is JobStatus.PENDING or is_due)
-            and state.queue in request.queues
-            and state.job_type in request.job_types
-            and (request.tenants is None or job.tenant in request.tenants)
-            and (request.personas is None or state.persona in request.personas)
-        )
-
-    def _is_active(self, tenant: str) -> bool:
-        row = self._store.tenants.get(tenant)
-        return row is not None and row.status is TenantStatus.ACTIVE
-
-    def _with_free_keys(self, ready: Iterable[OpenJob]) -> list[OpenJob]:
-        """In order of urgency, the best job of each lock key that nothing running holds."""
-        held = {(job.tenant, job.state.lock_key) for job in self._running()}
-        free: list[OpenJob] = []
-        for job in sorted(ready, key=_urgency):
-            key = (job.tenant, job.state.lock_key)
-            if job.state.lock_key is None or key not in held:
-                held.add(key)
-                free.append(job)
-        return free
-
-    def _in_turns(self, ready: Sequence[OpenJob], limit: int) -> list[OpenJob]:
-        """One job of each tenant in turn, in each queue, beginning after what was served last."""
-        lanes: dict[tuple[str, str], list[OpenJob]] = {}
-        for job in ready:
-            lanes.setdefault((job.tenant, job.state.queue), []).append(job)
-        order = sorted(lanes, key=lambda lane: (lane <= self._served_last, lane))
-        chosen: list[OpenJob] = []
-        while len(chosen) < limit and any(lanes.values()):
-            for lane in order:
-                if lanes[lane] and len(chosen) < limit:
-                    chosen.append(lanes[lane].pop(0))
-        if chosen:
-            self._served_last = (chosen[-1].tenant, chosen[-1].state.queue)
-        return chosen
-
-    def _start(self, job: OpenJob, request: ClaimRequest) -> OpenJob:
-        ready = job.state._replace(status=JobStatus.PENDING)
-        (facts,) = start(
-            ready, worker=request.worker, code_version=request.code_version, lease_seconds=request.lease_seconds
-        )
-        metadata = Metadata(
-            correlation_id=job.correlation_id, trace_parent=job.trace_parent, actor=f"worker:{request.worker}",
-            time=request.now,
-        )  # fmt: skip
-        self._store.append(Event(job.job_id, job.version + 1, job.tenant, metadata, facts), job.version + 1)
-        started = job._replace(
-            version=job.version + 1, state=evolve(ready, facts), started_at=self._store.events[-1].recorded_at
-        )
-        self._store.open_jobs[job.job_id] = started
-        return started
-
-    def _running(self) -> list[OpenJob]:
-        return [job for job in self._store.open_jobs.values() if job.state.status is JobStatus.IN_PROGRESS]
-
     def _has_ended(self, seen: Seen | None) -> bool:
         return seen is None or seen.at + timedelta(seconds=seen.heartbeat.lease_seconds) < self._store.now()
-
-
-def _urgency(job: OpenJob) -> tuple[int, object, UUID]:
-    return (-job.state.priority, job.state.due_at, job.job_id)

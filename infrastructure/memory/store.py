@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import datetime
 from threading import RLock
@@ -11,8 +12,10 @@ from uuid import UUID
 from jobledger.application.ports import OpenJob, WorkerHeartbeat
 from jobledger.application.writes import (
     AppendEvents,
+    CatalogueRow,
     ChangeJob,
     JobTypeRow,
+    LimitRow,
     NewJob,
     Outcome,
     QueueChange,
@@ -23,6 +26,8 @@ from jobledger.application.writes import (
 from jobledger.domain.errors import CorruptEvent
 from jobledger.domain.event import Event, RecordedEvent
 from jobledger.domain.job import JobStatus
+from jobledger.domain.limit import FlowState, Target
+from jobledger.domain.tenant import TenantStatus
 
 from .. import mapper
 
@@ -66,6 +71,9 @@ class Store:
         self.open_jobs: dict[UUID, OpenJob] = {}
         self.tenants: dict[str, TenantRow] = {}
         self.job_types: dict[str, JobTypeRow] = {}
+        self.limits: dict[Target, FlowState] = {}
+        self.limit_uses: defaultdict[Target, Counter[int]] = defaultdict(Counter)
+        """Of each rate: starts by the end of their bucket, in microseconds since 1970."""
         self.workers: dict[str, Seen] = {}
         self._keys: dict[_Key, tuple[UUID, str]] = {}
         self._recorded_at = now()
@@ -92,6 +100,15 @@ class Store:
         self.events.append(stored)
         self.streams.setdefault(event.originator_id, []).append(stored)
         return position
+
+    def running(self) -> list[OpenJob]:
+        """The jobs in progress."""
+        return [job for job in self.open_jobs.values() if job.state.status is JobStatus.IN_PROGRESS]
+
+    def is_active(self, tenant: str) -> bool:
+        """Whether jobs of the tenant may run."""
+        row = self.tenants.get(tenant)
+        return row is not None and row.status is TenantStatus.ACTIVE
 
     def _dispatch(self, new: NewJob) -> Outcome:
         event, job_id, key = new.event, new.event.originator_id, _key_of(new)
@@ -139,11 +156,21 @@ class Store:
         position = None
         for version, event in enumerate(append.events, start=first.originator_version):
             position = self.append(event, version)
-        if isinstance(append.catalogue, TenantRow):
-            self.tenants[append.catalogue.name] = append.catalogue
-        elif append.catalogue is not None:
-            self.job_types[append.catalogue.definition.name] = append.catalogue
+        self._save_catalogue(append.catalogue)
         return Outcome(WriteStatus.WRITTEN, position, append.events[-1].originator_version, first.originator_id)
+
+    def _save_catalogue(self, row: CatalogueRow | None) -> None:
+        match row:
+            case TenantRow():
+                self.tenants[row.name] = row
+            case JobTypeRow():
+                self.job_types[row.definition.name] = row
+            case LimitRow(target, state) if state == FlowState():
+                self.limits.pop(target, None)
+            case LimitRow(target, state):
+                self.limits[target] = state
+            case None:
+                pass
 
 
 def _key_of(new: NewJob) -> _Key | None:
