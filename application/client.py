@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from types import TracebackType
-from typing import Self, TypedDict, TypeVar, Unpack
+from typing import Self, TypedDict, Unpack
 from uuid import UUID
 
-from jobledger.domain.errors import InvalidInput
 from jobledger.domain.job import JobKind, JobStatus
 from jobledger.domain.retry import Retry
 
 from .app import App
+from .client_part import ClientPart as _Client
 from .commands import (
     CancelJob,
     CreateTenant,
@@ -35,7 +35,9 @@ from .commands import (
 )
 from .dispatch_item import Dispatch, Malformed, Payload
 from .dispatcher import Dispatcher
-from .message import Actor, Message
+from .limit_client import LimitsOf, QueuesOf
+from .limit_messages import ExplainJob, Explanation
+from .message import Actor
 from .queries import (
     DlqList,
     GetJob,
@@ -52,7 +54,6 @@ from .queries import (
 from .result import Result
 from .writes import JobTypeRow, TenantRow
 
-R = TypeVar("R")
 Job = UUID | str
 """A job's id, or at least its last eight characters."""
 
@@ -104,27 +105,6 @@ class DlqOptions(TypedDict, total=False):
     after: str
 
 
-class _Client:
-    """Sends messages as one actor, for a tenant of its own unless another is named."""
-
-    def __init__(self, dispatcher: Dispatcher, actor: Actor, tenant: str | None) -> None:
-        self._dispatcher = dispatcher
-        self._actor = actor
-        self._tenant = tenant
-
-    def _ask(self, message_type: type[Message[R]], /, **fields: object) -> R:
-        said = {name: value for name, value in fields.items() if value is not None}
-        return self._dispatcher.send(message_type, actor=self._actor, **said).unwrap()
-
-    def _tenant_or(self, tenant: str | None) -> str:
-        chosen = tenant or self._tenant
-        if chosen is None:
-            raise InvalidInput(
-                "whose job?", field="tenant", rule="is given", hint="pass tenant=..., or use ledger.of(tenant)"
-            )
-        return chosen
-
-
 class Jobs(_Client):
     """Jobs of a tenant: look at them, and change what waits, runs or is dead. Manual acts carry a reason."""
 
@@ -146,6 +126,10 @@ class Jobs(_Client):
             GetJobHistory, tenant=self._tenant_or(tenant), job=job, bodies=bodies, after_version=after_version,
             limit=limit,
         )  # fmt: skip
+
+    def explain(self, job: Job, *, tenant: str | None = None) -> Explanation:
+        """Why a job waits, at this moment; without holds for one that runs or has ended."""
+        return self._ask(ExplainJob, tenant=self._tenant_or(tenant), job=job)
 
     def list(self, *, tenant: str | None = None, persona: str | None = None, **options: Unpack[ListOptions]) -> JobList:
         """A page of the jobs of a tenant, or of one persona of it, newest first."""
@@ -262,6 +246,8 @@ class LedgerClient(_Client):
         self.jobs = Jobs(dispatcher, actor, tenant)
         self.tenants = TenantsOf(dispatcher, actor, tenant)
         self.types = TypesOf(dispatcher, actor, tenant)
+        self.limits = LimitsOf(dispatcher, actor, tenant)
+        self.queues = QueuesOf(dispatcher, actor, tenant)
 
     @property
     def dispatcher(self) -> Dispatcher:

@@ -77,8 +77,9 @@ class _Plan(NamedTuple):
             status="delayed" if due_at > now else "pending", priority=options.priority, due_at=due_at,
             retry=options.retry, timeout_seconds=options.timeout_seconds,
             soft_timeout_seconds=options.soft_timeout_seconds, max_stalled=options.max_stalled,
-            lock_key=asked.options.lock_key, limit_key=asked.options.limit_key, payload_schema=self.known.payload_fingerprint,
-            rate_card_version=definition.rate_card.version, manual=asked.manual, reason=asked.reason,
+            lock_key=asked.options.lock_key, limit_key=asked.options.limit_key,
+            payload_schema=self.known.payload_fingerprint, rate_card_version=definition.rate_card.version,
+            manual=asked.manual, reason=asked.reason,
         )  # fmt: skip
 
 

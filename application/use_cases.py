@@ -9,11 +9,13 @@ from .dead_jobs import DeadJobs
 from .dispatcher import Dispatcher
 from .dispatching import Dispatching
 from .dlq_control import DlqControl
+from .explaining import Explaining
 from .job_control import JobControl
 from .job_finder import JobFinder
 from .job_repository import LedgerJobRepository
 from .job_types import JobTypes
 from .known import KnownTenants, KnownTypes
+from .limits import Limiting
 from .ports import Catalogue, Clock, EventReader, Identifiers, JobViews, LedgerWriter, Queue, TransactionWriter
 from .positions import Positions
 from .preparing import OptionDefaults
@@ -70,6 +72,14 @@ def use_cases(
     ).register(dispatcher)  # fmt: skip
     Tenants(
         reader=ports.reader, writer=ports.writer, catalogue=ports.catalogue, tenants=tenants, positions=positions
+    ).register(dispatcher)  # fmt: skip
+    Explaining(
+        repository=LedgerJobRepository(ports.reader, ports.writer), reader=ports.reader, queue=ports.queue,
+        catalogue=ports.catalogue, finder=finder,
+    ).register(dispatcher)  # fmt: skip
+    Limiting(
+        reader=ports.reader, writer=ports.writer, catalogue=ports.catalogue, queue=ports.queue, views=ports.views,
+        tenants=tenants, positions=positions,
     ).register(dispatcher)  # fmt: skip
     JobTypes(
         reader=ports.reader, writer=ports.writer, catalogue=ports.catalogue, positions=positions

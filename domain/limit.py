@@ -6,6 +6,7 @@ another one.
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, ClassVar, NamedTuple, Self
 from uuid import UUID
@@ -53,8 +54,33 @@ class Rate(BaseModel):
     seconds: Annotated[float, Field(ge=RATE_SECONDS_MIN, le=RATE_SECONDS_MAX)]
 
     def __str__(self) -> str:
-        """For people: `100/60s`."""
-        return f"{self.count}/{self.seconds:g}s"
+        """For people: `100/60s`; `parse` reads it."""
+        seconds = str(int(self.seconds)) if self.seconds.is_integer() else repr(self.seconds)
+        return f"{self.count}/{seconds}s"
+
+    @classmethod
+    def parse(cls, text: str) -> Rate:
+        """A rate as people write it: `100/60s`, `10/s`, `500/5min`, `1000/h`, `5000/1d`. Raises `InvalidInput`."""
+        written = _RATE.fullmatch(text.strip())
+        if written is None:
+            raise InvalidInput(f"{text[:60]!r} is no rate", field="rate", rule=_RATE_RULE, hint=_RATE_HINT)
+        count, seconds = int(written[1]), float(written[2] or 1) * _UNIT_SECONDS[written[3]]
+        if not 1 <= count <= RATE_COUNT_MAX:
+            raise InvalidInput(
+                f"{count} starts", field="rate", rule=f"1 to {RATE_COUNT_MAX} starts", hint=_RATE_HINT
+            )  # fmt: skip
+        if not RATE_SECONDS_MIN <= seconds <= RATE_SECONDS_MAX:
+            raise InvalidInput(
+                f"a window of {seconds:g} seconds", field="rate",
+                rule=f"a window of {RATE_SECONDS_MIN:g} s to {RATE_SECONDS_MAX / 86_400:g} d", hint=_RATE_HINT,
+            )  # fmt: skip
+        return cls(count=count, seconds=seconds)
+
+
+_UNIT_SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0}
+_RATE = re.compile(r"([0-9]{1,9})/([0-9]{1,9}(?:\.[0-9]{1,9})?)?(s|min|m|h|d)")
+_RATE_RULE = "COUNT/WINDOW, the window in s, min, h or d"
+_RATE_HINT = "for example 100/60s, 10/s or 1000/1h"
 
 
 class Limits(BaseModel):
@@ -255,6 +281,33 @@ def queue_target(queue: str) -> Target:
 def tenant_target(tenant: str) -> Target:
     """A tenant."""
     return Target(Scope.TENANT, tenant, tenant)
+
+
+def target_of(
+    *, queue: str | None = None, tenant: str | None = None, persona: str | None = None, key: str | None = None
+) -> Target:
+    """The target that somebody names: a queue alone, a tenant alone, or a tenant with a persona or a key.
+
+    Raises `InvalidInput` for what names none, or more than one.
+    """
+    if queue is not None:
+        if (tenant, persona, key) != (None, None, None):
+            raise InvalidInput(
+                "a queue is shared by all tenants: its limits are nobody's own", field="queue",
+                rule="stands alone", hint="limit the queue, or the tenant, or a key of the tenant's jobs",
+            )  # fmt: skip
+        return queue_target(queue)
+    if persona is not None and key is not None:
+        raise InvalidInput("a persona or a key, not both", field="key", rule="one target at a time")
+    if tenant is None:
+        field = "persona" if persona is not None else "key" if key is not None else "target"
+        raise InvalidInput(
+            "whose?" if field != "target" else "of what?", field="tenant" if field != "target" else field,
+            rule="a queue, or a tenant, alone or with one of its personas or keys",
+        )  # fmt: skip
+    if persona is not None:
+        return Target(Scope.PERSONA, tenant, persona)
+    return tenant_target(tenant) if key is None else Target(Scope.KEY, tenant, key)
 
 
 def _require_reason(reason: str, act: str) -> None:

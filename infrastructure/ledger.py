@@ -8,6 +8,7 @@ from jobledger.application.app import App
 from jobledger.application.client import LedgerClient
 from jobledger.application.message import Actor
 from jobledger.application.queue_events import QueueEvents
+from jobledger.domain.limit import Rate
 
 from .bootstrap import LedgerHandle, open_ledger
 from .settings import load
@@ -50,20 +51,25 @@ class Ledger(LedgerClient):
         *,
         queues: tuple[str, ...] = (),
         concurrency: int | None = None,
+        tenants: tuple[str, ...] = (),
+        personas: tuple[str, ...] = (),
+        rate: Rate | str | None = None,
         drain: bool = False,
         drain_wait_seconds: float = 0.0,
     ) -> Service:
         """A worker for the app's job types, with read models and maintenance, inside this program.
 
         Listen to its `events`, then `run` it, or `start` it and later `close` it. `queues` default to those of the
-        app's types. With `drain` it ends when nothing is left to do (waiting for jobs due within
-        `drain_wait_seconds`). Raises `InvalidInput` for a job type that it cannot run.
+        app's types. Where `tenants` are named it takes jobs of theirs only, with `personas` for these only; it begins
+        no more jobs than `rate` says (`50/1s`). With `drain` it ends when nothing is left to do (waiting for jobs due
+        within `drain_wait_seconds`). Raises `InvalidInput` for a job type that it cannot run.
         """
         # a program that only dispatches never loads the worker and the read models
         from .service import Service, worker_options  # noqa: PLC0415
 
         options = worker_options(
-            self._handle.settings, app, queues=queues, concurrency=concurrency, drain=drain,
+            self._handle.settings, app, queues=queues, concurrency=concurrency, tenants=tenants, personas=personas,
+            rate=Rate.parse(rate) if isinstance(rate, str) else rate, drain=drain,
             drain_wait_seconds=drain_wait_seconds,
         )  # fmt: skip
         return Service(self._handle, app, options)

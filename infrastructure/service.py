@@ -18,6 +18,7 @@ from jobledger.application.ports import OpenJob
 from jobledger.application.worker import RunResult, Worker, WorkerEvent, WorkerEventName, WorkerEvents, WorkerOptions
 from jobledger.application.worker.worker import WorkerPorts
 from jobledger.domain.errors import JobledgerError
+from jobledger.domain.limit import Rate
 from jobledger.domain.options import DEFAULT_QUEUE
 from jobledger.projections.runner import Runner
 
@@ -144,13 +145,22 @@ def worker_options(
     *,
     queues: tuple[str, ...] = (),
     concurrency: int | None = None,
+    tenants: tuple[str, ...] = (),
+    personas: tuple[str, ...] = (),
+    rate: Rate | None = None,
     drain: bool = False,
     drain_wait_seconds: float = 0.0,
 ) -> WorkerOptions:
-    """A worker's options: what was chosen, else the settings; the queues else those of the program's job types."""
+    """A worker's options: what was chosen, else the settings; the queues else those of the program's job types.
+
+    Tenants and personas are one choice: with either, the settings of both are not looked at.
+    """
+    if not tenants and not personas:
+        tenants, personas = settings.worker_tenants, settings.worker_personas
     declared = sorted({definition.options.queue or DEFAULT_QUEUE for definition in app.definitions})
     return WorkerOptions(
         queues=queues or settings.queues or tuple(declared), concurrency=concurrency or settings.concurrency,
+        tenants=tenants or None, personas=personas or None, rate=rate or settings.worker_rate,
         lease_seconds=settings.lease_seconds, lease_renew_buffer_seconds=settings.lease_renew_buffer_seconds,
         poll_seconds=settings.poll_interval_seconds, grace_seconds=settings.shutdown_grace_seconds, drain=drain,
         drain_wait_seconds=drain_wait_seconds,

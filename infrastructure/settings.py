@@ -19,11 +19,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from jobledger.domain.errors import InvalidSettings
+from jobledger.domain.errors import InvalidInput, InvalidSettings
+from jobledger.domain.limit import Rate
 from jobledger.domain.options import (
     TIMEOUT_SECONDS_MAX,
     TIMEOUT_SECONDS_MIN,
     JobOptions,
+    PersonaName,
     QueueName,
     TimeoutSeconds,
 )
@@ -52,6 +54,13 @@ def _database(value: object) -> object:
 
 def _names(value: object) -> object:
     return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+
+
+def _rate(value: object) -> object:
+    try:
+        return Rate.parse(value) if isinstance(value, str) else value
+    except InvalidInput as error:
+        raise ValueError(f"{error.message}: {error.rule}, {error.hint}") from error
 
 
 def _json(value: object) -> object:
@@ -132,6 +141,19 @@ class Settings(BaseSettings):
     queues: Annotated[tuple[QueueName, ...], NoDecode, BeforeValidator(_names)] = Field(
         default=(),
         description="Queues that a worker takes jobs from, with commas between. Default: those of its job types.",
+    )
+    worker_tenants: Annotated[tuple[TenantName, ...], NoDecode, BeforeValidator(_names)] = Field(
+        default=(),
+        description="Tenants that a worker runs jobs of, with commas between. Default: all.",
+    )
+    worker_personas: Annotated[tuple[PersonaName, ...], NoDecode, BeforeValidator(_names)] = Field(
+        default=(),
+        description="Personas of `JOBLEDGER_WORKER_TENANTS` that a worker runs jobs for, with commas between. "
+        "Default: all.",
+    )
+    worker_rate: Annotated[Rate | None, NoDecode, BeforeValidator(_rate)] = Field(
+        default=None,
+        description="Jobs that one worker begins at most in a window, as `50/1s` or `1000/1h`. Default: no limit.",
     )
     lease_seconds: float = Field(
         default=30.0, ge=1, le=3_600,
@@ -226,6 +248,8 @@ class Settings(BaseSettings):
         _require_less(
             self.lease_renew_buffer_seconds, self.lease_seconds, "lease_renew_buffer_seconds", "lease_seconds"
         )
+        if self.worker_personas and not self.worker_tenants:
+            raise ValueError(f"{variable('worker_personas')} needs {variable('worker_tenants')}: whose personas?")
         if self.job_retry_base_seconds > self.job_retry_cap_seconds:
             raise ValueError(
                 f"{variable('job_retry_base_seconds')} must not be above {variable('job_retry_cap_seconds')}"

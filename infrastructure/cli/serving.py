@@ -18,9 +18,10 @@ from rich.panel import Panel
 from rich.table import Table
 
 from jobledger.application.app import App
-from jobledger.application.worker import RunResult, WorkerEventName
+from jobledger.application.worker import RunResult, WorkerEventName, WorkerOptions
+from jobledger.domain.limit import Rate
 
-from ..bootstrap import open_ledger
+from ..bootstrap import LedgerHandle, open_ledger
 from ..service import Service, tune_garbage_collector, worker_options
 from ..settings import Settings
 from ..telemetry import configure_logging
@@ -53,6 +54,9 @@ class Request(NamedTuple):
     projections: bool
     create: bool
     as_json: bool
+    tenants: tuple[str, ...] = ()
+    personas: tuple[str, ...] = ()
+    rate: Rate | None = None
 
 
 def serve(request: Request) -> None:
@@ -62,12 +66,14 @@ def serve(request: Request) -> None:
     app = load_app(request.app, settings)
     require_conforming(app, settings)
     options = worker_options(
-        settings, app, queues=request.queues, concurrency=request.concurrency, drain=request.drain,
+        settings, app, queues=request.queues, concurrency=request.concurrency, tenants=request.tenants,
+        personas=request.personas, rate=request.rate, drain=request.drain,
         drain_wait_seconds=request.drain_wait_seconds,
     )  # fmt: skip
     with closing(open_ledger(settings, create=request.create, app=app)) as handle:
         service = Service(handle, app, options, projections=request.projections)
         _announce(request, settings, app, service)
+        _warn_of_unknown(handle, options)
         tune_garbage_collector()
         began = time.monotonic()
         with _stopped_by_signals(service, settings):
@@ -114,6 +120,8 @@ def _announce(request: Request, settings: Settings, app: App, service: Service) 
         _log.info(
             f"{request.command}.started", database=str(settings.database), app=app.name, code_version=app.code_version,
             worker=service.worker.name, queues=list(options.queues), concurrency=options.concurrency,
+            tenants=list(options.tenants or ()), personas=list(options.personas or ()),
+            rate=str(options.rate) if options.rate else None,
         )  # fmt: skip
         return
     grid = Table.grid(padding=(0, 2, 0, 0))
@@ -122,11 +130,29 @@ def _announce(request: Request, settings: Settings, app: App, service: Service) 
     grid.add_row("database", escape(str(settings.database)))
     grid.add_row("app", escape(f"{app.name} ({len(app.jobs)} job types, code {app.code_version})"))
     grid.add_row("queues", ", ".join(options.queues))
-    grid.add_row("worker", f"{service.worker.name}, {options.concurrency} jobs at a time")
+    if options.tenants:
+        grid.add_row("only for", _only_for(options))
+    grid.add_row("worker", f"{service.worker.name}, {options.concurrency} jobs at a time{_at_most(options)}")
     grid.add_row("runs", "worker, projections, maintenance" if request.projections else "worker, maintenance")
     grid.add_row("stop", "when nothing is left" if request.drain else "Ctrl-C (running jobs finish or are given back)")
     title = f"[bold]jobledger {request.command}[/]"
     console().print(Panel(grid, title=title, title_align="left", expand=False, padding=(1, 2)))
+
+
+def _only_for(options: WorkerOptions) -> str:
+    personas = f": {', '.join(options.personas)}" if options.personas else ""
+    return f"{', '.join(options.tenants or ())}{personas}"
+
+
+def _at_most(options: WorkerOptions) -> str:
+    return f", {options.rate} at most" if options.rate else ""
+
+
+def _warn_of_unknown(handle: LedgerHandle, options: WorkerOptions) -> None:
+    """A worker for a tenant that does not exist (yet) runs nothing: say so, it may be a slip."""
+    for tenant in options.tenants or ():
+        if handle.ports.catalogue.tenant(tenant) is None:
+            _log.warning("work.unknown_tenant", tenant=tenant, hint="jobledger tenants list shows all")
 
 
 def _conclude(service: Service, result: RunResult, seconds: float, *, as_json: bool) -> None:

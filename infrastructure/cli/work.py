@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from jobledger.domain.limit import Rate
+
 from . import options
 from .serving import Request, serve
 
@@ -16,6 +18,19 @@ Queues = Annotated[
 ]  # fmt: skip
 Concurrency = Annotated[
     int | None, typer.Option("--concurrency", "-c", min=1, max=1_000, help="Jobs at the same time.", show_default=False)
+]
+Tenants = Annotated[
+    list[str] | None,
+    typer.Option("--tenant", "-t", help="Run jobs of this tenant only; repeatable. Default: of all.",
+                 show_default=False),
+]  # fmt: skip
+Personas = Annotated[
+    list[str] | None,
+    typer.Option("--persona", "-p", help="Run jobs for this persona of --tenant only; repeatable.", show_default=False),
+]
+RateText = Annotated[
+    str | None,
+    typer.Option("--rate", help="Begin no more jobs here than this: 50/1s, 1000/1h.", show_default=False),
 ]
 Drain = Annotated[bool, typer.Option("--drain", help="End when nothing is ready and nothing runs here.")]
 Wait = Annotated[
@@ -34,6 +49,9 @@ def work(
     app: options.App = None,
     queue: Queues = None,
     concurrency: Concurrency = None,
+    tenant: Tenants = None,
+    persona: Personas = None,
+    rate: RateText = None,
     drain: Drain = False,
     drain_wait: Wait = 0.0,
     without_projections: WithoutProjections = False,
@@ -42,7 +60,9 @@ def work(
     """Run jobs until stopped (Ctrl-C or SIGTERM: running jobs finish or are given back; again: at once)."""
     serve(
         Request(
-            command="work", app=app, queues=tuple(queue or ()), concurrency=concurrency, drain=drain,
+            command="work", app=app, queues=tuple(queue or ()), concurrency=concurrency,
+            tenants=tuple(tenant or ()), personas=tuple(persona or ()),
+            rate=None if rate is None else Rate.parse(rate), drain=drain,
             drain_wait_seconds=drain_wait, projections=not without_projections, create=False, as_json=as_json,
         )
     )  # fmt: skip

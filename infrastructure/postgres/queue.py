@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from uuid import UUID
 
@@ -15,16 +15,19 @@ from jobledger.application.ports import (
     OpenJob,
     QueueCount,
     Renewal,
+    Standing,
     WorkerHeartbeat,
     WorkerRow,
 )
 from jobledger.domain.job import JobStatus
+from jobledger.domain.limit import Limits, Target
 
 from ..queue_row import open_job
 from ..worker_row import encode_report, worker_row
 from .chores import Chores
 from .claims import Claims
 from .connections import Connections, Role
+from .standing import read_standing
 from .statements import SQL, Row
 
 _APPLIED_AT_ONCE = 5_000
@@ -79,6 +82,10 @@ class PostgresQueue:
         """Bring jobs that wait in line with the limits of personas; how many were changed. See `Queue`."""
         changed: int = self._rows(SQL["apply_limits"], (_APPLIED_AT_ONCE,))[0][0]
         return changed
+
+    def standing(self, targets: Mapping[Target, Limits], *, tenant: str, lock_key: str | None) -> Standing:
+        """How far targets are from their limits, and who holds a lock key; see `Queue`."""
+        return read_standing(self._connections, targets, tenant=tenant, lock_key=lock_key)
 
     def goodbye(self, worker: str) -> None:
         """The worker ended and holds nothing any more."""

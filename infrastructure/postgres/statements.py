@@ -14,6 +14,7 @@ SQL: Mapping[str, str] = load(
     "sql/writing.sql",
     "sql/recording.sql",
     "sql/chores.sql",
+    "sql/standing.sql",
 )
 
 Parameters = tuple[object, ...]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from uuid import UUID
 
@@ -16,17 +16,21 @@ from jobledger.application.ports import (
     OpenJob,
     QueueCount,
     Renewal,
+    Standing,
     WorkerHeartbeat,
     WorkerRow,
 )
 from jobledger.domain.job import JobStatus
+from jobledger.domain.limit import Limits, Target
 
 from ..sql_blocks import load
 from ..worker_row import encode_report, worker_row
 from .chores import Chores
 from .claiming import Turns, claim_in_transaction
 from .database import Database
+from .limits import apply_limits
 from .rows import OPEN_JOB_COLUMNS, open_job
+from .standing import read_standing
 from .types import database_now, moment, optional_moment
 
 SQL = load("jobledger.infrastructure.sqlite", "sql/queue.sql")
@@ -96,6 +100,14 @@ class SqliteQueue:
     def turn(self, chore: str) -> AbstractContextManager[bool]:
         """Whether this process does `chore` now; see `Queue`."""
         return self._chores.turn(chore)
+
+    def standing(self, targets: Mapping[Target, Limits], *, tenant: str, lock_key: str | None) -> Standing:
+        """How far targets are from their limits, and who holds a lock key; see `Queue`."""
+        return read_standing(self._database, targets, tenant=tenant, lock_key=lock_key)
+
+    def apply_limits(self) -> int:
+        """Bring the lanes of waiting jobs in line with the limits of personas; how many were changed."""
+        return apply_limits(self._database)
 
     def goodbye(self, worker: str) -> None:
         """The worker ended and holds nothing any more."""

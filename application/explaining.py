@@ -1,0 +1,135 @@
+"""Why a job waits: what holds it back at this moment, from the rows that claims look at, too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from jobledger.domain.event import RecordedEvent
+from jobledger.domain.job import WAITING, JobStatus
+from jobledger.domain.limit import FlowState, Scope, Target
+from jobledger.domain.tenant import TenantStatus
+
+from .dispatcher import Dispatcher
+from .flow import Flow
+from .flow_control import Rules, targets_of
+from .job_finder import JobFinder
+from .job_repository import LedgerJobRepository
+from .limit_messages import ExplainJob, Explanation, Hold, HoldKind
+from .ports import Catalogue, EventReader, Job, Queue, Standing, WorkerRow
+from .result import Accepted
+
+_WORD = {Scope.QUEUE: "queue", Scope.TENANT: "tenant", Scope.PERSONA: "persona", Scope.KEY: "key"}
+
+
+class Explaining:
+    """The handler of `ExplainJob`."""
+
+    def __init__(
+        self,
+        *,
+        repository: LedgerJobRepository,
+        reader: EventReader,
+        queue: Queue,
+        catalogue: Catalogue,
+        finder: JobFinder,
+    ) -> None:
+        self._repository = repository
+        self._reader = reader
+        self._queue = queue
+        self._catalogue = catalogue
+        self._finder = finder
+
+    def register(self, dispatcher: Dispatcher) -> None:
+        """Answer the query of this module."""
+        dispatcher.register(ExplainJob, self.explain)
+
+    def explain(self, query: ExplainJob, flow: Flow) -> Accepted[Explanation]:
+        """What holds a waiting job back: everything that does, and where nothing does, that."""
+        job = self._repository.get(query.tenant, self._finder.find(query.tenant, query.job))
+        holds = tuple(self._holds(job, flow.time)) if job.state.status in WAITING else ()
+        return Accepted(Explanation(job.job_id, job.state.status, holds))
+
+    def _holds(self, job: Job, now: datetime) -> Iterator[Hold]:
+        found = [*self._of_its_own(job, now), *self._of_limits(job)]
+        yield from found
+        workers = [worker for worker in self._queue.workers() if _serves(worker, job)]
+        if not workers:
+            text = f"no worker that runs takes jobs of queue {job.state.queue} for {_whom(job)}"
+            yield Hold(HoldKind.NO_WORKER, text)
+        elif not found:
+            many = f"{len(workers)} workers take" if len(workers) > 1 else "1 worker takes"
+            yield Hold(HoldKind.TURN, f"nothing holds it: {many} such jobs, it starts in its turn")
+
+    def _of_its_own(self, job: Job, now: datetime) -> Iterator[Hold]:
+        state = job.state
+        tenant = self._catalogue.tenant(job.tenant)
+        if tenant is None or tenant.status is not TenantStatus.ACTIVE:
+            status = "unknown" if tenant is None else tenant.status.value
+            yield Hold(HoldKind.TENANT, f"tenant {job.tenant} is {status}: maintenance sends the job to the DLQ")
+        if state.status is JobStatus.BLOCKED:
+            yield Hold(HoldKind.BLOCKED, "waits for other jobs")
+        if state.status is JobStatus.DELAYED and state.due_at > now:
+            yield Hold(HoldKind.DELAYED, f"not before {state.due_at:%Y-%m-%d %H:%M:%S} UTC")
+
+    def _of_limits(self, job: Job) -> Iterator[Hold]:
+        state, rules = job.state, Rules(self._catalogue.limits())
+        asked = targets_of(state.queue, job.tenant, state.persona, state.limit_key)
+        bound = {target: binding for target in asked if (binding := rules.state_of(target)) is not None}
+        if not bound and state.lock_key is None:
+            return
+        standing = self._queue.standing(
+            {target: binding.limits for target, binding in bound.items()}, tenant=job.tenant, lock_key=state.lock_key
+        )
+        for target, binding in bound.items():
+            if binding.paused:
+                yield self._paused(target, rules.named(target) or target)
+            yield from _reached(target, binding, standing)
+        if standing.lock_holder is not None:
+            text = f"lock key {state.lock_key} is held by job {standing.lock_holder}, which runs"
+            yield Hold(HoldKind.LOCKED, text, job_id=standing.lock_holder)
+
+    def _paused(self, target: Target, named: Target) -> Hold:
+        events = self._reader.stream(named.tenant, named.stream)
+        return Hold(HoldKind.PAUSED, f"{_name(target)} is paused{_by_whom(events)}", target)
+
+
+def _serves(worker: WorkerRow, job: Job) -> bool:
+    """Whether a worker lives and takes jobs of this queue, tenant and persona. (It says no job types.)"""
+    of, state = worker.heartbeat.report, job.state
+    return (
+        not worker.is_lost
+        and state.queue in worker.heartbeat.queues
+        and (not of.tenants or job.tenant in of.tenants)
+        and (not of.personas or state.persona in of.personas)
+    )
+
+
+def _whom(job: Job) -> str:
+    return job.tenant if job.state.persona is None else f"{job.tenant}, {job.state.persona}"
+
+
+def _reached(target: Target, binding: FlowState, standing: Standing) -> Iterator[Hold]:
+    limits = binding.limits
+    running, started = standing.running.get(target, 0), standing.started.get(target, 0)
+    if limits.concurrency is not None and running >= limits.concurrency:
+        text = f"{_name(target)} runs {running} of at most {limits.concurrency} at a time"
+        yield Hold(HoldKind.CONCURRENCY, text, target, running, limits.concurrency)
+    if limits.rate is not None and started >= limits.rate.count:
+        text = f"{_name(target)} started {started} in its window, the rate allows {limits.rate}"
+        yield Hold(HoldKind.RATE, text, target, started, limits.rate.count)
+
+
+def _by_whom(events: Sequence[RecordedEvent]) -> str:
+    """Since when, by whom and why, from the target's history."""
+    pauses = [event for event in events if event.topic.endswith(".paused")]
+    if not pauses:
+        return ""
+    last = pauses[-1]
+    why = getattr(last.facts, "reason", "")
+    return f" since {last.recorded_at:%Y-%m-%d %H:%M:%S} UTC by {last.metadata.actor}: {why}"
+
+
+def _name(target: Target) -> str:
+    """`queue billing`, `tenant acme`, `persona billing-bot`."""
+    return f"{_WORD[target.scope]} {target.subject}"
