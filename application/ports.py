@@ -6,7 +6,7 @@ Everything that takes a tenant returns that tenant's data only, on every adapter
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -16,6 +16,7 @@ from uuid import UUID
 from jobledger.domain.dlq import DlqFilter
 from jobledger.domain.event import Event, RecordedEvent
 from jobledger.domain.job import JobKind, JobState, JobStatus, Lease
+from jobledger.domain.limit import Limits, Target
 
 from .writes import JobTypeRow, LimitRow, NewJob, Outcome, TenantRow, Write
 
@@ -288,6 +289,15 @@ TURN_SECONDS_MAX = 30.0
 """How long a process that froze keeps others from a chore."""
 
 
+class Standing(NamedTuple):
+    """What stands in a job's way at a moment: jobs in progress of each target with a concurrency limit, starts that
+    count in the window of each with a rate, and the running job of its tenant that holds its lock key."""
+
+    running: Mapping[Target, int]
+    started: Mapping[Target, int]
+    lock_holder: UUID | None = None
+
+
 class Queue(Protocol):
     """The work queue: claims, leases, liveness. Other changes of it travel with `LedgerWriter`."""
 
@@ -324,6 +334,11 @@ class Queue(Protocol):
     def apply_limits(self) -> int:
         """Bring jobs that wait in line with limits of personas that came or went since they were dispatched; how many
         were changed. Does nothing to what may run: only to how fast it is found."""
+        ...
+
+    def standing(self, targets: Mapping[Target, Limits], *, tenant: str, lock_key: str | None) -> Standing:
+        """How far targets are from their limits, and who holds a lock key of the tenant: for people who ask why a job
+        waits, as it is now and without a lock. A key target is one key, never a prefix."""
         ...
 
     def goodbye(self, worker: str) -> None:
