@@ -9,13 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from jobledger.application.ports import ClaimRequest
+from jobledger.application.writes import AppendEvents, LimitRow, TenantRow
 from jobledger.domain.errors import InvalidInput, LedgerBusy
-from jobledger.infrastructure.sqlite import claiming, queue, reading
+from jobledger.domain.event import Event
+from jobledger.domain.identifiers import stream_id
+from jobledger.domain.limit import FlowState, Limits, PersonaLimited, Scope, Target
+from jobledger.domain.tenant import TenantCreated, TenantStatus
+from jobledger.infrastructure.sqlite import claiming, limits, queue, reading
 from jobledger.infrastructure.sqlite.appender import SQL as LEDGER_SQL
 from jobledger.infrastructure.sqlite.connect import SqliteLedger, open_ledger
 from jobledger.infrastructure.sqlite.migrations import migrate
 
-from ..contract.support import new_job
+from ..contract.support import metadata, new_job
 
 
 @pytest.fixture
@@ -97,13 +103,19 @@ def test_a_caller_that_cannot_write_is_told_so(ledger: SqliteLedger) -> None:
 
 HOT = [
     (claiming.SQL["promote_due_jobs"], 2, {"open_jobs_delayed"}),
-    (claiming.SQL["next_tenant"], 2, {"open_jobs_ready", "open_jobs_ready_keyed"}),
-    (claiming.SQL["candidates"], 5, {"open_jobs_ready"}),
-    (claiming.SQL["next_lock_key"], 3, {"open_jobs_ready_keyed"}),
-    (claiming.SQL["candidate_with_key"], 5, {"open_jobs_ready_keyed", "open_jobs_running_key"}),
-    (claiming.SQL["stalled_candidates"], 4, {"open_jobs_ready_stalled"}),
+    (claiming.SQL["next_tenant"], 2, {"open_jobs_ready", "open_jobs_ready_in_lane"}),
+    (claiming.SQL["candidates"], 7, {"open_jobs_ready"}),
+    (claiming.SQL["next_lane"], 3, {"open_jobs_ready_in_lane"}),
+    (claiming.SQL["candidates_in_lane"], 8, {"open_jobs_ready_in_lane"}),
+    (claiming.SQL["lock_is_held"], 2, {"open_jobs_running_key"}),
+    (claiming.SQL["stalled_candidates"], 8, {"open_jobs_ready_stalled"}),
     (claiming.SQL["start_job"], 3, {"sqlite_autoindex_open_jobs_1"}),
-    (queue.SQL["anything_to_claim"], 2, {"open_jobs_ready", "open_jobs_ready_keyed", "open_jobs_ready_stalled"}),
+    (queue.SQL["anything_to_claim"], 2, {"open_jobs_ready", "open_jobs_ready_in_lane", "open_jobs_ready_stalled"}),
+    (limits.SQL["limits_version"], 0, {"PRIMARY KEY"}),
+    (limits.SQL["limited_personas"], 0, {"PRIMARY KEY"}),
+    (limits.SQL["running"], 0, {"open_jobs_held"}),
+    (limits.SQL["limit_uses"], 4, {"PRIMARY KEY"}),
+    (limits.SQL["jobs_in_lanes"], 2, {"sqlite_autoindex_open_jobs_1"}),
     (queue.SQL["held_leases"], 1, {"open_jobs_held"}),
     (queue.SQL["expired"], 2, {"open_jobs_held"}),
     (queue.SQL["next_tenant_of_any_job"], 1, {"open_jobs_tenant"}),
@@ -115,7 +127,7 @@ HOT = [
 ]
 
 
-SORTED = {claiming.SQL["held_leases"], claiming.SQL["expired"]}
+SORTED = {claiming.SQL["held_leases"], claiming.SQL["expired"], limits.SQL["running"]}
 """These sort what runs now, which is little."""
 
 
@@ -135,3 +147,57 @@ def test_hot_statements_use_their_indexes(
 def _reads_a_whole_table(step: str) -> bool:
     small = ("USING INDEX", "USING COVERING INDEX", "json_each", "subquery", "CONSTANT ROW")
     return step.startswith("SCAN") and not any(part in step for part in small)
+
+
+# --- limits ----------------------------------------------------------------------------------------------------------
+
+
+def _steps_of_a_claim(ledger: SqliteLedger, jobs: int) -> int:
+    """How many instructions of its machine SQLite needs for a claim, which brings so many jobs."""
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    request = ClaimRequest("w1", ("default",), ("invoice.send",), 10, "v1", 30.0, metadata().time)
+    with ledger.database.write() as connection:
+        connection.set_progress_handler(count, 1)
+        claimed = claiming.claim_in_transaction(connection, request, claiming.Turns()).jobs
+        connection.set_progress_handler(None, 0)
+    assert len(claimed) == jobs
+    return steps
+
+
+def _limit_bot(ledger: SqliteLedger) -> None:
+    bot, limited = Target(Scope.PERSONA, "acme", "bot"), Limits(concurrency=1)
+    event = Event(bot.stream, 1, "acme", metadata(), PersonaLimited(subject="bot", reason="test", limits=limited))
+    ledger.writer.write([AppendEvents((event,), LimitRow(bot, FlowState(limited)))])
+
+
+def _steps_beside_a_backlog(path: Path, backlog: int, *, limited_first: bool) -> int:
+    migrate(path)
+    event = Event(stream_id("acme", "tenant", "acme"), 1, "acme", metadata(), TenantCreated(name="acme"))
+    with closing(open_ledger(path)) as ledger:
+        ledger.writer.write([AppendEvents((event,), TenantRow("acme", TenantStatus.ACTIVE))])
+        if limited_first:
+            _limit_bot(ledger)
+        about = metadata()
+        ledger.writer.write([new_job(persona="bot", priority=50, about=about) for _ in range(backlog)])
+        if not limited_first:
+            _limit_bot(ledger)
+        assert ledger.queue.apply_limits() == (0 if limited_first else backlog)
+        assert ledger.queue.apply_limits() == 0
+        _steps_of_a_claim(ledger, 1)  # the one that may run
+        ledger.writer.write([new_job(about=about) for _ in range(10)])
+        return _steps_of_a_claim(ledger, 10)
+
+
+@pytest.mark.parametrize("limited_first", [True, False])
+def test_what_a_limit_holds_back_is_not_looked_at(tmp_path: Path, limited_first: bool) -> None:
+    """Beside five thousand jobs of a persona at its limit, dispatched after the limit came or before, a claim costs
+    what it costs beside fifty."""
+    few = _steps_beside_a_backlog(tmp_path / "few.db", 50, limited_first=limited_first)
+    many = _steps_beside_a_backlog(tmp_path / "many.db", 5_000, limited_first=limited_first)
+    assert many < 1.2 * few
