@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobledger.application.limit_messages import Explanation
 from jobledger.application.queries import JobDetails
 from jobledger.domain.identifiers import short_id
 
@@ -16,12 +17,12 @@ from .output import duration_text, status_text, time_text
 from .timeline import policy_text
 
 
-def print_details(console: Console, job: JobDetails) -> None:
-    """Print a job: what it is, where it stands, its times, its payload and result."""
+def print_details(console: Console, job: JobDetails, waits: Explanation | None = None) -> None:
+    """Print a job: what it is, where it stands and why it waits, its times, its payload and result."""
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
-    for name, value in _lines(job):
+    for name, value in _lines(job, waits):
         grid.add_row(name, value if isinstance(value, Text) else Text(value))  # never read as markup
     console.print(grid)
     console.print(f"[dim]why: jobledger jobs history {short_id(job.job_id)} --tenant {job.tenant}[/]", soft_wrap=True)
@@ -31,12 +32,13 @@ def _unauthenticated(job: JobDetails) -> str:
     return "" if job.authenticated else " (unauthenticated)"
 
 
-def _lines(job: JobDetails) -> list[tuple[str, Text | str]]:
+def _lines(job: JobDetails, waits: Explanation | None) -> list[tuple[str, Text | str]]:
     state = job.state
     lines: list[tuple[str, Text | str]] = [
         ("job", Text(str(job.job_id), style="bold")),
         ("type", f"{state.job_type} ({state.kind})"),
         ("status", status_text(state.status.value, failed=job.failed)),
+        *_waiting(waits),
         ("tenant", job.tenant),
         ("persona", state.persona or "-"),
         ("queue", f"{state.queue}, priority {state.priority}"),
@@ -53,6 +55,12 @@ def _lines(job: JobDetails) -> list[tuple[str, Text | str]]:
     return lines
 
 
+def _waiting(waits: Explanation | None) -> list[tuple[str, Text | str]]:
+    """A line for each thing that keeps it waiting."""
+    holds = () if waits is None else waits.holds
+    return [("waits" if number == 0 else "", hold.text) for number, hold in enumerate(holds)]
+
+
 def _optional(job: JobDetails) -> list[tuple[str, Text | str]]:
     state = job.state
     error = f"{state.last_error_type}: {state.last_error_message}" if job.failed else ""
@@ -63,6 +71,7 @@ def _optional(job: JobDetails) -> list[tuple[str, Text | str]]:
         ("error", Text(error, style="red")),
         ("key", job.idempotency_key or ""),
         ("lock", state.lock_key or ""),
+        ("limit key", state.limit_key or ""),
         ("cost", f"{job.estimated_cost:g}" if job.estimated_cost else ""),
         ("payload", _body(job.payload)),
         ("result", _body(job.result)),

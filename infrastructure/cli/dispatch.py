@@ -40,6 +40,11 @@ RunAt = Annotated[str | None, typer.Option("--run-at", help="Not before this tim
 Key = Annotated[
     str | None, typer.Option("--idempotency-key", help="The same key again gives the first job.", show_default=False)
 ]
+LimitKey = Annotated[
+    str | None,
+    typer.Option("--limit-key", help="A key that limits may be set for: jobledger limits set --key.",
+                 show_default=False),
+]  # fmt: skip
 Lines = Annotated[
     str | None,
     typer.Option(
@@ -65,6 +70,7 @@ def dispatch(
     delay: Delay = None,
     run_at: RunAt = None,
     idempotency_key: Key = None,
+    limit_key: LimitKey = None,
     jsonl: Lines = None,
     reason: options.Reason = "",
     as_json: options.Json = False,
@@ -73,7 +79,7 @@ def dispatch(
     if not reason.strip():
         raise ReasonRequired("a manual dispatch")
     if jsonl is not None:
-        one_job = (job_type, queue, priority, delay, run_at, idempotency_key)
+        one_job = (job_type, queue, priority, delay, run_at, idempotency_key, limit_key)
         if any(option is not None for option in one_job):
             raise InvalidInput("each line says its own type and options", field="--jsonl", rule="no TYPE, no options")
         _dispatch_lines(read_lines(jsonl), tenant, persona, reason, as_json=as_json)
@@ -82,7 +88,8 @@ def dispatch(
         raise InvalidInput("which job type?", field="TYPE", rule="is required without --jsonl")
     item = Dispatch(
         job_type, payload=read_payload(payload), persona=persona, queue=queue, priority=priority, delay_seconds=delay,
-        run_at=parse_time(run_at, "--run-at"), idempotency_key=idempotency_key, manual=True, reason=reason,
+        run_at=parse_time(run_at, "--run-at"), idempotency_key=idempotency_key, limit_key=limit_key,
+        manual=True, reason=reason,
     )  # fmt: skip
     _dispatch_one(item, tenant, as_json=as_json)
 

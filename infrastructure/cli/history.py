@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC
 
 from rich.console import Console
@@ -16,16 +17,26 @@ from .timeline import Entry, timeline
 
 _STYLE = {
     "dispatched": "cyan", "started": "yellow", "completed": "green", "failed": "red", "retried": "blue",
-    "sent_to_dlq": "bold red", "requeued": "cyan", "cancelled": "magenta", "stalled": "red",
+    "sent_to_dlq": "bold red", "limited": "cyan", "paused": "bold yellow", "resumed": "green", "unpaused": "green",
+    "requeued": "cyan", "cancelled": "magenta", "stalled": "red",
 }  # fmt: skip
 _BODY_CHARACTERS = 4_000
 _INDENT = 24
 
 
 def print_history(console: Console, past: History, *, bodies: bool, tenant: str | None) -> None:
+    """Print the timeline of a job, and the command for its next page."""
+    print_entries(console, timeline(past.events), bodies=bodies)
+    if past.next_version is not None:
+        owner = f" --tenant {tenant}" if tenant else ""
+        command = f"jobledger jobs history {short_id(past.job_id)}{owner} --after {past.next_version}"
+        console.print(f"[dim]next page:[/] {command}", soft_wrap=True)
+
+
+def print_entries(console: Console, entries: Sequence[Entry], *, bodies: bool = False) -> None:
     """Print a timeline: two lines an event. When, how long after the one before, what, by whom; below it, why."""
     day = ""
-    for entry in timeline(list(past.events)):
+    for entry in entries:
         moment = entry.event.recorded_at.astimezone(UTC)
         if (today := f"{moment:%Y-%m-%d}") != day:
             day = today
@@ -35,10 +46,6 @@ def print_history(console: Console, past: History, *, bodies: bool, tenant: str 
             _print_below(console, Text(entry.why))
         if bodies and entry.event.body:
             _print_below(console, Text(_body(entry.event.body), style="dim"))
-    if past.next_version is not None:
-        owner = f" --tenant {tenant}" if tenant else ""
-        command = f"jobledger jobs history {short_id(past.job_id)}{owner} --after {past.next_version}"
-        console.print(f"[dim]next page:[/] {command}", soft_wrap=True)
 
 
 def _print_below(console: Console, text: Text) -> None:

@@ -8,11 +8,12 @@ import typer
 from rich.text import Text
 
 from jobledger.application.commands import CancelJob, RescheduleJob
+from jobledger.application.limit_messages import ExplainJob
 from jobledger.application.ports import JobListRow
 from jobledger.application.queries import GetJob, GetJobHistory, JobList, ListPersonaJobs, ListTenantJobs
 from jobledger.application.result import Accepted
 from jobledger.domain.identifiers import short_id
-from jobledger.domain.job import JobStatus
+from jobledger.domain.job import WAITING, JobStatus
 
 from . import lists, options, shapes
 from .details import print_details
@@ -88,14 +89,15 @@ def show(
     tenant: options.Tenant = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show one job, always current."""
+    """Show one job, always current; of one that waits also what it waits for, at this moment."""
     with opened() as session:
         owner = session.tenant(tenant)
         details = session.ask(GetJob, tenant=owner, job=job_reference(job))
+        waits = session.ask(ExplainJob, tenant=owner, job=details.job_id) if details.status in WAITING else None
     if as_json:
-        print_json({"job": shapes.details(details)})
+        print_json({"job": {**shapes.details(details), "waits_for": shapes.holds(waits) if waits else []}})
     else:
-        print_details(console(), details)
+        print_details(console(), details, waits)
 
 
 @_group.command()

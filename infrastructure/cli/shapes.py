@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 
 from jobledger.application.commands import JobChanged
+from jobledger.application.limit_messages import Explanation, LimitHistory, QueueOverview, TargetChanged
 from jobledger.application.ports import DlqRow, Freshness, JobListRow
 from jobledger.application.queries import History, JobDetails
-from jobledger.application.writes import JobTypeRow, TenantRow
+from jobledger.application.writes import JobTypeRow, LimitRow, TenantRow
+from jobledger.domain.identifiers import SYSTEM_TENANT
+from jobledger.domain.job import JobStatus
+from jobledger.domain.limit import FlowState, Target
 
 from .json_output import iso
 from .timeline import Entry, timeline
 
 Shape = dict[str, object]
+
+_OPEN = (JobStatus.PENDING, JobStatus.DELAYED, JobStatus.BLOCKED, JobStatus.IN_PROGRESS, JobStatus.DLQ)
 
 
 def job_row(row: JobListRow) -> Shape:
@@ -65,6 +72,7 @@ def details(job: JobDetails) -> Shape:
         "attempts_counted": state.attempts_counted, "attempts_allowed": state.attempts_allowed,
         "stalls": state.stalls, "retry": state.retry.model_dump(mode="json"), "timeout_seconds": state.timeout_seconds,
         "soft_timeout_seconds": state.soft_timeout_seconds, "worker": state.worker, "lock_key": state.lock_key,
+        "limit_key": state.limit_key,
         "cancel_reason": state.cancel_reason, "due_at": iso(state.due_at), "created_at": iso(job.created_at),
         "updated_at": iso(job.updated_at), "started_at": iso(job.started_at), "completed_at": iso(job.completed_at),
         "error_type": state.last_error_type or None, "error_message": state.last_error_message or None,
@@ -78,7 +86,7 @@ def details(job: JobDetails) -> Shape:
 
 def history(tenant: str, past: History, *, bodies: bool) -> Shape:
     """The answer of `jobs history`; `next` is what `--after` takes, null on the last page."""
-    events = [timeline_entry(entry) for entry in timeline(list(past.events))]
+    events = [timeline_entry(entry) for entry in timeline(past.events)]
     if bodies:
         events = [{**shape, "body": body(event.body)} for shape, event in zip(events, past.events, strict=True)]
     return {"tenant": tenant, "job_id": str(past.job_id), "events": events, "next": past.next_version}
@@ -89,9 +97,59 @@ def changed(job: JobChanged) -> Shape:
     return {"job_id": str(job.job_id), "status": job.status.value, "version": job.version}
 
 
-def tenant(row: TenantRow) -> Shape:
+def tenant(row: TenantRow, state: FlowState) -> Shape:
     """One line of `tenants list`."""
-    return {"name": row.name, "status": row.status.value, "display_name": row.display_name}
+    return {
+        "name": row.name, "status": row.status.value, "display_name": row.display_name, **flow_state(state),
+    }  # fmt: skip
+
+
+def target(named: Target) -> Shape:
+    """What is limited or paused; `tenant` is null for a queue, which is everybody's."""
+    tenant = None if named.tenant == SYSTEM_TENANT else named.tenant
+    return {"scope": named.scope.value, "tenant": tenant, "name": named.subject}
+
+
+def flow_state(state: FlowState) -> Shape:
+    """Limits (null: none; `rate` as `count` in `seconds`), and whether it is paused."""
+    return {**state.limits.model_dump(mode="json"), "paused": state.paused}
+
+
+def limit(row: LimitRow) -> Shape:
+    """One line of `limits list`."""
+    return {**target(row.target), **flow_state(row.state)}
+
+
+def target_changed(changed: TargetChanged) -> Shape:
+    """What a command made of a target; `changed` is false where it was so already."""
+    return {
+        **target(changed.target), **flow_state(changed.state), "changed": changed.changed, "remark": changed.remark,
+    }  # fmt: skip
+
+
+def limit_history(past: LimitHistory, entries: Sequence[Entry]) -> Shape:
+    """The answer of `limits history`; `next` is what `--after` takes, null on the last page."""
+    return {
+        **target(past.target), **flow_state(past.state), "events": [timeline_entry(entry) for entry in entries],
+        "next": past.next_version,
+    }  # fmt: skip
+
+
+def queue(row: QueueOverview) -> Shape:
+    """One line of `queues list`; jobs of all tenants."""
+    jobs = {status.value: row.jobs.get(status, 0) for status in _OPEN}
+    return {"queue": row.queue, **flow_state(row.state), "jobs": jobs, "job_types": list(row.job_types)}
+
+
+def holds(explanation: Explanation) -> list[Shape]:
+    """Why a job waits; `used` of `allowed` where a limit is reached, `job_id` where another job is in the way."""
+    return [
+        {
+            "kind": hold.kind.value, "text": hold.text, "target": None if hold.target is None else target(hold.target),
+            "used": hold.used, "allowed": hold.allowed, "job_id": None if hold.job_id is None else str(hold.job_id),
+        }
+        for hold in explanation.holds
+    ]  # fmt: skip
 
 
 def job_type(row: JobTypeRow) -> Shape:

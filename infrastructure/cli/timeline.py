@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 from jobledger.domain.event import Facts, RecordedEvent
@@ -42,14 +42,21 @@ class Entry(NamedTuple):
     seconds: float | None
 
 
-def timeline(events: list[RecordedEvent]) -> list[Entry]:
+def timeline(events: Sequence[RecordedEvent]) -> list[Entry]:
     """The events of one job, oldest first, in words."""
-    entries: list[Entry] = []
+    return entries(events, what=lambda event: event.topic.removeprefix("job."), why=lambda event: why(event.facts))
+
+
+def entries(
+    events: Sequence[RecordedEvent], *, what: Callable[[RecordedEvent], str], why: Callable[[RecordedEvent], str]
+) -> list[Entry]:
+    """The events of one stream, oldest first, in words."""
+    told: list[Entry] = []
     for event in events:
-        before = entries[-1].event.recorded_at if entries else None
+        before = told[-1].event.recorded_at if told else None
         seconds = None if before is None else (event.recorded_at - before).total_seconds()
-        entries.append(Entry(event, event.topic.removeprefix("job."), why(event.facts), seconds))
-    return entries
+        told.append(Entry(event, what(event), why(event), seconds))
+    return told
 
 
 def why(facts: Facts) -> str:
@@ -85,6 +92,8 @@ def _dispatched(facts: JobDispatched) -> str:
         parts.append(f"key {facts.idempotency_key}")
     if facts.lock_key:
         parts.append(f"lock {facts.lock_key}")
+    if facts.limit_key:
+        parts.append(f"limit key {facts.limit_key}")
     if facts.manual:
         parts.append(f"by hand: {facts.reason}")
     return ", ".join(parts)

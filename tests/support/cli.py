@@ -24,7 +24,9 @@ from .repository import ROOT
 
 PROGRAM = Path(sys.executable).parent / "jobledger"
 _TIMEOUT_SECONDS = 120
-_COMMANDS = ("up", "work", "dispatch", "jobs", "dlq", "tenants", "types", "migrate", "check", "version")
+_COMMANDS = (
+    "up", "work", "dispatch", "jobs", "dlq", "queues", "limits", "tenants", "types", "migrate", "check", "version",
+)  # fmt: skip
 _PRELOADED = (
     *(f"jobledger.infrastructure.cli.{command}" for command in _COMMANDS), "jobledger.infrastructure.sqlite.connect",
     "jobledger.infrastructure.sqlite.job_views", "jobledger.infrastructure.postgres.connect",
