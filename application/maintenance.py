@@ -63,7 +63,8 @@ class Maintenance:
         self._prepare_storage = prepare_storage
         self._chores = {
             "rescue-stalled": self._rescue_stalled, "reject-inactive": self._reject_inactive,
-            "forget-workers": self._forget_workers, "prepare-storage": self._prepare,
+            "forget-workers": self._forget_workers, "apply-limits": self._apply_limits,
+            "prepare-storage": self._prepare,
         }  # fmt: skip
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -104,6 +105,13 @@ class Maintenance:
 
     def _forget_workers(self) -> int:
         self._queue.forget_workers(silent_seconds=FORGOTTEN_AFTER_SECONDS)
+        return 0
+
+    def _apply_limits(self) -> int:
+        """What a change of a persona's limits could not bring in line at once: jobs dispatched while it was made."""
+        for _ in range(_ROUNDS_MAX):
+            if not self._queue.apply_limits() or self._stop.is_set():
+                break
         return 0
 
     def _reject_inactive(self) -> int:

@@ -62,6 +62,8 @@ class FakeLedger:
         self.last_seen: dict[str, tuple[datetime, float]] = {}
         self.unavailable = False
         self.heartbeats = 0
+        self.out_of_line = 0
+        """How many waiting jobs are not in line with limits."""
         self.taken: set[str] = set()
         """Chores that another process does just now."""
         self.refuse: Callable[[ChangeJob], Exception | None] = lambda change: None
@@ -245,6 +247,13 @@ class FakeLedger:
     def turn(self, chore: str) -> Iterator[bool]:
         """Nobody else is here."""
         yield chore not in self.taken
+
+    def apply_limits(self) -> int:
+        """Brings one job in line, of those that a test says are not."""
+        if self.out_of_line:
+            self.out_of_line -= 1
+            return 1
+        return 0
 
     def forget_workers(self, *, silent_seconds: float) -> int:
         """There are none to forget."""

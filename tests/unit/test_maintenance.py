@@ -114,6 +114,13 @@ def test_maintenance_runs_periodically_between_start_and_stop(app: App, ledger: 
     assert threading.active_count() == before
 
 
+def test_jobs_that_wait_are_brought_in_line_with_limits(ledger: FakeLedger) -> None:
+    """All of them: what a change of limits could not finish, or what was dispatched meanwhile. No job changes by it."""
+    ledger.out_of_line = 3
+    assert Maintenance(ledger, ledger, ledger.clock, actor="test").run_once() == 0
+    assert ledger.out_of_line == 0
+
+
 def test_a_chore_that_fails_keeps_no_other_from_being_done(app: App, ledger: FakeLedger) -> None:
     """Where storage for the coming months cannot be prepared, stalled jobs are rescued all the same."""
     abandoned(app, ledger)
