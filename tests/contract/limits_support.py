@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import reduce
-from itertools import pairwise
+from typing import Any
 from uuid import UUID
 
 from jobledger.application.ports import OpenJob
@@ -17,11 +17,13 @@ from jobledger.domain.limit import FlowState, Limits, Rate, Scope, Target, evolv
 
 from .support import LedgerUnderTest, metadata
 
+_ENDS = {"job.completed", "job.failed", "job.stalled", "job.interrupted", "job.snoozed"}
+
 BOT = Target(Scope.PERSONA, "acme", "bot")
 GPT = Target(Scope.KEY, "acme", "gpt")
 TARGETS = [queue_target("default"), tenant_target("acme"), BOT, GPT]
 """One of each scope: jobs dispatched with `BOUND` are of all of them."""
-BOUND = {"persona": "bot", "limit_key": "gpt"}
+BOUND: dict[str, Any] = {"persona": "bot", "limit_key": "gpt"}
 SCOPES = [str(target.scope) for target in TARGETS]
 
 
@@ -82,9 +84,13 @@ def most_starts_in_a_window(ledger: LedgerUnderTest, seconds: float) -> int:
     return max(sum(1 for start in starts if 0 <= (start - first).total_seconds() <= seconds) for first in starts)
 
 
-def in_order(moments: list[datetime]) -> bool:
-    """Whether they rise."""
-    return all(before <= after for before, after in pairwise(moments))
+def most_running(ledger: LedgerUnderTest) -> int:
+    """The most attempts that were under way at any position of the ledger."""
+    running = most = 0
+    for event in ledger.reader.read_after(0, limit=100_000).events:
+        running += (event.topic == "job.started") - (event.topic in _ENDS)
+        most = max(most, running)
+    return most
 
 
 def _decide(ledger: LedgerUnderTest, target: Target, decide: Callable[[FlowState], tuple[Facts, ...]]) -> None:
