@@ -10,10 +10,8 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 from ..declared_job import DeclaredJob
-from ..maintenance import reject_inactive
 from ..ports import Claim, ClaimRequest, OpenJob, WorkerHeartbeat
 from ..telemetry import Telemetry
 from .attempt import Attempt, ChildDispatch, Services
@@ -66,7 +64,8 @@ class InlineWorker:
         self._task: asyncio.Task[bool] | None = None
 
     def run_next(self, queues: tuple[str, ...]) -> Claim:
-        """Claim the next due job of these queues and run it; its ending is durable on return."""
+        """Claim the next due job of these queues and run it; its ending is durable on return. Jobs of tenants that may
+        run none are left to maintenance."""
         self._queues = queues
         self._beat()
         request = ClaimRequest(
@@ -74,9 +73,6 @@ class InlineWorker:
             self._ports.clock.now(),
         )  # fmt: skip
         claim = self._ports.queue.claim(request)
-        if claim.inactive_tenants:
-            ports = self._ports
-            reject_inactive(ports.queue, ports.writer, ports.clock, actor=f"worker:{self.name}")
         for job in claim.jobs:
             self.run(job)
         return claim
@@ -123,10 +119,8 @@ class InlineWorker:
 
         def run_loop() -> None:
             loop = self._loop = self._loop or asyncio.Runner()
-            # cancelled after its hard timeout, and at its last line by then
-            with suppress(asyncio.CancelledError):
-                # A context of its own: what a handler leaves in context variables must not reach the next tenant.
-                loop.run(run(), context=contextvars.Context())
+            # A context of its own: what a handler leaves in context variables must not reach the next tenant.
+            loop.run(run(), context=contextvars.Context())
 
         _outside_of_any_loop(run_loop)
 

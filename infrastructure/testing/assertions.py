@@ -42,7 +42,7 @@ class JobAssertions:
         found = self._find(wanted)
         if len(found) == 0 if times is None else len(found) != times:
             expected = "at least one" if times is None else str(times)
-            raise AssertionError(f"{len(found)} jobs{_asked(wanted)}, expected {expected}\n{self._overview()}")
+            raise AssertionError(f"{found.summary}, expected {expected}\n{self._overview()}")
         return found
 
     def assert_not_dispatched(self, **wanted: Unpack[Wanted]) -> None:
@@ -50,7 +50,7 @@ class JobAssertions:
         __tracebackhide__ = True
         found = self._find(wanted)
         if found:
-            raise AssertionError(f"{len(found)} jobs{_asked(wanted)}, expected none:{found}")
+            raise AssertionError(f"{found.summary}, expected none:{found}")
 
     def assert_completed(self, job: JobLike | None = None, **wanted: Unpack[Wanted]) -> SeenJobs:
         """The job completed, or all jobs that are meant did (and there is at least one)."""
@@ -109,7 +109,7 @@ class JobAssertions:
             return SeenJobs([self._one(job)])
         found = self._find(wanted)
         if not found:
-            raise AssertionError(f"no jobs{_asked(wanted)}\n{self._overview()}")
+            raise AssertionError(f"{found.summary}\n{self._overview()}")
         return found
 
     # --- telling -----------------------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ class JobAssertions:
     def _overview(self) -> str:
         """Everything there is, for a failure message."""
         jobs, refusals = self._seen(), self._refusals()
-        text = f"there are {len(jobs)} jobs:{jobs}" if jobs else "there are no jobs"
+        text = f"what was dispatched:{jobs}" if jobs else "nothing was dispatched"
         return text + "".join(f"\nrefused: {refusal}" for refusal in refusals)
 
     def _story(self, job: SeenJob) -> str:

@@ -96,7 +96,7 @@ class SeenJobs(Sequence[SeenJob]):
         """The one job there is. An AssertionError lists them where there are none or several."""
         __tracebackhide__ = True
         if len(self._jobs) != 1:
-            raise AssertionError(f"{len(self._jobs)} jobs{self._asked}, not one{self}")
+            raise AssertionError(f"{self.summary}, not one{self}")
         return self._jobs[0]
 
     @overload
@@ -117,13 +117,18 @@ class SeenJobs(Sequence[SeenJob]):
         """In the order of their dispatch."""
         return iter(self._jobs)
 
+    @property
+    def summary(self) -> str:
+        """How many there are, and what was asked for."""
+        return f"{len(self._jobs)} job{'' if len(self._jobs) == 1 else 's'}{self._asked}"
+
     def __str__(self) -> str:
         """One line a job."""
         return "".join(f"\n  {job}" for job in self._jobs)
 
     def __repr__(self) -> str:
         """As text: pytest shows it."""
-        return f"<{len(self._jobs)} jobs{self}>"
+        return f"<{self.summary}{self}>"
 
 
 def seen_job(events: Sequence[RecordedEvent]) -> SeenJob:
