@@ -208,6 +208,8 @@ class WorkerReport(NamedTuple):
     pid: int = 0
     cpu_seconds: float = 0.0
     """Of the process and its children, since it started."""
+    cpu_load: float = 0.0
+    """CPU seconds a second, lately: 1.0 is one core busy all the time."""
     rss_bytes: int = 0
     """Of the process and its children."""
     held: int = 0

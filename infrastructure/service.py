@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import socket
 from collections.abc import Mapping, Sequence
 from threading import Thread
 from uuid import UUID
@@ -14,7 +16,7 @@ from jobledger.application.commands import DispatchJobs, JobTypesRegistered, Reg
 from jobledger.application.dispatch_item import Dispatch
 from jobledger.application.maintenance import Maintenance, Stalled
 from jobledger.application.message import Actor
-from jobledger.application.ports import OpenJob
+from jobledger.application.ports import OpenJob, WorkerReport
 from jobledger.application.worker import RunResult, Worker, WorkerEvent, WorkerEventName, WorkerEvents, WorkerOptions
 from jobledger.application.worker.worker import WorkerPorts
 from jobledger.domain.errors import JobledgerError
@@ -24,6 +26,7 @@ from jobledger.projections.runner import Runner
 
 from .bootstrap import LedgerHandle
 from .projecting import make_runner
+from .resources import resource_use
 from .settings import Settings
 
 _CATCH_UP_SECONDS = 30.0
@@ -180,7 +183,8 @@ def make_worker(handle: LedgerHandle, app: App, options: WorkerOptions, events: 
         app.jobs,
         WorkerPorts(ports.writer, ports.reader, ports.queue, handle.wake_up, ports.clock, ports.identifiers),
         options, code_version=app.code_version, dispatch_children=dispatch_children,
-        telemetry=handle.dispatcher.telemetry, events=events,
+        telemetry=handle.dispatcher.telemetry, events=events, resources=resource_use,
+        about=WorkerReport(app=app.name, host=socket.gethostname(), pid=os.getpid()),
     )  # fmt: skip
 
 

@@ -10,19 +10,27 @@ from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
+from jobledger.domain.errors import InvalidInput
+
 from .log import say
 
 
 class WorkerEventName(StrEnum):
-    """What a worker tells of. `errored` is a job's error, `error` one of the worker itself."""
+    """What a worker tells of. `errored` is a job's error, `error` one of the worker itself.
+
+    `completed` and `failed`, as the ledger calls what happened, are other names of `processed` and `errored`: listen to
+    either, the event that comes is the same, and is named `processed` or `errored`.
+    """
 
     STARTED = "started"
     ACTIVE = "active"
     PROGRESS = "progress"
     PROCESSED = "processed"
     """An attempt completed and that is durable."""
+    COMPLETED = PROCESSED
     ERRORED = "errored"
     """An attempt failed and that is durable."""
+    FAILED = ERRORED
     SNOOZED = "snoozed"
     CANCELLED = "cancelled"
     INTERRUPTED = "interrupted"
@@ -36,10 +44,17 @@ class WorkerEventName(StrEnum):
     DRAINED = "drained"
     """The worker has nothing to do."""
     ERROR = "error"
+    """Something went wrong with the worker itself, not with a job."""
+    CLOCK_SKEW = "clock_skew"
+    """This machine's clock differs from the database's, by how much changed, or it does not any more."""
     RECOVERED = "recovered"
     """The ledger answers again after an `error`."""
     STOPPING = "stopping"
     CLOSED = "closed"
+
+    @classmethod
+    def _missing_(cls, value: object) -> WorkerEventName | None:
+        return {"completed": cls.PROCESSED, "failed": cls.ERRORED}.get(str(value))
 
 
 class WorkerEvent(NamedTuple):
@@ -68,8 +83,14 @@ class WorkerEvents:
         self._listeners: dict[WorkerEventName, tuple[Listener, ...]] = {}
 
     def on(self, name: WorkerEventName | str, listener: Listener) -> None:
-        """Call `listener` for every event of that name."""
-        known = WorkerEventName(name)
+        """Call `listener` for every event of that name. Raises `InvalidInput` for a name that no event has."""
+        try:
+            known = WorkerEventName(name)
+        except ValueError:
+            raise InvalidInput(
+                f"no event of a worker is named {name!r}", field="name",
+                rule=f"one of {', '.join([*WorkerEventName, 'completed', 'failed'])}",
+            ) from None  # fmt: skip
         self._listeners = {**self._listeners, known: (*self._listeners.get(known, ()), listener)}
 
     def on_any(self, listener: Listener) -> None:

@@ -10,9 +10,10 @@ from jobledger.domain.errors import JobledgerError, LeaseLost, LedgerBusy, Ledge
 from jobledger.domain.job import Lease
 
 from ..maintenance import changed_by
-from ..ports import HeldLease, OpenJob, Queue, WorkerHeartbeat
+from ..ports import HeldLease, OpenJob, Queue, WorkerHeartbeat, WorkerReport
 from ..writes import ChangeJob
 from .attempt import Attempt, LeaseKey, Services
+from .clock_skew import ClockSkew
 from .held import Held
 from .log import say
 from .options import WorkerOptions
@@ -26,7 +27,9 @@ class Heartbeat:
     def __init__(
         self, *, services: Services, code_version: str, options: WorkerOptions, queue: Queue, held: Held,
         running: dict[LeaseKey, Attempt], trouble: Trouble, open_again: Callable[[str], None],
+        report: Callable[[], WorkerReport], skew: ClockSkew,
     ) -> None:  # fmt: skip
+        """`report` is asked with each beat for what the worker says of itself."""
         self._services = services
         self._code_version = code_version
         self._options = options
@@ -35,8 +38,12 @@ class Heartbeat:
         self._running = running
         self._trouble = trouble
         self._open_again = open_again
+        self._report = report
+        self._skew = skew
+        self.last_report = WorkerReport()
+        """What the last beat said."""
         self._stop = threading.Event()
-        self._beaten_at = 0.0
+        self._beaten_at: float | None = None
         self._unknown: dict[LeaseKey, int] = {}
         self._thread = threading.Thread(target=self._loop, name=f"{services.worker}-heartbeat", daemon=True)
 
@@ -47,23 +54,38 @@ class Heartbeat:
     def stop(self) -> None:
         """End; leases that are still held run out."""
         self._stop.set()
-        self._thread.join(5.0)
+        if self._thread.ident is not None:
+            self._thread.join(5.0)
+
+    @property
+    def has_died(self) -> bool:
+        """Whether its thread ran, and does not any more."""
+        return self._thread.ident is not None and not self._thread.is_alive()
+
+    @property
+    def beaten_at(self) -> float | None:
+        """When the database last took a heartbeat; monotonic, None: never."""
+        return self._beaten_at
 
     def beat(self) -> None:
         """Renew all leases and compare what the database believes with what is held here."""
         before = self._held.snapshot()
-        options = self._options
+        options, clock = self._options, self._services.clock
+        self.last_report = self._report()
+        asked_at = clock.now()
         renewal = self._queue.heartbeat(
             WorkerHeartbeat(
                 self._services.worker, self._code_version, options.queues, options.concurrency, len(self._running),
-                options.lease_seconds,
+                options.lease_seconds, self.last_report,
             )
         )  # fmt: skip
-        self._beaten_at = self._services.clock.monotonic()
+        self._beaten_at = clock.monotonic()
+        answered_at = clock.now()
         believed = {(lease.job_id, lease.attempt): lease for lease in renewal.leases}
         self._tell_cancelled(believed)
         self._give_up_missing(before, believed)
         self._give_back_unknown(believed)
+        self._skew.learn(asked_at, renewal.database_now, answered_at)
 
     def _loop(self) -> None:
         while not self._stop.wait(self._options.cancel_poll_seconds):
@@ -79,7 +101,7 @@ class Heartbeat:
 
     def _due(self) -> bool:
         now = self._services.clock.monotonic()
-        if now - self._beaten_at >= self._options.renewal_seconds:
+        if self._beaten_at is None or now - self._beaten_at >= self._options.renewal_seconds:
             return True
         long_ago = now - self._options.cancel_poll_seconds / 2
         return any(attempt.begun_at < long_ago for attempt in list(self._running.values()))

@@ -42,6 +42,11 @@ class Monitor:
         self._stop.set()
         self._thread.join(5.0)
 
+    @property
+    def has_died(self) -> bool:
+        """Whether its thread ran, and does not any more."""
+        return self._thread.ident is not None and not self._thread.is_alive()
+
     def _loop(self) -> None:
         while not self._stop.wait(TICK_SECONDS):
             self._tick()

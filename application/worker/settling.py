@@ -76,6 +76,11 @@ class Settler:
         return finished
 
     @property
+    def has_died(self) -> bool:
+        """Whether its thread ran, and does not any more."""
+        return self._thread.ident is not None and not self._thread.is_alive()
+
+    @property
     def unsettled(self) -> int:
         """Endings that are not durable yet, roughly."""
         return len(self._pending) + sum(len(flight.settlements) for flight in self._flights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 
 from jobledger.domain.errors import LedgerError, LedgerNotFound, LedgerRestored, SchemaOutdated, SchemaTooNew
 
@@ -22,6 +23,8 @@ class Trouble:
         self._events = events
         self._lock = threading.Lock()
         self._failures = 0
+        self.errors: Counter[str] = Counter()
+        """How often the ledger failed, by kind of error."""
         self.fatal: LedgerError | None = None
         """Set once the ledger refused this worker for good."""
 
@@ -29,10 +32,16 @@ class Trouble:
         """The ledger failed: how many seconds to wait before the next try."""
         with self._lock:
             self._failures += 1
+            self.errors[type(error).__name__] += 1
             failures = self._failures
         if failures == 1:
             self.error("worker.ledger_unavailable", error)
         return min(PAUSE_SECONDS_MAX, PAUSE_SECONDS_MIN * 2.0 ** min(failures - 1, 20))
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the ledger failed and did not answer since."""
+        return self._failures > 0 or self.fatal is not None
 
     def over(self) -> None:
         """The ledger answered."""

@@ -13,10 +13,11 @@ from jobledger.domain.errors import InvalidInput, JobledgerError, LedgerBusy, Le
 from ..declared_job import DeclaredJob
 from ..dispatch_item import Dispatch
 from ..maintenance import reject_inactive
-from ..ports import Clock, EventReader, Identifiers, LedgerWriter, Queue, WakeUp
+from ..ports import Clock, EventReader, Identifiers, LedgerWriter, Queue, WakeUp, WorkerReport
 from ..telemetry import Telemetry
 from .attempt import Attempt, ChildDispatch, Services
 from .claiming import Claimer
+from .clock_skew import ClockSkew
 from .events import WorkerEvent, WorkerEventName, WorkerEvents
 from .execution import AsyncExecutor, Slots, ThreadExecutor
 from .heartbeat import Heartbeat
@@ -26,8 +27,10 @@ from .monitor import Monitor
 from .options import RunResult, WorkerOptions
 from .outcomes import GivenBack
 from .running import Runner
+from .self_report import ResourceUse, SelfReport, WorkerState
 from .settling import Settler
 from .trouble import Trouble
+from .vitals import Vitals
 
 _SETTLE_SECONDS = 10.0
 """How long a worker that ends goes on trying to record what it has."""
@@ -63,9 +66,11 @@ class Worker:
         telemetry: Telemetry | None = None,
         events: WorkerEvents | None = None,
         cpu_seconds: Callable[[], float] = time.thread_time,
+        about: WorkerReport | None = None,
+        resources: Callable[[], ResourceUse] | None = None,
     ) -> None:
-        """`name` must be new with each start: leases are held in it. Raises `InvalidInput` for jobs that this worker
-        cannot run."""
+        """`name` must be new with each start: leases are held in it. `about` says what never changes (app, host,
+        process id), `resources` what this process uses. Raises `InvalidInput` for jobs that this worker cannot run."""
         _check(jobs)
         self.name = name or f"worker-{ports.identifiers.correlation_id()[:16]}"
         self.options = options or WorkerOptions()
@@ -89,9 +94,15 @@ class Worker:
         self._runner = Runner(self._services, telemetry or Telemetry(), self._settler.settle)
         self._threads = ThreadExecutor(self._runner.run, lambda: self._slots, self._begin, f"{self.name}-run")
         self._coroutines = AsyncExecutor(self._runner.run_async, lambda: self._slots, f"{self.name}-loop")
+        self._skew = ClockSkew(self.name, self.events)
+        report = SelfReport(
+            about or WorkerReport(), self.options, resources, clock=ports.clock, skew=self._skew, held=self._held,
+            running=self._runner.running, quarantined=lambda: self._quarantined,
+        )  # fmt: skip
         self._heartbeat = Heartbeat(
             services=self._services, code_version=code_version, options=self.options, queue=ports.queue,
             held=self._held, running=self._runner.running, trouble=self._trouble, open_again=self._open_again,
+            report=report.make, skew=self._skew,
         )  # fmt: skip
         self._monitor = Monitor(
             self._services, self._runner.running, self._settler.settle, self._abandon, self._pass_stop_on
@@ -102,6 +113,15 @@ class Worker:
             trouble=self._trouble, unsettled=lambda: self._settler.unsettled, inactive=self._reject_inactive,
         )  # fmt: skip
         self._ended = threading.Event()
+        self.vitals = Vitals(
+            ports.clock, self.options, beaten_at=lambda: self._heartbeat.beaten_at,
+            in_trouble=lambda: self._trouble.is_on,
+            threads={
+                "settle": lambda: self._settler.has_died, "heartbeat": lambda: self._heartbeat.has_died,
+                "monitor": lambda: self._monitor.has_died,
+            },
+        )  # fmt: skip
+        """Whether it lives and is ready, for probes."""
 
     # --- what callers use ----------------------------------------------------------------------------------------
 
@@ -110,6 +130,7 @@ class Worker:
         self._tell(WorkerEventName.STARTED)
         self._settler.start()
         self._monitor.start()
+        self.vitals.begin()
         try:
             if not self._first_beat():
                 return RunResult.STOPPED
@@ -139,10 +160,19 @@ class Worker:
         """How many attempts were recorded to have ended in which way, so far."""
         return self._settler.counts
 
+    @property
+    def state(self) -> WorkerState:
+        """What it does and uses just now; the report is that of the last heartbeat."""
+        return WorkerState(
+            self._heartbeat.last_report, self.options.concurrency, len(self._runner.running), self._slots.waiting,
+            self._settler.unsettled, self._skew.seconds, dict(self._trouble.errors),
+        )  # fmt: skip
+
     # --- working ---------------------------------------------------------------------------------------------------
 
     def _work(self) -> RunResult:
         while not self._stop_requested:
+            self.vitals.turn()
             if self._quarantined >= self.options.max_quarantined:
                 say("warning", "worker.recycling", worker=self.name, quarantined=self._quarantined)
                 return RunResult.RECYCLE
@@ -177,6 +207,7 @@ class Worker:
     def _first_beat(self) -> bool:
         """Register before anything is claimed. False if asked to stop before the ledger answered."""
         while not self._stop_requested:
+            self.vitals.turn()
             try:
                 self._heartbeat.beat()
             except (LedgerBusy, LedgerUnavailable) as error:
@@ -223,6 +254,7 @@ class Worker:
             self._wake()
 
     def _end(self) -> None:
+        self.vitals.begin_ending()
         self._tell(WorkerEventName.STOPPING)
         self._give_back(self._slots.take_waiting(), "the worker stopped before the attempt began")
         deadline = self._ports.clock.monotonic() + self.options.grace_seconds
@@ -240,6 +272,7 @@ class Worker:
         if all_recorded:
             self._say_goodbye()
         self._ended.set()
+        self.vitals.end()
         self._tell(WorkerEventName.CLOSED)
 
     def _give_back(self, attempts: list[Attempt], why: str) -> None:

@@ -17,7 +17,11 @@ from jobledger.application.ports import (
     ExpiredLease,
     HeldLease,
     OpenJob,
+    QueueCount,
+    Renewal,
     WorkerHeartbeat,
+    WorkerReport,
+    WorkerRow,
 )
 from jobledger.application.worker.worker import WorkerPorts
 from jobledger.application.writes import AppendEvents, ChangeJob, NewJob, Outcome, Write, WriteStatus
@@ -62,6 +66,11 @@ class FakeLedger:
         self.last_seen: dict[str, tuple[datetime, float]] = {}
         self.unavailable = False
         self.heartbeats = 0
+        self.reports: list[WorkerReport] = []
+        """What workers said of themselves, in order."""
+        self.reported = threading.Condition()
+        self.clock_behind = timedelta(0)
+        """How far the clock of this ledger is behind that of its workers."""
         self.out_of_line = 0
         """How many waiting jobs are not in line with limits."""
         self.taken: set[str] = set()
@@ -74,6 +83,12 @@ class FakeLedger:
     def ports(self) -> WorkerPorts:
         """What a worker is given."""
         return WorkerPorts(self, self, self, self.wake_up, self.clock, self.identifiers)
+
+    def wait_for_report(self, wanted: Callable[[WorkerReport], bool], timeout_seconds: float = 20.0) -> WorkerReport:
+        """The first report that is wanted, once there is one."""
+        with self.reported:
+            self.reported.wait_for(lambda: any(map(wanted, self.reports)), timeout_seconds)
+            return next(report for report in self.reports if wanted(report))
 
     # --- for tests ---------------------------------------------------------------------------------------------------
 
@@ -231,17 +246,21 @@ class FakeLedger:
         self.rows[job.job_id] = self.rows[job.job_id]._replace(started_at=now)
         return self.rows[job.job_id]
 
-    def heartbeat(self, heartbeat: WorkerHeartbeat) -> list[HeldLease]:
+    def heartbeat(self, heartbeat: WorkerHeartbeat) -> Renewal:
         """Renew, and tell what is held."""
         self._require_available()
         with self._lock:
             self.heartbeats += 1
             self.last_seen[heartbeat.worker] = (self.clock.now(), heartbeat.lease_seconds)
-            return [
+            with self.reported:
+                self.reports.append(heartbeat.report)
+                self.reported.notify_all()
+            leases = tuple(
                 HeldLease(job.job_id, job.state.attempt, job.state.cancel_reason is not None, job.tenant)
                 for job in self.rows.values()
                 if job.state.worker == heartbeat.worker
-            ]
+            )
+            return Renewal(leases, self.clock.now() - self.clock_behind)
 
     @contextmanager
     def turn(self, chore: str) -> Iterator[bool]:
@@ -254,6 +273,14 @@ class FakeLedger:
             self.out_of_line -= 1
             return 1
         return 0
+
+    def workers(self) -> list[WorkerRow]:
+        """Nobody is listed."""
+        return []
+
+    def counts(self) -> list[QueueCount]:
+        """Nobody counts."""
+        return []
 
     def forget_workers(self, *, silent_seconds: float) -> int:
         """There are none to forget."""

@@ -158,5 +158,22 @@ def test_listeners_hear_what_they_asked_for() -> None:
     events.emit(WorkerEvent(WorkerEventName.ACTIVE, "w"))
     events.emit(WorkerEvent(WorkerEventName.ERROR, "w"))
     assert [event.name for event in heard] == ["active"]
-    with pytest.raises(ValueError, match="nonsense"):
+    with pytest.raises(InvalidInput, match="nonsense"):
         events.on("nonsense", heard.append)
+
+
+@pytest.mark.parametrize(("either", "other"), [("processed", "completed"), ("errored", "failed")])
+def test_an_ending_has_two_names(either: str, other: str) -> None:
+    """Listening to the ledger's word or to the queue's is the same, and nobody hears an ending twice."""
+    for asked in (either, other):
+        events = WorkerEvents()
+        heard: list[WorkerEvent] = []
+        events.on(asked, heard.append)
+        assert events.heard(WorkerEventName(other))
+        events.emit(WorkerEvent(WorkerEventName(either), "w"))
+        assert [event.name for event in heard] == [either]
+    events = WorkerEvents()
+    heard = []
+    events.on_any(heard.append)
+    events.emit(WorkerEvent(WorkerEventName(other), "w"))
+    assert len(heard) == 1
