@@ -83,6 +83,9 @@ DROP INDEX open_jobs_ready;
 DROP INDEX open_jobs_ready_keyed;
 CREATE INDEX open_jobs_ready ON open_jobs (queue, tenant_id, priority DESC, due_at, job_id)
   WHERE status = 'pending' AND stalls = 0 AND lane IS NULL;
+-- For workers that run the jobs of some personas only.
+CREATE INDEX open_jobs_ready_of_persona ON open_jobs (queue, tenant_id, persona, priority DESC, due_at, job_id)
+  WHERE status = 'pending' AND stalls = 0 AND lane IS NULL AND persona IS NOT NULL;
 CREATE INDEX open_jobs_ready_in_lane ON open_jobs (queue, tenant_id, lane, priority DESC, due_at, job_id)
   WHERE status = 'pending' AND stalls = 0 AND lane IS NOT NULL;
 
@@ -426,8 +429,8 @@ BEGIN
   END IF;
 END $$;
 
--- A tenant's best ready jobs in lanes, not locked yet. At most 100 lanes are looked at, from the one after p_cursor and
--- round again, so that none starves; of each, as many jobs as its bounds leave. Then the best of all, as long as each
+-- A tenant's best ready jobs in lanes, not locked yet. At most 100 lanes with a job that may run are taken from, and
+-- 1,000 looked at, from the one after p_cursor and round again, so that none starves; of each, as many jobs as its bounds leave. Then the best of all, as long as each
 -- bound leaves room: a persona limited to one runs its oldest job, whatever lanes its jobs are in. lane_cursor is where
 -- the next claim begins, '' where all lanes were seen.
 CREATE FUNCTION claim_candidates_in_lanes(
@@ -440,6 +443,9 @@ DECLARE
   candidate record;
   left_by record;
   room integer;
+  of_one_persona boolean;
+  found_before integer;
+  taken_from integer := 0;
   last_lane text := p_cursor;
   wrapped boolean := p_cursor = '';
   found_jobs uuid[] := '{}';
@@ -455,13 +461,10 @@ BEGIN
   jobs := '{}';
   limited := false;
   lane_cursor := '';
-  FOR step IN 1..101 LOOP
-    -- only lanes with a job for this worker: others' lanes hide nothing
+  FOR step IN 1..1000 LOOP
     SELECT o.lane, o.lock_key, o.limit_key, o.persona INTO visited FROM open_jobs o
       WHERE o.queue = p_queue AND o.tenant_id = p_tenant AND o.lane > last_lane
         AND o.status = 'pending' AND o.stalls = 0 AND o.lane IS NOT NULL
-        AND o.job_type = ANY (p_job_types) AND (p_personas IS NULL OR o.persona = ANY (p_personas))
-        AND o.job_id <> ALL (p_chosen)
       ORDER BY o.lane LIMIT 1;
     IF NOT FOUND THEN
       lane_cursor := '';
@@ -476,6 +479,9 @@ BEGIN
     END IF;
     last_lane := visited.lane;
     lane_cursor := last_lane;
+    of_one_persona := visited.lane = job_lane(visited.lock_key, visited.limit_key, visited.persona)
+      AND visited.persona IS NOT NULL;
+    CONTINUE WHEN of_one_persona AND visited.persona <> ALL (p_personas);
     room := p_limit;
     IF visited.lock_key IS NOT NULL THEN
       CONTINUE WHEN NOT pg_try_advisory_xact_lock(1818584166, hashtext(p_tenant || chr(31) || visited.lock_key));
@@ -492,8 +498,7 @@ BEGIN
       END IF;
       room := least(room, (key_rooms ->> visited.limit_key)::integer);
     END IF;
-    IF p_limited AND visited.persona IS NOT NULL
-        AND visited.lane = job_lane(visited.lock_key, visited.limit_key, visited.persona) THEN
+    IF p_limited AND of_one_persona THEN
       IF NOT persona_rooms ? visited.persona THEN
         SELECT * INTO left_by FROM room_of_persona(p_tenant, visited.persona, p_chosen, p_now, p_at_once);
         persona_rooms := persona_rooms || jsonb_build_object(visited.persona, left_by.room);
@@ -503,6 +508,7 @@ BEGIN
       room := least(room, (persona_rooms ->> visited.persona)::integer);
     END IF;
     CONTINUE WHEN room <= 0;
+    found_before := cardinality(found_jobs);
     FOR candidate IN
       SELECT o.job_id, o.priority, o.due_at, o.persona FROM open_jobs o
         WHERE o.queue = p_queue AND o.tenant_id = p_tenant AND o.lane = visited.lane AND o.status = 'pending'
@@ -518,6 +524,8 @@ BEGIN
       limit_keys := limit_keys || visited.limit_key;
       personas := personas || candidate.persona;
     END LOOP;
+    taken_from := taken_from + (cardinality(found_jobs) > found_before)::integer;
+    EXIT WHEN taken_from >= 100;
   END LOOP;
   FOR candidate IN
     SELECT * FROM unnest(found_jobs, priorities, due_times, lock_keys, limit_keys, personas)
@@ -548,6 +556,29 @@ BEGIN
   END LOOP;
 END $$;
 
+-- A tenant's best ready jobs without a lane for a worker of some personas, locked.
+CREATE FUNCTION claim_candidates_of_personas(
+  p_queue text, p_tenant text, p_job_types text[], p_personas text[], p_limited_personas text[], p_limit integer,
+  p_chosen uuid[]
+) RETURNS uuid[] LANGUAGE plpgsql SET search_path = jobledger, pg_temp AS $$
+DECLARE
+  wanted text;
+  found_jobs uuid[] := '{}';
+BEGIN
+  FOREACH wanted IN ARRAY p_personas LOOP
+    CONTINUE WHEN wanted = ANY (p_limited_personas);
+    found_jobs := found_jobs || ARRAY(
+      SELECT o.job_id FROM open_jobs o
+        WHERE o.queue = p_queue AND o.tenant_id = p_tenant AND o.persona = wanted
+          AND o.status = 'pending' AND o.stalls = 0 AND o.lane IS NULL AND o.persona IS NOT NULL
+          AND o.job_type = ANY (p_job_types) AND o.job_id <> ALL (p_chosen)
+        ORDER BY o.priority DESC, o.due_at, o.job_id LIMIT p_limit
+        FOR UPDATE SKIP LOCKED);
+  END LOOP;
+  RETURN ARRAY(SELECT o.job_id FROM open_jobs o WHERE o.job_id = ANY (found_jobs)
+                 ORDER BY o.priority DESC, o.due_at, o.job_id LIMIT p_limit);
+END $$;
+
 -- A tenant's best ready jobs for a worker, locked; those in p_chosen were chosen before. Jobs without a lane of a
 -- persona that is limited by now wait for their lane (see apply_limits).
 CREATE FUNCTION claim_candidates(
@@ -564,14 +595,18 @@ BEGIN
       WHERE l.scope = 'persona' AND l.tenant_id = p_tenant
         AND (l.paused OR l.concurrency IS NOT NULL OR l.rate_count IS NOT NULL);
   END IF;
-  jobs := ARRAY(
-    SELECT o.job_id FROM open_jobs o
-      WHERE o.queue = p_queue AND o.tenant_id = p_tenant AND o.status = 'pending' AND o.stalls = 0 AND o.lane IS NULL
-        AND o.job_type = ANY (p_job_types) AND (p_personas IS NULL OR o.persona = ANY (p_personas))
-        AND (limited_personas IS NULL OR o.persona IS NULL OR o.persona <> ALL (limited_personas))
-        AND o.job_id <> ALL (p_chosen)
-      ORDER BY o.priority DESC, o.due_at, o.job_id LIMIT p_limit
-      FOR UPDATE SKIP LOCKED);
+  IF p_personas IS NULL THEN
+    jobs := ARRAY(
+      SELECT o.job_id FROM open_jobs o
+        WHERE o.queue = p_queue AND o.tenant_id = p_tenant AND o.status = 'pending' AND o.stalls = 0 AND o.lane IS NULL
+          AND o.job_type = ANY (p_job_types)
+          AND (limited_personas IS NULL OR o.persona IS NULL OR o.persona <> ALL (limited_personas))
+          AND o.job_id <> ALL (p_chosen)
+        ORDER BY o.priority DESC, o.due_at, o.job_id LIMIT p_limit
+        FOR UPDATE SKIP LOCKED);
+  ELSE
+    jobs := claim_candidates_of_personas(p_queue, p_tenant, p_job_types, p_personas, limited_personas, p_limit, p_chosen);
+  END IF;
   limited := limited_personas IS NOT NULL;
   lane_cursor := '';
   IF NOT p_in_lanes THEN
@@ -895,7 +930,7 @@ DECLARE
 BEGIN
   FOR function IN SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'jobledger'::regnamespace
       AND proname IN ('dispatch_jobs', 'tenants_with_ready_jobs', 'claim_jobs', 'claim_candidates',
-                      'claim_candidates_in_lanes', 'claim_stalled', 'limit_room', 'limit_take', 'take_limits',
+                      'claim_candidates_of_personas', 'claim_candidates_in_lanes', 'claim_stalled', 'limit_room', 'limit_take', 'take_limits',
                       'room_of_persona', 'room_of_key', 'waiting_of_inactive_tenants') LOOP
     EXECUTE format('ALTER FUNCTION %s SET plan_cache_mode = force_generic_plan', function);
     EXECUTE format('ALTER FUNCTION %s SET enable_seqscan = off', function);
