@@ -12,6 +12,7 @@ import hashlib
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar, get_type_hints
@@ -37,6 +38,7 @@ from .declared_job import (
     may_hold_floats,
 )
 from .dispatch_item import Dispatch
+from .error_policy import error_policy
 from .validation import invalid_input
 
 HandlerT = TypeVar("HandlerT", bound=Handler)
@@ -111,6 +113,9 @@ class App:
         payload_limit_bytes: int = PAYLOAD_BYTES_DEFAULT,
         result_limit_bytes: int = PAYLOAD_BYTES_DEFAULT,
         providers: Sequence[str] = (),
+        memory_limit_mb: int | None = None,
+        never_retry: Sequence[type[BaseException]] = (),
+        retry_after: Mapping[type[BaseException], float] | None = None,
     ) -> Callable[[HandlerT], HandlerT]:
         """Declare a job type; the decorated handler `(context, payload) -> result` is returned unchanged.
 
@@ -118,7 +123,12 @@ class App:
         result's. `idempotency_key` is one payload field, several, or a function of the payload; `lock_key` a text, in
         which `{field}` stands for a field of the payload, or a function of the payload; `limit_key` such a text, too:
         what concurrency and rate can be limited by beside queue, tenant and persona. Options left None come from
-        the queue, then from the installation. Raises `InvalidInput` where the declaration breaks a rule.
+        the queue, then from the installation. `memory_limit_mb` is for isolation "process": what the child process
+        may hold while it runs the job, the program itself included.
+
+        Errors of the classes in `never_retry` send the job to the DLQ at once; after one of a class in `retry_after`
+        the next attempt waits so many seconds. The nearest of an error's classes decides. Raises `InvalidInput` where
+        the declaration breaks a rule.
         """
         options: dict[str, object] = {
             "queue": queue, "priority": priority, "retry": retry, "timeout_seconds": timeout_seconds,
@@ -134,11 +144,18 @@ class App:
         }  # fmt: skip
         key_of = idempotency_key if callable(idempotency_key) else None
         lock_key_of = lock_key if callable(lock_key) else None
+        errors = error_policy(never_retry, retry_after)
         namespace = sys._getframe(1).f_locals  # annotations may name classes of the calling function
 
         def register(handler: HandlerT) -> HandlerT:
             declared["isolation"] = _isolation(name, isolation, handler)
-            self._add(_declare(declared, handler, namespace, key_of, lock_key_of))
+            _check_memory_limit(name, declared["isolation"], memory_limit_mb)
+            self._add(
+                replace(
+                    _declare(declared, handler, namespace, key_of, lock_key_of), errors=errors,
+                    in_process=declared["isolation"] == "process", memory_limit_mb=memory_limit_mb,
+                )
+            )  # fmt: skip
             return handler
 
         return register
@@ -271,6 +288,16 @@ def _isolation(name: str, isolation: Isolation | None, handler: Handler) -> Isol
             rule='"async" is for coroutines, "thread" and "process" are for functions',
         )  # fmt: skip
     return isolation
+
+
+def _check_memory_limit(name: str, isolation: object, memory_limit_mb: int | None) -> None:
+    if memory_limit_mb is None:
+        return
+    if isolation != "process" or memory_limit_mb < 1:
+        raise InvalidInput(
+            f"job type {name!r} asks for a memory limit of {memory_limit_mb} MB with isolation {isolation!r}",
+            field="memory_limit_mb", rule='1 or more, with isolation="process"',
+        )  # fmt: skip
 
 
 def _key_fields(idempotency_key: str | Sequence[str] | KeyOf | None) -> tuple[str, ...]:

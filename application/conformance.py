@@ -110,6 +110,8 @@ def _idempotent(definition: JobTypeDefinition, source: HandlerSource) -> Iterato
         yield "declares neither a key nor how its effects are protected"
     if definition.effects == "steps" and source.is_known and not source.methods_called() & {"step", "step_async"}:
         yield 'says effects="steps", but its handler records no step'
+    if definition.effects == "transaction" and source.is_known and "transaction" not in source.methods_called():
+        yield 'says effects="transaction", but its handler opens no transaction'
 
 
 def _tenant(definition: JobTypeDefinition, source: HandlerSource) -> Iterator[str]:
@@ -201,6 +203,18 @@ def _all_properties(schema: object) -> Iterator[str]:
     if isinstance(schema, dict):
         properties = schema.get("properties")
         if isinstance(properties, dict):
-            yield from properties
+            yield from (name for name, of in properties.items() if not _refers_to_secret(of))
         for part in schema.values():
             yield from _all_properties(part)
+
+
+def _refers_to_secret(schema: object) -> bool:
+    """Whether a field is a `SecretRef`, as pydantic writes its schema."""
+    return isinstance(schema, dict) and any(
+        str(part.get("$ref", "")).endswith("/SecretRef")
+        for part in (schema, *_parts(schema.get("anyOf")), *_parts(schema.get("allOf")))
+    )
+
+
+def _parts(schemas: object) -> list[dict[str, object]]:
+    return [part for part in schemas if isinstance(part, dict)] if isinstance(schemas, list) else []

@@ -16,6 +16,8 @@ from pydantic_core import from_json, to_jsonable_python
 from jobledger.domain.errors import InvalidInput, PayloadTooLarge
 from jobledger.domain.job_type import JobTypeDefinition
 
+from .error_policy import NO_POLICY, ErrorPolicy
+from .secret_ref import SecretSource, resolve_references
 from .validation import invalid_input
 
 KEY_LENGTH_MAX = 255
@@ -53,6 +55,11 @@ class DeclaredJob:
     sorts: bool = False
     checks_result: bool = False
     payload_fingerprint: str = ""
+    in_process: bool = False
+    """Runs in a child process."""
+    memory_limit_mb: int | None = None
+    """What its process may hold; None: no limit of its own."""
+    errors: ErrorPolicy = NO_POLICY
 
     def accept(self, payload: object) -> AcceptedPayload:
         """Validate a payload to dispatch. `InvalidInput` names field and rule, `PayloadTooLarge` the limit."""
@@ -61,6 +68,14 @@ class DeclaredJob:
         check_size(body, self.definition.payload_limit_bytes, "payload")
         check_depth(body, "payload")
         return AcceptedPayload(body, self._key(value), self._lock_key(value), self._limit_key(value))
+
+    def read_resolved(self, payload: bytes, secrets: SecretSource) -> object:
+        """`read`, with every reference to a secret resolved. Raises what `secrets` raises, too."""
+        try:
+            value: object = self.payload.validator.validate_json(payload, context=secrets)
+        except ValidationError as error:
+            raise invalid_input(error, within="payload") from error
+        return resolve_references(value, secrets)
 
     def read(self, payload: object) -> object:
         """The payload as the handler takes it. Raises `InvalidInput` where it does not fit."""

@@ -18,7 +18,7 @@ from jobledger.domain.event import Event, RecordedEvent
 from jobledger.domain.job import JobKind, JobState, JobStatus, Lease
 from jobledger.domain.limit import Limits, Target
 
-from .writes import JobTypeRow, LimitRow, NewJob, Outcome, TenantRow, Write
+from .writes import ChangeJob, JobTypeRow, LimitRow, NewJob, Outcome, TenantRow, Write
 
 
 class Clock(Protocol):
@@ -79,6 +79,52 @@ class TransactionWriter(Protocol):
 
     def dispatch(self, connection: object, new_jobs: Sequence[NewJob]) -> list[Outcome]:
         """Write on `connection`; commits or vanishes with it. `InvalidInput` for a connection of another kind."""
+        ...
+
+
+class AttemptTransaction(Protocol):
+    """An open transaction on the ledger's database, in which an attempt's effects and its completion commit together.
+
+    Belongs to the thread that began it; only `abandon` may be called by others.
+    """
+
+    @property
+    def connection(self) -> object:
+        """What the handler writes its effects with: a `psycopg.Connection` in the login's own role."""
+        ...
+
+    def complete(self, change: ChangeJob, *, give_up: Callable[[], bool]) -> Outcome:
+        """Write the completion and commit. Anything but WRITTEN: everything was rolled back, the lease is lost.
+
+        Where it raises, everything was rolled back, too; `CommitUnknown` is the exception: the answer to the COMMIT
+        was lost and what became of it could not be found out before `give_up` said to stop trying.
+        """
+        ...
+
+    def roll_back(self) -> None:
+        """Undo everything. Harmless where it is over."""
+        ...
+
+    def abandon(self) -> None:
+        """Have everything undone while the handler may still be using the connection. Never blocks."""
+        ...
+
+
+class AttemptTransactions(Protocol):
+    """Opens transactions for attempts (rule 10); only where the engine can."""
+
+    def begin(self, *, seconds: float) -> AttemptTransaction:
+        """A new transaction, which the database itself rolls back where it is left alone for `seconds`. Raises
+        `LedgerUnavailable` or `LedgerBusy`."""
+        ...
+
+
+class SecretVault(Protocol):
+    """Where secrets are kept. Asked while jobs run, from many threads; an answer may be remembered for seconds."""
+
+    def get(self, name: str, tenant: str) -> str:
+        """The text of a secret. `UnknownSecret` where that tenant has none of that name; `VaultUnavailable` where the
+        vault cannot say. No message of theirs shows a secret."""
         ...
 
 

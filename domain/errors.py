@@ -221,6 +221,12 @@ class LedgerBusy(LedgerError):
     code = "ledger_busy"
 
 
+class CommitUnknown(LedgerError):
+    """The answer to a COMMIT was lost, and nobody could find out yet whether it took place."""
+
+    code = "commit_unknown"
+
+
 class LedgerNotFound(LedgerError):
     """There is no ledger where the settings point."""
 
@@ -278,6 +284,18 @@ class NeverRetry(HandlerSignal):
     code = "never_retry"
 
 
+class UnknownSecret(NeverRetry):
+    """The vault has no secret of that name for the job's tenant: no further attempt can help."""
+
+    code = "unknown_secret"
+
+
+class TransactionUnavailable(NeverRetry):
+    """`context.transaction()` is not to be had here: on this engine, or for this kind of handler."""
+
+    code = "transaction_unavailable"
+
+
 class RetryAfter(HandlerSignal):
     """Try again no sooner than `delay_seconds` from now (for instance a provider's Retry-After)."""
 
@@ -296,6 +314,16 @@ class Snooze(HandlerSignal):
     def __init__(self, delay_seconds: float, reason: str) -> None:
         super().__init__(reason)
         self.delay_seconds = delay_seconds
+
+
+class VaultUnavailable(Snooze):
+    """The vault cannot be asked now: the job is put off, and no attempt is lost."""
+
+    code = "vault_unavailable"
+    delay_seconds: float = 30.0
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(VaultUnavailable.delay_seconds, reason)
 
 
 class JobCancelledError(HandlerSignal):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from jobledger.application.app import App
 from jobledger.application.dispatcher import Dispatcher
-from jobledger.application.ports import WakeUp
+from jobledger.application.ports import AttemptTransactions, SecretVault, WakeUp
 from jobledger.application.preparing import OptionDefaults
 from jobledger.application.transitions import TransitionLog
 from jobledger.application.use_cases import Ports, use_cases
@@ -41,6 +41,7 @@ class LedgerHandle:
     dispatcher: Dispatcher
     prepare_storage: Callable[[], None] | None = None
     app: App | None = None
+    transactions: AttemptTransactions | None = None
     _closing: ExitStack = field(default_factory=ExitStack)
 
     def close(self) -> None:
@@ -58,6 +59,7 @@ class _Engine(NamedTuple):
     event_source: EventSource
     progress: Progress
     prepare_storage: Callable[[], None] | None = None
+    transactions: AttemptTransactions | None = None
 
 
 # --- the ledger ------------------------------------------------------------------------------------------------------
@@ -79,8 +81,18 @@ def open_ledger(settings: Settings, *, create: bool = False, app: App | None = N
         engine.writer.add_listener(TransitionLog().committed)
         return LedgerHandle(
             settings, engine.ports, engine.wake_up, engine.view_store, engine.event_source, engine.progress, dispatcher,
-            engine.prepare_storage, app, closing.pop_all(),
+            engine.prepare_storage, app, engine.transactions, closing.pop_all(),
         )  # fmt: skip
+
+
+def open_vault(settings: Settings) -> SecretVault:
+    """Where workers get secrets from. Raises `InvalidSettings` where the vault that the settings name is none."""
+    # a program that only dispatches never loads them
+    from jobledger.application.worker.secrets import NoVault  # noqa: PLC0415
+
+    from .vaults.file import FileVault  # noqa: PLC0415
+
+    return NoVault() if settings.secrets_file is None else FileVault(settings.secrets_file)
 
 
 def migrate(settings: Settings) -> list[str]:
@@ -166,7 +178,10 @@ def _open_postgres(settings: Settings, dsn: str, closing: ExitStack) -> _Engine:
         catalogue=ledger.catalogue, views=PostgresJobViews(ledger.connections, ledger.horizon, progress),
         clock=SystemClock(), identifiers=RandomIdentifiers(),
     )  # fmt: skip
-    return _Engine(ledger.writer, ports, ledger.wake_up, view_store, event_source, progress, ledger.ensure_partitions)
+    return _Engine(
+        ledger.writer, ports, ledger.wake_up, view_store, event_source, progress, ledger.ensure_partitions,
+        ledger.attempt_transactions,
+    )  # fmt: skip
 
 
 def _dsn(settings: Settings, closing: ExitStack, *, create: bool) -> str:

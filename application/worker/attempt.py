@@ -13,8 +13,10 @@ from jobledger.domain.rate_card import Usage
 
 from ..declared_job import DeclaredJob
 from ..dispatch_item import Dispatch
-from ..ports import Clock, EventReader, LedgerWriter, OpenJob
+from ..ports import AttemptTransactions, Clock, EventReader, LedgerWriter, OpenJob, SecretVault
 from .events import WorkerEvent, WorkerEventName, WorkerEvents
+from .forks import this_process
+from .secrets import NoVault, Secrets
 
 LeaseKey = tuple[UUID, int]
 """A job and the number of its attempt."""
@@ -41,6 +43,9 @@ class Services(NamedTuple):
     dispatch_children: ChildDispatch
     cpu_seconds: Callable[[], float]
     """CPU seconds of the calling thread."""
+    vault: SecretVault = NoVault()
+    transactions: AttemptTransactions | None = None
+    """None: this ledger's engine has none."""
 
     def metadata(self, job: OpenJob) -> Metadata:
         """Who, when and in which flow, of an event that the worker records now."""
@@ -67,6 +72,19 @@ class Pending(Protocol):
         ...
 
 
+class OpenTransaction(Protocol):
+    """The transaction of an attempt (see `transactions.py`)."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what the attempt reports waits for its commit."""
+        ...
+
+    def abandon(self) -> None:
+        """Have it rolled back: somebody else ended the attempt. Never blocks."""
+        ...
+
+
 class Attempt:
     """What the worker's threads share about a running attempt. Flags only ever go up."""
 
@@ -76,14 +94,20 @@ class Attempt:
         "begun_at",
         "cancel_requested",
         "claimed_at",
+        "cpu_seconds",
         "declared",
+        "frees_others",
         "job",
         "key",
         "lease",
         "lost",
+        "on_cancel",
+        "origin",
         "pending",
+        "secrets",
         "soft_timed_out",
         "stopping",
+        "transaction",
         "units",
     )  # fmt: skip
 
@@ -92,6 +116,8 @@ class Attempt:
         self.claimed_at = claimed_at
         """Monotonic; what passes between it and `begun_at` is time in the queue, too."""
         self.declared = declared
+        self.origin = this_process()
+        """A copy that the handler forked is none of the worker's."""
         self.lease = Lease(worker, job.state.attempt)
         self.key: LeaseKey = (job.job_id, job.state.attempt)
         self.begun_at = 0.0
@@ -104,13 +130,41 @@ class Attempt:
         """The worker is about to give the attempt back."""
         self.abandoned = False
         """Its hard timeout passed: nobody waits for its handler any more."""
+        self.frees_others = job.state.lock_key is not None
+        """Its ending may let another job start, which a key or a limit holds back."""
         self.pending: Pending | None = None
         self.units: dict[str, float] | None = None
+        self.cpu_seconds = 0.0
+        """Of the child process that ran the handler."""
+        self.secrets: Secrets | None = None
+        """Once the handler asked for one, or its payload refers to one."""
+        self.transaction: OpenTransaction | None = None
+        """Once the handler opened one."""
+        self.on_cancel: Callable[[], None] | None = None
+        """How whoever runs the handler interrupts it; called once, from any thread."""
         self._unended = threading.Lock()
 
     def take_ending(self) -> bool:
         """True for the first caller only: an attempt has one ending, whoever comes first (handler, timeout, stop)."""
         return self._unended.acquire(blocking=False)
+
+    def request_cancel(self) -> None:
+        """Somebody asked to cancel the job: the handler is told."""
+        if self.cancel_requested:
+            return
+        self.cancel_requested = True
+        if self.on_cancel is not None:
+            self.on_cancel()
+
+    def secrets_from(self, vault: SecretVault) -> Secrets:
+        """What the attempt is given of a vault; the same each time."""
+        if self.secrets is None:
+            self.secrets = Secrets(vault, self.job.tenant)
+        return self.secrets
+
+    def redact(self, text: str) -> str:
+        """The text without the secrets that the attempt was given."""
+        return text if self.secrets is None else self.secrets.redact(text)
 
     @property
     def ended(self) -> bool:

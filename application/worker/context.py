@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Any, NoReturn, TypeVar
 from uuid import UUID
 
-from jobledger.domain.errors import InvalidInput, JobCancelledError, LeaseLost, SoftTimeout
+from pydantic_core import to_json
+
+from jobledger.domain.errors import InvalidInput, JobCancelledError, LeaseLost, Snooze, SoftTimeout
 from jobledger.domain.event import event_id
 
 from ..dispatch_item import Dispatch
+from ..secret_ref import SecretSource
 from .attempt import Attempt, Services
 from .failures import clean, is_number
 from .reporting import Reporter
+from .secrets import Secrets
 from .steps import Steps
+from .transactions import begin
 
 T = TypeVar("T")
 
@@ -97,6 +103,29 @@ class AttemptContext:
         if attempt.soft_timed_out:
             raise SoftTimeout(attempt.job.state.soft_timeout_seconds)
 
+    def snooze(self, seconds: float, reason: str) -> NoReturn:
+        """Not now: end the attempt, put the job back for so many seconds; the attempt does not count. Raises `Snooze`,
+        which is to pass."""
+        raise Snooze(seconds, reason)
+
+    @property
+    def secrets(self) -> SecretSource:
+        """The secrets of the job's tenant, by name."""
+        self._require_original()
+        return self._attempt.secrets_from(self._services.vault)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Any]:
+        """The attempt's own transaction; see `JobContext`."""
+        self._require_original()
+        transaction = begin(self._attempt, self._services)
+        try:
+            yield transaction.connection
+        except BaseException:
+            if not self._attempt.origin.is_copy:
+                transaction.roll_back()
+            raise
+
     def progress(self, fraction: float, note: str = "") -> None:
         """Say how far the work is, 0 to 1; recorded at most once a second, while the handler runs."""
         self._reports().progress(fraction, note)
@@ -123,17 +152,18 @@ class AttemptContext:
         """Add what was used: `usage("tokens", 812)` or `usage(tokens=812)`; priced by the type's rate card."""
         added = {unit: amount, **units} if unit else units
         totals = self._attempt.units if self._attempt.units is not None else {}
-        for name, value in added.items():
+        for given, value in added.items():
+            name = clean(self._attempt.redact(given), 100)
             if not is_number(value) or not math.isfinite(value) or value < 0:
                 raise InvalidInput(f"{value!r} of {name}", field=f"usage.{name}", rule="a finite number, 0 or more")
             if name not in totals and len(totals) >= _UNITS_MAX:
                 raise InvalidInput("too many kinds of units", field="usage", rule=f"at most {_UNITS_MAX} a job")
-            total = totals.get(clean(name, 100), 0.0) + value
+            total = totals.get(name, 0.0) + value
             if not math.isfinite(total):
                 raise InvalidInput(
                     f"{name} add up to {total}", field=f"usage.{name}", rule="a finite number, 0 or more"
                 )
-            totals[clean(name, 100)] = total
+            totals[name] = total
         self._attempt.units = totals
 
     def dispatch(self, *children: Dispatch) -> Sequence[UUID]:
@@ -142,8 +172,10 @@ class AttemptContext:
         A child whose item and type give no key gets one of this job and the child's payload: a retry that dispatches
         it again gets the same job. The n-th of equal children is told apart by its number.
         """
+        self._require_original()
         job = self._attempt.job
         for child in children:
+            _refuse_secret(self._attempt.secrets, child)
             if child.tenant not in ("", job.tenant):
                 raise InvalidInput(
                     "a job dispatches for its own tenant only", field="tenant", rule="the tenant of the job"
@@ -164,7 +196,15 @@ class AttemptContext:
         self._children[alike] += 1
         return f"{self.job_id}/{self._children[alike]}"
 
+    def _require_original(self) -> None:
+        if self._attempt.origin.is_copy:
+            raise LeaseLost(
+                "this process is a copy that the handler forked: it has no part in the attempt", field="lease",
+                rule="held by this worker",
+            )  # fmt: skip
+
     def _reports(self) -> Reporter:
+        self._require_original()
         if self._reporter is None:
             reporter = Reporter(self._attempt, self._services)
             if self.attempt > 1:
@@ -173,6 +213,17 @@ class AttemptContext:
         return self._reporter
 
     def _recorded_steps(self) -> Steps:
+        self._require_original()
         if self._steps is None:
             self._steps = Steps(self._attempt, self._services)
         return self._steps
+
+
+def _refuse_secret(secrets: Secrets | None, child: Dispatch) -> None:
+    """What a child is dispatched with is recorded."""
+    name = None if secrets is None else secrets.named_in(to_json(child, fallback=repr, inf_nan_mode="constants"))
+    if name is not None:
+        raise InvalidInput(
+            f"the job to dispatch holds the secret {name!r}, and is recorded", field="payload",
+            rule="payloads hold no secrets", hint=f'pass {{"$secret": "{name}"}}',
+        )  # fmt: skip

@@ -4,33 +4,50 @@ from __future__ import annotations
 
 import hashlib
 import traceback
+from collections.abc import Callable
 from pathlib import PurePath
 from types import TracebackType
 
 from jobledger.domain.errors import JobledgerError, NeverRetry, RetryAfter
 from jobledger.domain.job import AttemptError
 
+from ..error_policy import NO_POLICY, ErrorPolicy
+
+Redact = Callable[[str], str]
+"""Takes out of a text what must not be recorded."""
+
 MESSAGE_CHARACTERS = 2_000
+TYPE_CHARACTERS = 200
 TRACEBACK_BYTES = 64_000
 MAX_DELAY_SECONDS = 400 * 86_400.0
 _FINGERPRINT_FRAMES = 5
 _TRACEBACK_FRAMES = 60
 
 
-def failure(error: BaseException) -> AttemptError:
-    """What is recorded of an exception that a handler raised."""
+def _as_it_is(text: str) -> str:
+    return text
+
+
+def failure(
+    error: BaseException, policy: ErrorPolicy = NO_POLICY, redact: Redact = _as_it_is
+) -> AttemptError:  # fmt: skip
+    """What is recorded of an exception that a handler raised; `policy` is what the job type says about errors."""
+    asked = _retry_after(error)
+    final = isinstance(error, NeverRetry) or (not isinstance(error, RetryAfter) and policy.is_final(error))
     return AttemptError(
-        error_type=type(error).__qualname__[:200],
-        message=message_of(error),
+        error_type=redact(type_name(error)),
+        message=message_of(error, redact),
         fingerprint=fingerprint(error),
-        dlq_reason="unrecoverable" if isinstance(error, NeverRetry) else None,
-        retry_after_seconds=_retry_after(error),
+        dlq_reason="unrecoverable" if final else None,
+        retry_after_seconds=policy.delay_seconds(error) if asked is None else asked,
     )
 
 
-def misfit(what: str, error: BaseException, *, integrity: bool) -> AttemptError:
+def misfit(what: str, error: BaseException, redact: Redact = _as_it_is, *, integrity: bool) -> AttemptError:
     """A payload or result that does not fit its schema. Names fields and rules, never values."""
-    told = f"{error.field}: {message_of(error)}" if isinstance(error, JobledgerError) else message_of(error)
+    told = message_of(error, redact)
+    if isinstance(error, JobledgerError):
+        told = f"{error.field}: {told}"
     return AttemptError(
         error_type=f"{what.capitalize()}Invalid",
         message=clean(f"the {what} does not fit the job type: {told}", MESSAGE_CHARACTERS),
@@ -39,31 +56,38 @@ def misfit(what: str, error: BaseException, *, integrity: bool) -> AttemptError:
     )
 
 
-def message_of(error: BaseException) -> str:
+def message_of(error: BaseException, redact: Redact = _as_it_is) -> str:
     """`str(error)`, whatever it takes."""
     try:
         text = str(error.message if isinstance(error, JobledgerError) else error)
     except BaseException as second:  # noqa: BLE001 - an exception's own str may raise anything
-        text = f"<str() of the {type(error).__qualname__} raised {type(second).__qualname__}>"
-    return clean(text, MESSAGE_CHARACTERS)
+        text = f"<str() of the {type_name(error)} raised {type_name(second)}>"
+    return clean(redact(text), MESSAGE_CHARACTERS)
 
 
-def traceback_of(error: BaseException) -> bytes:
+def type_name(error: BaseException) -> str:
+    """The name of an exception's class, whatever its metaclass makes of it."""
+    try:
+        return clean(str(type(error).__qualname__), TYPE_CHARACTERS)
+    except BaseException:  # noqa: BLE001 - a metaclass may raise anything
+        return "Exception"
+
+
+def traceback_of(error: BaseException, redact: Redact = _as_it_is) -> bytes:
     """The traceback as UTF-8; a long one keeps its innermost frames and its end."""
     try:
         lines = traceback.format_exception(type(error), error, error.__traceback__, limit=-_TRACEBACK_FRAMES)
         text = "".join(lines)
     except BaseException as second:  # noqa: BLE001 - formatting calls code of the exception
-        text = f"<the traceback of a {type(error).__qualname__} could not be formatted: {type(second).__qualname__}>"
-    encoded = text.encode("utf-8", "backslashreplace")
+        text = f"<the traceback of a {type_name(error)} could not be formatted: {type_name(second)}>"
+    encoded = redact(text).encode("utf-8", "backslashreplace")
     return encoded if len(encoded) <= TRACEBACK_BYTES else b"...\n" + encoded[-TRACEBACK_BYTES:]
 
 
 def fingerprint(error: BaseException) -> str:
     """Sixteen hexadecimal digits, the same for the same kind of failure: its type and its innermost frames by file
     and function. Line numbers and values stay out, so that a deploy does not make old failures new."""
-    frames = _innermost(error.__traceback__)
-    return digest("|".join([type(error).__qualname__, *frames]))
+    return digest("|".join([type_name(error), *_innermost(error)]))
 
 
 def digest(text: str) -> str:
@@ -97,8 +121,12 @@ def is_text(value: object) -> bool:
     return isinstance(value, str) and clean(value, len(value)) == value
 
 
-def _innermost(trace: TracebackType | None) -> list[str]:
+def _innermost(error: BaseException) -> list[str]:
     names: list[str] = []
+    try:
+        trace: TracebackType | None = error.__traceback__
+    except BaseException:  # noqa: BLE001 - an exception may make a property of it
+        return names
     while trace is not None:
         code = trace.tb_frame.f_code
         names.append(f"{PurePath(code.co_filename).name}:{code.co_name}")

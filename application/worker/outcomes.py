@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from jobledger.domain import job as jobs
+from jobledger.domain.errors import LeaseLost
 from jobledger.domain.event import Event, Metadata
 from jobledger.domain.job import AttemptError, Decision, JobFacts, JobState, JobStatus, Lease, Measured
 
@@ -43,7 +44,11 @@ class Stopped(NamedTuple):
     """The handler stopped because it was asked to. Whether somebody did ask, the job's row knows."""
 
 
-Ending = Succeeded | Failed | PutOff | GivenBack | Stopped
+class Committed(NamedTuple):
+    """The handler's own transaction recorded that it succeeded: there is nothing left to write."""
+
+
+Ending = Succeeded | Failed | PutOff | GivenBack | Stopped | Committed
 
 
 class Report(NamedTuple):
@@ -69,6 +74,8 @@ def decide(
             return jobs.interrupt(state, lease, why=why), None
         case Stopped():
             return jobs.stop_cancelled(state, lease), None
+        case Committed():
+            raise LeaseLost("the attempt ended with its transaction", field="lease", rule="one ending an attempt")
 
 
 def change_of(

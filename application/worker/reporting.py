@@ -50,24 +50,20 @@ class Reporter:
 
     def progress(self, fraction: float, note: str) -> None:
         """Take progress; it is sent at once if the last one was sent long enough ago."""
-        if not is_number(fraction) or not 0 <= fraction <= 1:  # NaN is not within either
-            raise InvalidInput(
-                f"progress is {fraction!r}", field="fraction", rule="a number from 0 to 1",
-                hint="divide what is done by what there is to do",
-            )  # fmt: skip
+        fraction = checked_fraction(fraction)
         attempt = self._attempt
-        decided = jobs.progress(
-            attempt.job.state, attempt.lease, fraction=float(fraction), note=clean(str(note), NOTE_CHARACTERS)
-        )
+        note = clean(attempt.redact(str(note)), NOTE_CHARACTERS)
+        decided = jobs.progress(attempt.job.state, attempt.lease, fraction=fraction, note=note)
         with self._lock:
             self._progress = decided[0] if isinstance(decided[0], JobProgressed) else None
-        self._services.tell(WorkerEventName.PROGRESS, attempt.job, note, float(fraction))
+        self._services.tell(WorkerEventName.PROGRESS, attempt.job, note, fraction)
         self.flush_due(self._services.clock.monotonic())
 
     def log(self, message: str, level: str) -> None:
         """Take a log line (several, where the message holds line breaks)."""
         if level not in LEVELS:
             raise InvalidInput(f"{level!r} is not a level", field="level", rule=f"one of {', '.join(LEVELS)}")
+        message = self._attempt.redact(message)
         line = f"{self._services.clock.now().isoformat(timespec='milliseconds')} {level} {message}"
         with self._lock:
             for part in clean(line, LINE_CHARACTERS).splitlines():
@@ -95,6 +91,9 @@ class Reporter:
 
     def send(self, now: float | None = None) -> None:
         """Hand what waits to the ledger, without waiting for it. Does nothing while a write is under way."""
+        transaction = self._attempt.transaction
+        if transaction is not None and transaction.is_open:
+            return  # it waits for the commit, and is recorded with it
         with self._lock:
             if self._in_flight is not None and not self._in_flight.done():
                 return
@@ -121,6 +120,11 @@ class Reporter:
                 self._put_back(reports)
         elif done.result()[0].status is not WriteStatus.WRITTEN:
             self._attempt.lost = True
+
+    def put_back(self, reports: tuple[Report, ...]) -> None:
+        """What was taken is not recorded: keep it for the ending."""
+        with self._lock:
+            self._put_back(reports)
 
     def _put_back(self, reports: tuple[Report, ...]) -> None:
         """Keep what could not be recorded for the next time; newer progress replaces older."""
@@ -161,3 +165,13 @@ class Reporter:
         future = self.in_flight
         if future is not None:
             wait([future])
+
+
+def checked_fraction(fraction: float) -> float:
+    """Progress as a number. `InvalidInput` for anything that is none from 0 to 1."""
+    if not is_number(fraction) or not 0 <= fraction <= 1:  # NaN is not within either
+        raise InvalidInput(
+            f"progress is {fraction!r}", field="fraction", rule="a number from 0 to 1",
+            hint="divide what is done by what there is to do",
+        )  # fmt: skip
+    return float(fraction)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
-import inspect
 from collections.abc import Callable
 
 from structlog.contextvars import bind_contextvars
 
-from jobledger.domain.errors import JobCancelledError, Snooze
-from jobledger.domain.job import AttemptError, Measured
+from jobledger.domain.job import Measured
 
 from ..telemetry import Telemetry, mark_failed
 from .attempt import Attempt, LeaseKey, Services
 from .context import AttemptContext
 from .events import WorkerEventName
-from .failures import MAX_DELAY_SECONDS, clean, digest, failure, message_of, misfit, number_of, traceback_of
+from .failures import clean
+from .handling import MakeContext, handle, handle_async
 from .log import say
 from .outcomes import Ending, Failed, GivenBack, PutOff, Stopped, Succeeded
 from .pace import Pace
+from .transactions import finish, roll_back
 
 UNREADABLE_SECONDS = 60.0
 """How long a job that this program cannot read is put off: a deploy is under way, a newer worker may come first."""
@@ -31,11 +30,18 @@ Settle = Callable[[Attempt, Ending, Measured], None]
 class Runner:
     """Runs handlers, in whatever thread or task calls it. `running` holds the attempts whose handler runs now."""
 
-    def __init__(self, services: Services, telemetry: Telemetry, settle: Settle) -> None:
+    def __init__(
+        self, services: Services, telemetry: Telemetry, settle: Settle, *, context: MakeContext = AttemptContext,
+        processes: Callable[[Attempt, str], Ending] | None = None,
+    ) -> None:  # fmt: skip
+        """`processes` runs handlers of the types that ask for a child process; without it they run like any."""
         self._services = services
         self._settle = settle
         self._telemetry = telemetry
         self._traced = telemetry.enabled
+        self._context = context
+        self._processes = processes
+        self._told: set[str] = set()
         self.running: dict[LeaseKey, Attempt] = {}
         self.pace = Pace()
 
@@ -46,7 +52,7 @@ class Runner:
         cpu_before = self._services.cpu_seconds()
         # A fresh context: what a handler leaves in context variables must not reach the next tenant.
         ending = contextvars.Context().run(self._call, attempt)
-        return self._end(attempt, ending, self._services.cpu_seconds() - cpu_before)
+        return self._end(attempt, ending, self._services.cpu_seconds() - cpu_before + attempt.cpu_seconds)
 
     async def run_async(self, attempt: Attempt) -> bool:
         """Run a handler that is a coroutine, in its own task. Its CPU seconds are not known: the loop is shared."""
@@ -74,11 +80,23 @@ class Runner:
     def _end(self, attempt: Attempt, ending: Ending, cpu_seconds: float) -> bool:
         self.running.pop(attempt.key, None)
         if not attempt.take_ending():
+            roll_back(attempt)
             return False
         measured = attempt.measure(self._services.clock.monotonic(), cpu_seconds)
+        if attempt.transaction is not None:
+            ending = finish(attempt, self._services, ending, measured)
+        elif attempt.declared.definition.effects == "transaction":
+            self._tell_no_transaction(attempt, ending)
         self.pace.add(measured.seconds_running)
         self._settle(attempt, ending, measured)
         return True
+
+    def _tell_no_transaction(self, attempt: Attempt, ending: Ending) -> None:
+        """Once for each type: it may be right, where there was nothing to do."""
+        job_type = attempt.job.state.job_type
+        if isinstance(ending, Succeeded) and job_type not in self._told:
+            self._told.add(job_type)
+            say("warning", "worker.no_transaction", job_type=job_type, job_id=str(attempt.job.job_id))
 
     def _call(self, attempt: Attempt) -> Ending:
         _bind(attempt)
@@ -96,16 +114,9 @@ class Runner:
         return self._handle(attempt, attempt.job.trace_parent) if ending is None else ending
 
     def _handle(self, attempt: Attempt, trace_parent: str) -> Ending:
-        declared = attempt.declared
-        try:
-            payload = declared.read(attempt.job.payload)
-        except BaseException as error:  # noqa: BLE001 - validators are the user's code
-            return Failed(misfit("payload", error, integrity=True), traceback_of(error))
-        try:
-            result = declared.handler(AttemptContext(attempt, self._services, trace_parent), payload)
-        except BaseException as error:  # noqa: BLE001 - SystemExit in a handler is that job's failure, not ours
-            return ending_of(error, attempt)
-        return _encoded(attempt, result)
+        if self._processes is not None and attempt.declared.in_process:
+            return self._processes(attempt, trace_parent)
+        return handle(attempt, self._services, trace_parent, self._context)
 
     async def _call_async(self, attempt: Attempt) -> Ending:
         _bind(attempt)
@@ -123,51 +134,7 @@ class Runner:
         return await self._handle_async(attempt, attempt.job.trace_parent) if ending is None else ending
 
     async def _handle_async(self, attempt: Attempt, trace_parent: str) -> Ending:
-        declared = attempt.declared
-        try:
-            payload = declared.read(attempt.job.payload)
-        except BaseException as error:  # noqa: BLE001 - validators are the user's code
-            return Failed(misfit("payload", error, integrity=True), traceback_of(error))
-        try:
-            answer = declared.handler(AttemptContext(attempt, self._services, trace_parent), payload)
-            result = await answer if inspect.isawaitable(answer) else answer
-        except BaseException as error:  # noqa: BLE001 - SystemExit in a handler is that job's failure, not ours
-            return ending_of(error, attempt)
-        return _encoded(attempt, result)
-
-
-def ending_of(error: BaseException, attempt: Attempt) -> Ending:
-    """What an exception that left a handler means for its attempt. Whatever it is, it means something."""
-    try:
-        return _ending_of(error, attempt)
-    except BaseException as second:  # noqa: BLE001 - looking at an exception calls its own code
-        return Failed(AttemptError(type(error).__qualname__[:200], message_of(second), digest("unreadable")))
-
-
-def _ending_of(error: BaseException, attempt: Attempt) -> Ending:
-    if isinstance(error, Snooze):
-        return _put_off(error)
-    if isinstance(error, JobCancelledError) and attempt.cancel_requested:
-        return Stopped()
-    if attempt.stopping:
-        return GivenBack("the worker stopped")
-    if isinstance(error, asyncio.CancelledError) and attempt.cancel_requested:
-        return Stopped()
-    return Failed(failure(error), traceback_of(error))
-
-
-def _put_off(error: Snooze) -> Ending:
-    seconds = number_of(error.delay_seconds)
-    if seconds is None or not 0 <= seconds <= MAX_DELAY_SECONDS:
-        return Failed(failure(error), traceback_of(error))
-    return PutOff(seconds, message_of(error))
-
-
-def _encoded(attempt: Attempt, result: object) -> Ending:
-    try:
-        return Succeeded(attempt.declared.encode_result(result))
-    except BaseException as error:  # noqa: BLE001 - validators and serializers are the user's code
-        return Failed(misfit("result", error, integrity=False), traceback_of(error))
+        return await handle_async(attempt, self._services, trace_parent, self._context)
 
 
 def _bind(attempt: Attempt) -> None:

@@ -11,11 +11,12 @@ from ..ports import OpenJob
 from ..writes import Outcome
 from .attempt import Attempt
 from .events import WorkerEventName
-from .outcomes import Ending, Failed, GivenBack, PutOff, Report, Stopped, Succeeded
+from .outcomes import Committed, Ending, Failed, GivenBack, PutOff, Report, Stopped, Succeeded
 
 TOLD = {
     Succeeded: WorkerEventName.PROCESSED, Failed: WorkerEventName.ERRORED, PutOff: WorkerEventName.SNOOZED,
     GivenBack: WorkerEventName.INTERRUPTED, Stopped: WorkerEventName.CANCELLED,
+    Committed: WorkerEventName.PROCESSED,
 }  # fmt: skip
 """What listeners hear when an ending is durable."""
 

@@ -21,7 +21,7 @@ from .events import WorkerEventName
 from .failures import digest, failure, traceback_of
 from .held import Held
 from .log import say
-from .outcomes import Ending, Failed, Report, Stopped, Succeeded, change_of
+from .outcomes import Committed, Ending, Failed, Report, Stopped, Succeeded, change_of
 from .reporting import Reporter
 from .settlement import TOLD, Flight, Settlement
 from .trouble import FATAL, Trouble
@@ -87,6 +87,8 @@ class Settler:
 
     def settle(self, attempt: Attempt, ending: Ending, measured: Measured) -> None:
         """Take an ending. Never blocks on the ledger."""
+        if attempt.transaction is not None and not isinstance(ending, Committed):
+            attempt.transaction.abandon()  # whoever ends the attempt in another way ends its transaction
         reporter = attempt.pending
         if isinstance(reporter, Reporter):
             in_flight = reporter.in_flight
@@ -177,6 +179,9 @@ class Settler:
 
     def _decide(self, settlement: Settlement) -> ChangeJob | None:
         attempt, ending, job = settlement.attempt, settlement.ending, settlement.job
+        if isinstance(ending, Committed):
+            self._recorded(settlement)
+            return None
         if attempt.lost:
             self._drop(settlement)
             return None
@@ -253,13 +258,17 @@ class Settler:
         if outcome.status is not WriteStatus.WRITTEN:
             self._redecide(settlement)
             return
+        self._recorded(settlement)
+
+    def _recorded(self, settlement: Settlement) -> None:
+        """The ending is durable."""
         attempt, ending = settlement.attempt, settlement.ending
         self._held.remove(attempt)
         name = TOLD[type(ending)]
         self.counts[name] += 1
         if self._services.events.heard(name):
             self._services.tell(name, attempt.job, settlement.detail)
-        if attempt.job.state.lock_key is not None or not isinstance(ending, (Succeeded, Stopped)):
+        if attempt.frees_others or not isinstance(ending, (Succeeded, Committed, Stopped)):
             self._open_again(attempt.job.state.queue)
 
     def _redecide(self, settlement: Settlement) -> None:

@@ -19,6 +19,7 @@ from .attempt import Attempt, Services
 from .failures import is_text
 from .outcomes import Report, report_change
 from .reporting import Reporter
+from .transactions import HandlersTransaction
 
 T = TypeVar("T")
 
@@ -53,26 +54,36 @@ class Steps:
 
     def run(self, name: str, function: Callable[[], T], reporter: Reporter | None) -> T:
         """The recorded output of the step, or that of `function`, which is durable before this returns."""
-        stored = self._begin(name)
+        stored = self.recorded(name)
         if stored is None:
-            stored = self._record(name, self._encode(name, function()), reporter)
+            stored = self._store(name, self._encode(name, function()), reporter)
         output: T = from_json(stored)
         return output
 
     async def run_async(self, name: str, function: Callable[[], Awaitable[T]], reporter: Reporter | None) -> T:
         """`run` for coroutines: the event loop goes on while the output is recorded."""
-        stored = await asyncio.to_thread(self._begin, name)
+        stored = await asyncio.to_thread(self.recorded, name)
         if stored is None:
             encoded = self._encode(name, await function())
-            stored = await asyncio.to_thread(self._record, name, encoded, reporter)
+            stored = await asyncio.to_thread(self._store, name, encoded, reporter)
         output: T = from_json(stored)
         return output
 
-    def _begin(self, name: str) -> bytes | None:
-        if not is_text(name) or not name.strip() or len(name) > STEP_NAME_CHARACTERS:
-            raise InvalidInput(
-                f"{name!r} does not name a step", field="step", rule=f"1 to {STEP_NAME_CHARACTERS} characters"
-            )
+    def _store(self, name: str, encoded: bytes, reporter: Reporter | None) -> bytes:
+        """Record the output; inside a transaction of the attempt it is recorded with the completion."""
+        self._attempt.origin.end_copy()
+        transaction = self._attempt.transaction
+        if not isinstance(transaction, HandlersTransaction) or not transaction.is_open:
+            return self.record(name, encoded, reporter)
+        attempt = self._attempt
+        decided = jobs.record_step(attempt.job.state, attempt.lease, step=name, key=self.key(name))
+        transaction.keep(Report(decided[0], encoded))
+        return encoded
+
+    def recorded(self, name: str) -> bytes | None:
+        """The output of a step of an earlier attempt, or None: then it has to run. A name is used once an attempt."""
+        check_name(name)
+        self._refuse_secret(name.encode(), "the name of a step")
         history = self._history()
         with self._lock:
             if name in self._used:
@@ -116,9 +127,19 @@ class Steps:
                 f"the output of step {name!r} has {len(encoded)} bytes", field=f"step.{name}",
                 rule=f"at most {PAYLOAD_BYTES_MAX} bytes", hint="store it elsewhere and return where",
             )  # fmt: skip
+        self._refuse_secret(encoded, f"the output of step {name!r}")
         return encoded
 
-    def _record(self, name: str, encoded: bytes, reporter: Reporter | None) -> bytes:
+    def _refuse_secret(self, recorded: bytes, what: str) -> None:
+        secrets = self._attempt.secrets
+        name = None if secrets is None else secrets.named_in(recorded)
+        if name is not None:
+            raise InvalidInput(
+                f"{what} holds the secret {name!r}, and is recorded", field="step", rule="steps hold no secrets",
+                hint="leave it out of what the step returns",
+            )  # fmt: skip
+
+    def record(self, name: str, encoded: bytes, reporter: Reporter | None) -> bytes:
         """Record the output, whatever it takes: its effect has happened. Gives up when the attempt is lost or over."""
         attempt = self._attempt
         if reporter is not None:
@@ -147,3 +168,11 @@ def _lost(attempt: Attempt) -> LeaseLost:
     return LeaseLost(
         f"attempt {attempt.lease.attempt} no longer belongs to this worker", field="lease", rule="held by this worker"
     )
+
+
+def check_name(name: str) -> None:
+    """`InvalidInput` for what cannot name a step."""
+    if not is_text(name) or not name.strip() or len(name) > STEP_NAME_CHARACTERS:
+        raise InvalidInput(
+            f"{name!r} does not name a step", field="step", rule=f"1 to {STEP_NAME_CHARACTERS} characters"
+        )

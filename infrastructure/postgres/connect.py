@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..group_commit import GroupCommit, Limits
+from .attempt_transactions import PostgresAttemptTransactions
 from .catalogue import PostgresCatalogue
 from .connections import Connections, Role
 from .ledger_writer import PostgresEngine
@@ -30,6 +31,7 @@ class PostgresLedger:
     catalogue: PostgresCatalogue
     wake_up: PostgresWakeUp
     transaction_writer: PostgresTransactionWriter
+    attempt_transactions: PostgresAttemptTransactions
 
     def ensure_partitions(self) -> None:
         """Make sure that three months ahead have partitions: part of every worker's maintenance."""
@@ -66,9 +68,10 @@ def open_ledger(
     except BaseException:
         connections.close()
         raise
-    horizon = Horizon(connections)
+    horizon, writer = Horizon(connections), GroupCommit(PostgresEngine(connections), limits)
     return PostgresLedger(
-        connections, horizon, GroupCommit(PostgresEngine(connections), limits),
+        connections, horizon, writer,
         PostgresEventReader(connections, horizon), PostgresQueue(connections), PostgresCatalogue(connections),
         PostgresWakeUp(connections), PostgresTransactionWriter(notifies=notify_in_transactions),
+        PostgresAttemptTransactions(connections, writer.announce),
     )  # fmt: skip

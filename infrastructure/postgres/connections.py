@@ -10,6 +10,7 @@ from threading import Lock
 from typing import Any
 
 import psycopg
+from psycopg import IsolationLevel
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from jobledger.domain.errors import JobledgerError, LedgerBusy, LedgerUnavailable
@@ -105,6 +106,22 @@ class Connections:
     def connect(self, role: Role | None, *, application_name: str = "jobledger") -> PgConnection:
         """A connection outside the pools, that the caller closes. None: it acts as the login itself."""
         return connect(self._parts, role, self._timeout_seconds, application_name)
+
+    def connect_plain(self, *, application_name: str, idle_seconds: float) -> PgConnection:
+        """A connection as the application would open it: the login's own role, none of our settings. The server ends
+        it when its transaction is left alone for `idle_seconds`."""
+        options = f"-c idle_in_transaction_session_timeout={int(idle_seconds * 1_000)}"
+        arguments = {
+            "application_name": application_name, **self._parts, "client_encoding": "UTF8",
+            "options": f"{self._parts.get('options', '')} {options}".strip(),
+            "connect_timeout": max(2, round(self._timeout_seconds)), "autocommit": True,
+        }  # fmt: skip
+        try:
+            connection = psycopg.connect(**arguments)  # type: ignore[arg-type]  # libpq's own, all of them texts
+        except psycopg.Error as error:
+            raise translate(error) from error
+        connection.isolation_level = IsolationLevel.READ_COMMITTED  # a database's default may be another
+        return connection
 
     def close(self) -> None:
         """Close all; harmless when closed already."""

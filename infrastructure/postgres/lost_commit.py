@@ -48,7 +48,7 @@ def own_session(connection: PgConnection, role: Role) -> Session:
 
 def find_stored(connections: Connections, session: Session, writes: Sequence[Write]) -> dict[int, Outcome]:
     """Ends the session, then says which of the writes it stored, by their index."""
-    _end(connections, session)
+    end_session(connections, session)
     streams = _streams(connections, list({_stream(write) for write in writes}))
     encoder = Encoder()
     found: dict[int, Outcome] = {}
@@ -59,7 +59,8 @@ def find_stored(connections: Connections, session: Session, writes: Sequence[Wri
     return found
 
 
-def _end(connections: Connections, session: Session) -> None:
+def end_session(connections: Connections, session: Session) -> None:
+    """Ends the session: from then on what it did is decided."""
     with wrapped(), connections.connect(None, application_name="jobledger resolves a commit") as connection:
         row = connection.execute(SQL["end_session"], session).fetchone()
     if row is not None and not row[0]:

@@ -18,20 +18,25 @@ if TYPE_CHECKING:
     from .application.job_context import JobContext
     from .application.message import Actor
     from .application.result import Accepted, Refused, Result
+    from .application.secret_ref import SecretRef
     from .domain.errors import (
         IdempotencyConflict,
         IllegalTransition,
         InvalidInput,
         JobCancelledError,
         JobledgerError,
+        LeaseLost,
         LedgerError,
         NeverRetry,
         NotFound,
         Refusal,
         RetryAfter,
         Snooze,
+        SoftTimeout,
         UnknownJobType,
+        UnknownSecret,
         UnknownTenant,
+        VaultUnavailable,
     )
     from .domain.job import JobStatus
     from .domain.rate_card import RateCard
@@ -46,9 +51,11 @@ _HOME = {
     "application.job_context": ("JobContext",),
     "application.message": ("Actor",),
     "application.result": ("Accepted", "Refused", "Result"),
+    "application.secret_ref": ("SecretRef",),
     "domain.errors": (
         "IdempotencyConflict", "IllegalTransition", "InvalidInput", "JobCancelledError", "JobledgerError",
-        "LedgerError", "NeverRetry", "NotFound", "Refusal", "RetryAfter", "Snooze", "UnknownJobType", "UnknownTenant",
+        "LeaseLost", "LedgerError", "NeverRetry", "NotFound", "Refusal", "RetryAfter", "Snooze", "SoftTimeout",
+        "UnknownJobType", "UnknownSecret", "UnknownTenant", "VaultUnavailable",
     ),
     "domain.job": ("JobStatus",),
     "domain.rate_card": ("RateCard",),
@@ -74,7 +81,8 @@ if not TYPE_CHECKING:
 
 __all__ = [
     "Accepted", "Actor", "App", "Dispatch", "IdempotencyConflict", "IllegalTransition", "InvalidInput",
-    "JobCancelledError", "JobContext", "JobStatus", "JobledgerError", "Ledger", "LedgerClient", "LedgerError",
-    "Malformed", "NeverRetry", "NotFound", "RateCard", "Receipt", "Refusal", "Refused", "Result", "Retry", "RetryAfter",
-    "Snooze", "UnknownJobType", "UnknownTenant",
+    "JobCancelledError", "JobContext", "JobStatus", "JobledgerError", "LeaseLost", "Ledger", "LedgerClient",
+    "LedgerError", "Malformed", "NeverRetry", "NotFound", "RateCard", "Receipt", "Refusal", "Refused", "Result", "Retry",
+    "RetryAfter", "SecretRef", "Snooze", "SoftTimeout", "UnknownJobType", "UnknownSecret", "UnknownTenant",
+    "VaultUnavailable",
 ]  # fmt: skip

@@ -38,6 +38,22 @@ SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()
 -- Waits until it is gone: from then on what it did is decided. A login may end its own sessions.
 SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE pid = %s AND backend_start = %s
 
+-- name: begin_attempt
+-- Marks the transaction as that of an attempt: a handler that ends it takes the mark away.
+SELECT backend_start FROM pg_stat_get_activity(pg_backend_pid())
+WHERE set_config('jobledger.attempt', %s, true) IS NOT NULL
+
+-- name: act_as_worker
+-- What the mark and the role were; the setting of the role comes last.
+SELECT mark, role FROM (
+  SELECT current_setting('jobledger.attempt', true) AS mark, current_setting('role') AS role OFFSET 0
+) AS before
+WHERE set_config('statement_timeout', %s::text, true) IS NOT NULL
+  AND set_config('role', 'jobledger_worker', true) IS NOT NULL
+
+-- name: act_again_as
+SELECT set_config('role', %s, true)
+
 -- name: notify
 SELECT pg_notify(%s, %s)
 
