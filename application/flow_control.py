@@ -1,4 +1,4 @@
-"""What limits leave room for in a claim, and whose turn it is: the part of flow control that knows no storage.
+"""What limits leave room for in a claim: the part of flow control that knows no storage.
 
 Times are microseconds since 1970. A rate's uses are summed in buckets of a hundredth of its window, each under the
 moment it ends; a bucket counts until its end has left the window. So a rate may fall short of its count by what one
@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from fractions import Fraction
-from heapq import heapify, heappop, heapreplace
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from jobledger.domain.identifiers import SYSTEM_TENANT
@@ -267,63 +265,6 @@ class _Bound:
             if lacking <= 0:
                 return ends_at + _microseconds(self.rate.seconds)
         return self._now
-
-
-class Turns:
-    """Whose turn it is in one queue: tenants get as many jobs for each of the others' as they weigh more.
-
-    A tenant's place moves by the inverse of its weight with every job; the lowest is next. Who has had nothing for a
-    while starts where the others are.
-    """
-
-    def __init__(self) -> None:
-        self.served_last = ""
-        """Where the tenants that are visited next begin: after this one."""
-        self._places: dict[str, int | Fraction] = {}
-        self._floor: int | Fraction = 0
-        self._crowd = BUCKETS
-
-    def place(self, tenant: str) -> int | Fraction:
-        """Where a tenant stands."""
-        return max(self._floor, self._places.get(tenant, 0))
-
-    def serve(self, tenant: str, weight: int) -> int | Fraction:
-        """The tenant gets a job; where it stands then."""
-        self._floor = self.place(tenant)
-        place = self._places[tenant] = self._floor + (1 if weight == 1 else Fraction(1, weight))
-        return place
-
-    def forget_idle(self) -> None:
-        """Forget tenants that stand where a newcomer would, now and then."""
-        if len(self._places) > self._crowd:
-            self._places = {tenant: place for tenant, place in self._places.items() if place > self._floor}
-            self._crowd = 2 * len(self._places) + BUCKETS
-
-
-def choose(
-    lines: Mapping[str, Iterator[Candidate]], turns: Turns, allowance: Allowance, *, queue: str, limit: int
-) -> list[Candidate]:
-    """Up to `limit` jobs of a queue, from the lines of its tenants, which are in order of urgency: tenants take turns,
-    beginning with the first where they stand alike. A line is read no further than it is taken from."""
-    places = [(turns.place(tenant), number, tenant) for number, tenant in enumerate(lines)]
-    heapify(places)
-    chosen: list[Candidate] = []
-    while places and len(chosen) < limit and allowance.room(queue) > 0:
-        _, number, tenant = places[0]
-        job = _next(lines[tenant], allowance, queue, tenant)
-        if job is None:
-            heappop(places)
-        else:
-            chosen.append(job)
-            heapreplace(places, (turns.serve(tenant, allowance.weight(tenant)), number, tenant))
-    turns.forget_idle()
-    return chosen
-
-
-def _next(line: Iterator[Candidate], allowance: Allowance, queue: str, tenant: str) -> Candidate | None:
-    if allowance.room(queue, tenant) <= 0:
-        return None
-    return next((job for job in line if allowance.take(job)), None)
 
 
 def targets_of(queue: str, tenant: str | None, persona: str | None, limit_key: str | None) -> Iterator[Target]:

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from jobledger.application.flow_control import Allowance, Candidate, Rules, Running, Turns, Use, choose
+from jobledger.application.flow_control import Allowance, Candidate, Rules, Running, Use
 from jobledger.application.ports import Claim, ClaimRequest, OpenJob
+from jobledger.application.turns import TenantTurns, choose
 from jobledger.application.writes import LimitRow
 from jobledger.domain.event import Event, Metadata
 from jobledger.domain.job import JobStatus, evolve, start
@@ -25,7 +26,7 @@ class MemoryClaims:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._turns: dict[str, Turns] = {}
+        self._turns: dict[str, TenantTurns] = {}
         self._rounds = 0
 
     def claim(self, request: ClaimRequest) -> Claim:
@@ -87,7 +88,7 @@ class MemoryClaims:
         return sorted(ready)
 
     def _in_turns(self, queue: str, ready: Sequence[Candidate], allowed: Allowance, limit: int) -> list[Candidate]:
-        turns = self._turns.setdefault(queue, Turns())
+        turns = self._turns.setdefault(queue, TenantTurns())
         lines: dict[str, list[Candidate]] = {}
         for job in ready:
             if not self._has_stalled(job):

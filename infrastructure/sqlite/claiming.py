@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from heapq import merge
 from typing import NamedTuple
 
-from jobledger.application import flow_control
-from jobledger.application.flow_control import Allowance, Candidate, choose, lane_of
+from jobledger.application.flow_control import Allowance, Candidate, lane_of
 from jobledger.application.ports import Claim, ClaimRequest, OpenJob
+from jobledger.application.turns import TenantTurns, choose
 
 from .. import queue_row
 from ..sql_blocks import load
@@ -45,7 +45,7 @@ class Turns:
     """Whose turn it is, in each queue: tenants, their lanes, and jobs that stalled; and how often queues were gone
     through."""
 
-    tenants: dict[str, flow_control.Turns] = field(default_factory=dict)
+    tenants: dict[str, TenantTurns] = field(default_factory=dict)
     lanes: dict[tuple[str, str], str] = field(default_factory=dict)
     """By queue and tenant: the lane after which the next visit begins; only where there are more than one visits."""
     stalled: dict[str, tuple[int, bytes]] = field(default_factory=dict)
@@ -163,7 +163,7 @@ class _Choice:
     # --- tenants -----------------------------------------------------------------------------------------------------
 
     def _waiting(self, queue: str, limit: int) -> list[Candidate]:
-        turns = self._turns.tenants.setdefault(queue, flow_control.Turns())
+        turns = self._turns.tenants.setdefault(queue, TenantTurns())
         visited, last = self._visit(queue, turns.served_last)
         share = -(-limit // max(1, len(visited)))
         lines = {tenant: self._line(queue, tenant, share) for tenant in visited}

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobledger.application.flow_control import Allowance, Candidate, Rules, Running, Turns, Use, choose, lane_of
+from jobledger.application.flow_control import Allowance, Candidate, Rules, Running, Use, lane_of
+from jobledger.application.turns import TenantTurns, choose
 from jobledger.application.writes import LimitRow
 from jobledger.domain.limit import FlowState, Limits, Rate, Scope, Target, queue_target, tenant_target
 
@@ -200,33 +201,33 @@ def test_a_rate_that_was_tightened_waits_until_enough_is_forgotten() -> None:
 # --- turns -----------------------------------------------------------------------------------------------------------
 
 
-def _served(turns: Turns, allowed: Allowance, waiting: dict[str, int], limit: int) -> list[str]:
+def _served(turns: TenantTurns, allowed: Allowance, waiting: dict[str, int], limit: int) -> list[str]:
     lines = {tenant: iter([_job(n, tenant) for n in range(jobs)]) for tenant, jobs in waiting.items()}
     return [job.tenant for job in choose(lines, turns, allowed, queue="q", limit=limit)]
 
 
 def test_tenants_alike_take_turns() -> None:
     """One job each, and what one leaves goes to the others."""
-    assert _served(Turns(), _allowance(_rules()), {"a": 9, "b": 1, "c": 9}, 6) == ["a", "b", "c", "a", "c", "a"]
+    assert _served(TenantTurns(), _allowance(_rules()), {"a": 9, "b": 1, "c": 9}, 6) == ["a", "b", "c", "a", "c", "a"]
 
 
 def test_weights_hold_for_claims_of_one() -> None:
     """A worker with one slot serves a tenant of weight 3 three times as often."""
-    allowed, turns = _allowance(_rules((tenant_target("b"), Limits(weight=3)))), Turns()
+    allowed, turns = _allowance(_rules((tenant_target("b"), Limits(weight=3)))), TenantTurns()
     served = Counter(tenant for _ in range(40) for tenant in _served(turns, allowed, {"a": 40, "b": 40}, 1))
     assert served == {"a": 10, "b": 30}
 
 
 def test_who_was_away_saves_up_nothing() -> None:
     """A tenant that comes late shares from then on; it does not catch up on what others had before."""
-    turns, allowed = Turns(), _allowance(_rules())
+    turns, allowed = TenantTurns(), _allowance(_rules())
     _served(turns, allowed, {"a": 50}, 50)
     assert Counter(_served(turns, allowed, {"a": 50, "b": 50}, 10)) == {"a": 5, "b": 5}
 
 
 def test_thousands_of_tenants_are_not_remembered_for_ever() -> None:
     """Where tenants stand is forgotten once a newcomer would stand there."""
-    turns, allowed = Turns(), _allowance(_rules())
+    turns, allowed = TenantTurns(), _allowance(_rules())
     for number in range(5_000):
         _served(turns, allowed, {f"t{number}": 1, "steady": 1}, 2)
     assert len(turns._places) < 500
@@ -242,5 +243,5 @@ def test_a_line_is_read_no_further_than_it_is_taken_from() -> None:
             yield _job(number)
 
     allowed = _allowance(_rules((tenant_target("acme"), Limits(concurrency=3))))
-    chosen = choose({"acme": iter(line())}, Turns(), allowed, queue="q", limit=10)
+    chosen = choose({"acme": iter(line())}, TenantTurns(), allowed, queue="q", limit=10)
     assert (len(chosen), read) == (3, [0, 1, 2])
