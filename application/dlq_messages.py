@@ -118,7 +118,7 @@ class DlqBulkDone(NamedTuple):
     record, which each changed job's event names as its cause."""
 
     act: BulkAct
-    event_id: str
+    event_id: str | None
     confirmed: int
     changed: int
     skipped: int

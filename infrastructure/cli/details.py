@@ -73,12 +73,13 @@ def _optional(job: JobDetails) -> list[tuple[str, Text | str]]:
         ("lock", state.lock_key or ""),
         ("limit key", state.limit_key or ""),
         ("cost", f"{job.estimated_cost:g}" if job.estimated_cost else ""),
-        ("payload", _body(job.payload)),
-        ("result", _body(job.result)),
+        ("payload", body_text(job.payload)),
+        ("result", body_text(job.result)),
     ]
 
 
-def _body(content: bytes | None) -> Text:
+def body_text(content: bytes | None) -> Text:
+    """A body, JSON indented; empty where there is none."""
     if content is None:
         return Text("")
     document = shapes.body(content)

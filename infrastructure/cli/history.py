@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import UTC
 
+from pydantic import JsonValue
 from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from jobledger.application.payload_edits import edits_of
 from jobledger.application.queries import History
+from jobledger.domain.difference import Difference
 from jobledger.domain.identifiers import short_id
 
 from .output import duration_text
@@ -21,6 +25,8 @@ _STYLE = {
     "requeued": "cyan", "cancelled": "magenta", "stalled": "red",
 }  # fmt: skip
 _BODY_CHARACTERS = 4_000
+_VALUE_CHARACTERS = 200
+_DIFFERENCES_SHOWN = 50
 _INDENT = 24
 
 
@@ -36,6 +42,7 @@ def print_history(console: Console, past: History, *, bodies: bool, tenant: str 
 def print_entries(console: Console, entries: Sequence[Entry], *, bodies: bool = False) -> None:
     """Print a timeline: two lines an event. When, how long after the one before, what, by whom; below it, why."""
     day = ""
+    edits = edits_of([entry.event for entry in entries]) if bodies else {}
     for entry in entries:
         moment = entry.event.recorded_at.astimezone(UTC)
         if (today := f"{moment:%Y-%m-%d}") != day:
@@ -44,6 +51,8 @@ def print_entries(console: Console, entries: Sequence[Entry], *, bodies: bool = 
         console.print(_headline(entry), soft_wrap=True)
         if entry.why:
             _print_below(console, Text(entry.why))
+        for difference in edits.get(entry.event.originator_version, ())[:_DIFFERENCES_SHOWN]:
+            _print_below(console, difference_text(difference))
         if bodies and entry.event.body:
             _print_below(console, Text(_body(entry.event.body), style="dim"))
 
@@ -54,6 +63,25 @@ def _print_below(console: Console, text: Text) -> None:
     else:
         for line in text.split("\n"):
             console.print(" " * _INDENT, line, sep="", soft_wrap=True)
+
+
+def difference_text(difference: Difference) -> Text:
+    """`/note: "old" -> "new"`, `+ /note: "new"`, `- /note: "old"`."""
+    before, after = (_value(value) for value in (difference.before, difference.after))
+    path = difference.path or "all of it"
+    match difference.op:
+        case "add":
+            return Text(f"+ {path}: {after}", style="green")
+        case "remove":
+            return Text(f"- {path}: {before}", style="red")
+        case "replace":
+            line = Text(f"~ {path}: ")
+            return line.append(before, style="red").append(" -> ").append(after, style="green")
+
+
+def _value(value: JsonValue) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _VALUE_CHARACTERS else f"{text[:_VALUE_CHARACTERS]}... ({len(text):,} characters)"
 
 
 def _headline(entry: Entry) -> Text:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import JsonValue
+
+from jobledger.domain.difference import pointer_to
 from jobledger.domain.errors import InvalidInput
 
 _STDIN = "-"
@@ -32,6 +36,38 @@ def read_payload(text: str) -> str:
     if not isinstance(document, dict):
         raise InvalidInput("is JSON but no object", field="--payload", rule="must be a JSON object")
     return content
+
+
+def parse_edits(texts: Sequence[str], field: str) -> dict[str, JsonValue]:
+    """New values by JSON pointer, from `path=text` and `path:=json`; a path is dotted, or a pointer itself."""
+    edits: dict[str, JsonValue] = {}
+    for text in texts:
+        path, equals, value = text.partition("=")
+        if not equals or not path.strip(":"):
+            raise InvalidInput(
+                f"{text[:60]!r} names no place and value", field=field, rule="path=text or path:=json",
+                hint=f"{field} customer.email=a@b.example, {field} copies:=2, {field} 'tags:=[\"new\"]'",
+            )  # fmt: skip
+        if path.endswith(":"):
+            edits[pointer(path[:-1])] = _json_value(value, path[:-1], field)
+        else:
+            edits[pointer(path)] = value
+    return edits
+
+
+def pointer(path: str) -> str:
+    """A JSON pointer: a path that begins with `/` is one, any other has dots between its names and indexes."""
+    return path if path.startswith("/") else pointer_to(*path.split("."))
+
+
+def _json_value(text: str, path: str, field: str) -> JsonValue:
+    try:
+        value: JsonValue = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(
+            f"the value of {path} is not JSON", field=field, rule="path:=json", hint=f"for text: {field} {path}={text}"
+        ) from error
+    return value
 
 
 def read_lines(source: str) -> list[str]:

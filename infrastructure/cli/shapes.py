@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from jobledger.application.commands import JobChanged
 from jobledger.application.limit_messages import Explanation, LimitHistory, QueueOverview, TargetChanged
-from jobledger.application.ports import DlqRow, Freshness, JobListRow
+from jobledger.application.payload_edits import edits_of
+from jobledger.application.ports import DlqRow, Freshness, JobListRow, WorkerRow
 from jobledger.application.queries import History, JobDetails
 from jobledger.application.writes import JobTypeRow, LimitRow, TenantRow
 from jobledger.domain.identifiers import SYSTEM_TENANT
@@ -89,6 +90,10 @@ def history(tenant: str, past: History, *, bodies: bool) -> Shape:
     events = [timeline_entry(entry) for entry in timeline(past.events)]
     if bodies:
         events = [{**shape, "body": body(event.body)} for shape, event in zip(events, past.events, strict=True)]
+        edits = edits_of(past.events)
+        for shape, event in zip(events, past.events, strict=True):
+            if event.originator_version in edits:
+                shape["payload_diff"] = [edit._asdict() for edit in edits[event.originator_version]]
     return {"tenant": tenant, "job_id": str(past.job_id), "events": events, "next": past.next_version}
 
 
@@ -150,6 +155,22 @@ def holds(explanation: Explanation) -> list[Shape]:
         }
         for hold in explanation.holds
     ]  # fmt: skip
+
+
+def worker(row: WorkerRow) -> Shape:
+    """One line of `workers`; `running_by_type` counts jobs whose handler runs, `held` those whose ending is not
+    durable yet."""
+    beat, report = row.heartbeat, row.heartbeat.report
+    return {
+        "worker": beat.worker, "app": report.app, "host": report.host, "pid": report.pid,
+        "code_version": beat.code_version, "queues": list(beat.queues), "tenants": list(report.tenants),
+        "personas": list(report.personas), "slots": beat.concurrency, "slots_used": beat.running,
+        "slots_quarantined": report.quarantined, "held": report.held, "running_by_type": report.running_by_type,
+        "cpu_seconds": report.cpu_seconds, "cpu_load": report.cpu_load, "rss_bytes": report.rss_bytes,
+        "clock_skew_seconds": report.clock_skew_seconds, "lost": row.is_lost, "started_at": iso(row.started_at),
+        "last_seen_at": iso(row.last_seen_at), "seconds_since_seen": round(row.seconds_since_seen, 3),
+        "lease_seconds": beat.lease_seconds,
+    }  # fmt: skip
 
 
 def job_type(row: JobTypeRow) -> Shape:

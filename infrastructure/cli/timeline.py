@@ -32,6 +32,9 @@ from .output import duration_text, time_text
 
 F = TypeVar("F", bound=Facts)
 
+_PLACES_SHOWN = 5
+_SIGNS = {"add": "+", "remove": "-", "replace": ""}
+
 
 class Entry(NamedTuple):
     """One line of a timeline. `seconds` since the event before it; None for the first."""
@@ -140,8 +143,17 @@ def _sent_to_dlq(facts: JobSentToDlq) -> str:
 
 
 def _requeued(facts: JobRequeued) -> str:
-    edited = ", payload edited" if facts.payload_edited else ""
+    edited = f", payload edited{_places(facts)}" if facts.payload_edited else ""
     return f"{facts.attempts_granted} more attempts{edited}: {_with_ticket(facts.reason, facts.ticket)}"
+
+
+def _places(facts: JobRequeued) -> str:
+    """` (/note, -/lines/0)`: where, as far as that is on record."""
+    if not facts.payload_changes:
+        return ""
+    places = [f"{_SIGNS[change.op]}{change.path or 'all of it'}" for change in facts.payload_changes]
+    more = f" and {len(places) - _PLACES_SHOWN} more" if len(places) > _PLACES_SHOWN else ""
+    return f" ({', '.join(places[:_PLACES_SHOWN])}{more})"
 
 
 def _with_ticket(reason: str, ticket: str | None) -> str:
