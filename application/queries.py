@@ -15,7 +15,7 @@ from jobledger.domain.tenant import TenantName
 
 from .dlq_filtered import DlqFiltered
 from .message import JobReference, Query
-from .ports import DlqRow, Freshness, JobFilter, JobListRow
+from .ports import DlqRow, Freshness, JobFilter, JobListRow, WorkerRow
 from .writes import JobTypeRow, TenantRow
 
 PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX = 50, 500
@@ -134,6 +134,13 @@ class ListDlq(DlqFiltered, Query[DlqList]):
 
     cursor: str | None = None
     limit: Annotated[int, Field(ge=1, le=PAGE_LIMIT_MAX)] = PAGE_LIMIT_DEFAULT
+
+
+class ListWorkers(Query[tuple[WorkerRow, ...]]):
+    """The workers that have not said goodbye, the longest running first; with `lost`, also those that were not heard
+    of while their lease lasted."""
+
+    lost: bool = False
 
 
 class ListTenants(Query[tuple[TenantRow, ...]]):

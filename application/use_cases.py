@@ -22,6 +22,7 @@ from .preparing import OptionDefaults
 from .reading import Reading
 from .telemetry import Telemetry
 from .tenants import Tenants
+from .workers import Workers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +82,7 @@ def use_cases(
         reader=ports.reader, writer=ports.writer, catalogue=ports.catalogue, queue=ports.queue, views=ports.views,
         tenants=tenants, positions=positions,
     ).register(dispatcher)  # fmt: skip
+    Workers(ports.queue).register(dispatcher)
     JobTypes(
         reader=ports.reader, writer=ports.writer, catalogue=ports.catalogue, positions=positions
     ).register(dispatcher)  # fmt: skip

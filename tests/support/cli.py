@@ -25,7 +25,8 @@ from .repository import ROOT
 PROGRAM = Path(sys.executable).parent / "jobledger"
 _TIMEOUT_SECONDS = 120
 _COMMANDS = (
-    "up", "work", "dispatch", "jobs", "dlq", "queues", "limits", "tenants", "types", "migrate", "check", "version",
+    "up", "work", "dispatch", "jobs", "dlq", "queues", "limits", "tenants", "types", "workers", "migrate",
+    "check", "version",
 )  # fmt: skip
 _PRELOADED = (
     *(f"jobledger.infrastructure.cli.{command}" for command in _COMMANDS), "jobledger.infrastructure.sqlite.connect",
