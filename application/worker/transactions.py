@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 STEPS_MAX, STEP_BYTES_MAX = 1_000, 16_000_000
 """Of one transaction: they travel in one statement."""
+SPARE_SECONDS = 10.0
+"""The worker ends a transaction at the hard timeout; the database itself so much later, should the worker be frozen."""
 
 
 class HandlersTransaction:
@@ -113,7 +115,7 @@ def begin(attempt: Attempt, services: Services) -> HandlersTransaction:
     if attempt.lost or attempt.ended:
         raise LeaseLost("this worker no longer holds the attempt", field="lease", rule="held by this worker")
     left = attempt.begun_at + attempt.job.state.timeout_seconds - services.clock.monotonic()
-    transaction = HandlersTransaction(services.transactions.begin(seconds=max(1.0, left)))
+    transaction = HandlersTransaction(services.transactions.begin(seconds=max(0.0, left) + SPARE_SECONDS))
     attempt.transaction = transaction
     return transaction
 
