@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
+from itertools import count
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
 from psycopg import sql
 
-from jobledger.infrastructure.memory import MemoryLedger
 from jobledger.infrastructure.postgres.connect import open_ledger as open_postgres
 from jobledger.infrastructure.sqlite.connect import open_ledger
 from jobledger.infrastructure.sqlite.migrations import migrate
 
-from .support import LedgerUnderTest
+from ..support.postgres import TestCluster
+from .support import LedgerUnderTest, in_memory
 
 DATABASES = ["sqlite", "postgres"]
 
@@ -40,15 +40,28 @@ def stored_ledger(request: pytest.FixtureRequest) -> LedgerUnderTest:
 @pytest.fixture
 def memory_ledger() -> LedgerUnderTest:
     """A ledger in memory."""
-    opened = MemoryLedger()
+    return in_memory()
 
-    def not_there(*_: object) -> Any:  # noqa: ANN401 - never returns
-        raise AssertionError("memory has no back door: this test wants stored_ledger")
 
-    return LedgerUnderTest(
-        "memory", opened.writer, opened.reader, opened.queue, opened.catalogue, opened.wake_up,
-        opened.transaction_writer, not_there, not_there, not_there, not_there, not_there,
-    )  # fmt: skip
+@pytest.fixture(params=DATABASES)
+def new_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], AbstractContextManager[LedgerUnderTest]]:
+    """Opens an empty ledger in a database of its own, a new one each time: for tests of many examples."""
+    numbers = count()
+
+    @contextmanager
+    def new_sqlite() -> Iterator[LedgerUnderTest]:
+        path = tmp_path / f"ledger-{next(numbers)}.db"
+        migrate(path)
+        with _open_sqlite(path) as ledger:
+            yield ledger
+
+    @contextmanager
+    def new_postgres() -> Iterator[LedgerUnderTest]:
+        cluster: TestCluster = request.getfixturevalue("migrated_postgres_cluster")
+        with cluster.database(migrated=True) as dsn, _open_postgres(dsn) as ledger:
+            yield ledger
+
+    return new_sqlite if request.param == "sqlite" else new_postgres
 
 
 @pytest.fixture

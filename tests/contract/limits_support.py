@@ -97,6 +97,8 @@ def _decide(ledger: LedgerUnderTest, target: Target, decide: Callable[[FlowState
     past = ledger.reader.stream(target.tenant, target.stream)
     state = reduce(evolve, (event.facts for event in past), FlowState())
     facts = decide(state)
+    if not facts:
+        return
     about = metadata(time=datetime.now(UTC))
     events = tuple(
         Event(target.stream, version, target.tenant, about, fact) for version, fact in enumerate(facts, len(past) + 1)

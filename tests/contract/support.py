@@ -38,6 +38,7 @@ from jobledger.domain.event import Event, Metadata
 from jobledger.domain.identifiers import stream_id, uuid7
 from jobledger.domain.job import JobDispatched, JobFacts, JobState, Lease, Measured, complete, evolve
 from jobledger.domain.tenant import TenantCreated, TenantStatus, TenantSuspended
+from jobledger.infrastructure.memory import MemoryLedger
 
 TRACE_PARENT = f"00-{'a' * 32}-{'b' * 16}-01"
 PAYLOAD = b'{"invoice":"42"}'
@@ -135,6 +136,19 @@ class LedgerUnderTest:
         """Renew the leases of a worker; the ids of the jobs that it holds."""
         beat = WorkerHeartbeat(worker, "v1", ("default",), 4, 0, lease_seconds)
         return [held.job_id for held in self.queue.heartbeat(beat).leases]
+
+
+def in_memory() -> LedgerUnderTest:
+    """An empty ledger in memory."""
+    opened = MemoryLedger()
+
+    def not_there(*_: object) -> Any:
+        raise AssertionError("memory has no back door: this test wants stored_ledger")
+
+    return LedgerUnderTest(
+        "memory", opened.writer, opened.reader, opened.queue, opened.catalogue, opened.wake_up,
+        opened.transaction_writer, not_there, not_there, not_there, not_there, not_there,
+    )  # fmt: skip
 
 
 def job_id() -> UUID:
