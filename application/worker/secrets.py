@@ -12,7 +12,8 @@ from ..ports import SecretVault
 
 LENGTH_MIN = 4
 """A shorter secret cannot be told from other text."""
-_CUT = "..."
+_CUTS = ("...", "\N{HORIZONTAL ELLIPSIS}")
+"""Where a long value is shown without its middle: pydantic does that."""
 _CUT_LENGTH_MIN = 4
 
 
@@ -57,9 +58,10 @@ class Secrets:
         for form, name in self._forms:
             if form in text:
                 text = text.replace(form, f"[secret:{name}]")
-        if _CUT in text:
-            for name, secret in list(self._texts.items()):
-                text = _without_parts(text, secret, f"[secret:{name}]")
+        for cut in _CUTS:
+            if cut in text:
+                for form, name in self._forms:
+                    text = _without_parts(text, cut, form, f"[secret:{name}]")
         return text
 
     def named_in(self, recorded: bytes) -> str | None:
@@ -88,28 +90,25 @@ def _spellings(text: str) -> set[str]:
     return {spelling for spelling in spellings if len(spelling) >= LENGTH_MIN}
 
 
-def _without_parts(text: str, secret: str, shown: str) -> str:
-    """Long values are shown with `...` in their middle (pydantic does): without what is left of the secret there."""
-    pieces = text.split(_CUT)
+def _without_parts(text: str, cut: str, form: str, shown: str) -> str:
+    """The text without what is left of a secret beside each cut."""
+    pieces = text.split(cut)
+    last = len(pieces) - 1
     for index, piece in enumerate(pieces):
-        whole = piece
-        if index > 0:
-            whole = _without_end_at_start(whole, secret, shown)
-        if index < len(pieces) - 1:
-            whole = _without_start_at_end(whole, secret, shown)
-        pieces[index] = whole
-    return _CUT.join(pieces)
+        kept = _without_end_at_start(piece, form, shown) if index > 0 else piece
+        pieces[index] = _without_start_at_end(kept, form, shown) if index < last else kept
+    return cut.join(pieces)
 
 
-def _without_start_at_end(piece: str, secret: str, shown: str) -> str:
-    for length in range(min(len(secret), len(piece)), _CUT_LENGTH_MIN - 1, -1):
-        if piece.endswith(secret[:length]):
+def _without_start_at_end(piece: str, form: str, shown: str) -> str:
+    for length in range(min(len(form), len(piece)), _CUT_LENGTH_MIN - 1, -1):
+        if piece.endswith(form[:length]):
             return f"{piece[:-length]}{shown}"
     return piece
 
 
-def _without_end_at_start(piece: str, secret: str, shown: str) -> str:
-    for length in range(min(len(secret), len(piece)), _CUT_LENGTH_MIN - 1, -1):
-        if piece.startswith(secret[-length:]):
+def _without_end_at_start(piece: str, form: str, shown: str) -> str:
+    for length in range(min(len(form), len(piece)), _CUT_LENGTH_MIN - 1, -1):
+        if piece.startswith(form[-length:]):
             return f"{shown}{piece[length:]}"
     return piece
