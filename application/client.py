@@ -5,7 +5,7 @@ Everything goes through the one dispatcher; who wants a refusal as a value calls
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Self, TypedDict, Unpack
@@ -35,6 +35,7 @@ from .commands import (
 )
 from .dispatch_item import Dispatch, Malformed, Payload
 from .dispatcher import Dispatcher
+from .dlq_client import DlqOf, DlqOptions
 from .limit_client import LimitsOf, QueuesOf
 from .limit_messages import ExplainJob, Explanation
 from .message import Actor
@@ -87,19 +88,6 @@ class ListOptions(TypedDict, total=False):
     queue: str
     created_from: datetime
     created_to: datetime
-    cursor: str
-    limit: int
-    after: str
-
-
-class DlqOptions(TypedDict, total=False):
-    """Filters and paging of the dead-letter queue."""
-
-    job_type: str
-    kind: JobKind
-    queue: str
-    dead_from: datetime
-    dead_to: datetime
     cursor: str
     limit: int
     after: str
@@ -167,12 +155,15 @@ class Jobs(_Client):
         ticket: str | None = None,
         attempts: int | None = None,
         payload: dict[str, object] | None = None,
+        put: dict[str, object] | None = None,
+        without: Sequence[str] | None = None,
         tenant: str | None = None,
     ) -> JobChanged:
-        """Take a job out of the DLQ, with an edited payload if one is given."""
+        """Take a job out of the DLQ, with another payload if one is given, or with a few places of its own changed:
+        `put={"/customer/email": "a@b.example"}`, `without=["/note"]` (JSON pointers)."""
         return self._ask(
             RequeueJob, tenant=self._tenant_or(tenant), job=job, reason=reason, ticket=ticket, attempts=attempts,
-            payload=payload,
+            payload=payload, put=put, without=without,
         )  # fmt: skip
 
     def discard(self, job: Job, *, reason: str, ticket: str | None = None, tenant: str | None = None) -> JobChanged:
@@ -245,6 +236,7 @@ class LedgerClient(_Client):
         self._close = close
         self.jobs = Jobs(dispatcher, actor, tenant)
         self.tenants = TenantsOf(dispatcher, actor, tenant)
+        self.dlq = DlqOf(dispatcher, actor, tenant)
         self.types = TypesOf(dispatcher, actor, tenant)
         self.limits = LimitsOf(dispatcher, actor, tenant)
         self.queues = QueuesOf(dispatcher, actor, tenant)

@@ -11,6 +11,7 @@ import pytest
 import jobledger
 from jobledger import Dispatch, IllegalTransition, InvalidInput, JobStatus, Refused, UnknownTenant
 from jobledger.application.client import LedgerClient
+from jobledger.application.dlq_messages import DlqProgress
 from tests.support.use_cases import ACTOR, START, UseCases, app, item
 
 
@@ -70,6 +71,35 @@ def test_everything_that_can_be_done_to_jobs() -> None:
     cases.fail(cases.claim()[0], for_good=True)
     assert jobs.discard(dead, reason="x", ticket="OPS-1").status is JobStatus.DISCARDED
     assert [row.job_id for row in jobs.list(persona="bot", status="cancelled").rows] == [one]
+
+
+def test_what_was_counted_is_requeued_or_discarded() -> None:
+    """The count itself is the confirmation: what died later stays, however often it is handed in."""
+    cases = UseCases()
+    dlq = opened(cases).of("acme").dlq
+    first = cases.dead(persona="bot").job_id
+    cases.clock.advance(1)
+    seen = dlq.count(persona="bot", error_type="Broken")
+    late = cases.dead(persona="bot").job_id
+    assert dlq.get(first).death.reason == "unrecoverable"
+    told: list[DlqProgress] = []
+    assert dlq.requeue(seen, reason="fixed", ticket="OPS-1", attempts=2, progress=told.append).changed == 1
+    assert [progress.changed for progress in told] == [1]
+    assert [row.job_id for row in dlq.list(dlq_reason="unrecoverable").rows] == [late]
+    assert dlq.discard(seen, reason="twice").changed == 0
+    assert dlq.discard(dlq.count(), reason="hopeless").changed == 1
+    assert [one.begun.act for one in dlq.acts()] == ["discard", "discard", "requeue"]
+    with pytest.raises(InvalidInput):
+        dlq.requeue(dlq.count(), reason="there is nothing")
+
+
+def test_places_of_a_payload_are_changed() -> None:
+    """By JSON pointers."""
+    cases = UseCases()
+    jobs = opened(cases).of("acme").jobs
+    dead = cases.dead(payload={"invoice_id": "42", "note": "old", "copies": 2}).job_id
+    jobs.requeue(dead, reason="typo", put={"/note": "new"}, without=["/copies"])
+    assert jobs.get(dead).payload == b'{"invoice_id":"42","note":"new","lines":[],"copies":1}'
 
 
 def test_a_manual_dispatch_is_marked() -> None:
