@@ -5,26 +5,26 @@ from __future__ import annotations
 import gc
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from threading import Thread
-from uuid import UUID
 
 import structlog
 
 from jobledger.application.app import App
-from jobledger.application.commands import DispatchJobs, JobTypesRegistered, RegisterJobTypes
-from jobledger.application.dispatch_item import Dispatch
+from jobledger.application.commands import JobTypesRegistered, RegisterJobTypes
 from jobledger.application.maintenance import Maintenance, Stalled
 from jobledger.application.message import Actor
 from jobledger.application.ports import OpenJob, WorkerReport
 from jobledger.application.worker import RunResult, Worker, WorkerEvent, WorkerEventName, WorkerEvents, WorkerOptions
+from jobledger.application.worker.children import dispatching
+from jobledger.application.worker.processes import ProcessPool
 from jobledger.application.worker.worker import WorkerPorts
-from jobledger.domain.errors import JobledgerError
+from jobledger.domain.errors import InvalidInput, JobledgerError
 from jobledger.domain.limit import Rate
 from jobledger.domain.options import DEFAULT_QUEUE
 from jobledger.projections.runner import Runner
 
-from .bootstrap import LedgerHandle
+from .bootstrap import LedgerHandle, open_vault
 from .projecting import make_runner
 from .resources import resource_use
 from .settings import Settings
@@ -156,10 +156,16 @@ def worker_options(
 ) -> WorkerOptions:
     """A worker's options: what was chosen, else the settings; the queues else those of the program's job types.
 
-    Tenants and personas are one choice: with either, the settings of both are not looked at.
+    Tenants and personas are one choice: with either, the settings of both are not looked at. `InvalidInput` for
+    personas without tenants: two customers may have a persona of one name.
     """
     if not tenants and not personas:
         tenants, personas = settings.worker_tenants, settings.worker_personas
+    if personas and not tenants:
+        raise InvalidInput(
+            "whose personas?", field="personas", rule="a persona belongs to a tenant: name the tenant, too",
+            hint="for example: jobledger work --tenant acme --persona billing-bot",
+        )  # fmt: skip
     declared = sorted({definition.options.queue or DEFAULT_QUEUE for definition in app.definitions})
     return WorkerOptions(
         queues=queues or settings.queues or tuple(declared), concurrency=concurrency or settings.concurrency,
@@ -173,19 +179,26 @@ def worker_options(
 def make_worker(handle: LedgerHandle, app: App, options: WorkerOptions, events: WorkerEvents | None = None) -> Worker:
     """A worker for the program's job types; what its handlers dispatch goes through the same use cases."""
     ports = handle.ports
-
-    def dispatch_children(children: Sequence[Dispatch]) -> list[UUID]:
-        actor = Actor(id=f"service:{app.name}")
-        bulk = handle.dispatcher.send(DispatchJobs, actor=actor, items=children).unwrap()
-        return [item.result.unwrap().job_id for item in bulk.results]
-
     return Worker(
         app.jobs,
-        WorkerPorts(ports.writer, ports.reader, ports.queue, handle.wake_up, ports.clock, ports.identifiers),
-        options, code_version=app.code_version, dispatch_children=dispatch_children,
-        telemetry=handle.dispatcher.telemetry, events=events, resources=resource_use,
+        WorkerPorts(ports.writer, ports.reader, ports.queue, handle.wake_up, ports.clock, ports.identifiers,
+                    open_vault(handle.settings), handle.transactions),
+        options, code_version=app.code_version, dispatch_children=dispatching(handle.dispatcher, app),
+        telemetry=handle.dispatcher.telemetry, events=events, processes=_process_pool(handle.settings, app, options),
+        resources=resource_use,
         about=WorkerReport(app=app.name, host=socket.gethostname(), pid=os.getpid()),
     )  # fmt: skip
+
+
+def _process_pool(settings: Settings, app: App, options: WorkerOptions) -> ProcessPool | None:
+    """Children for the job types that ask for one; None where none does. `InvalidInput` where a child could not import
+    the program."""
+    if not any(job.in_process for job in app.jobs.values()):
+        return None
+    # a program without process jobs never loads this, nor needs a system that can fork
+    from .processes.pool import make_pool  # noqa: PLC0415
+
+    return make_pool(settings, app, size=min(settings.process_pool_size or options.concurrency, options.concurrency))
 
 
 def make_maintenance(handle: LedgerHandle, *, actor: str, stalled: Stalled | None = None) -> Maintenance:

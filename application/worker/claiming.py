@@ -22,6 +22,7 @@ from .execution import Slots
 from .held import Held
 from .options import WorkerOptions
 from .pace import Pace
+from .process_lane import ProcessLane
 from .rate_window import RateWindow
 from .trouble import FATAL, Trouble
 
@@ -41,7 +42,7 @@ class Claimer:
     def __init__(
         self, *, worker: str, code_version: str, jobs: dict[str, DeclaredJob], options: WorkerOptions, queue: Queue,
         wake_up: WakeUp, clock: Clock, slots: Slots, pace: Pace, held: Held, trouble: Trouble,
-        unsettled: Callable[[], int], inactive: Callable[[], None],
+        unsettled: Callable[[], int], inactive: Callable[[], None], lane: ProcessLane | None = None,
     ) -> None:  # fmt: skip
         """`inactive` is called when tenants that may not run jobs have some waiting."""
         self._request = ClaimRequest(
@@ -59,6 +60,7 @@ class Claimer:
         self._trouble = trouble
         self._unsettled = unsettled
         self._inactive = inactive
+        self._lane = lane
         self._transitions = TransitionLog()
         self._rate = None if options.rate is None else RateWindow(options.rate)
         self._again_at: float | None = None
@@ -100,7 +102,14 @@ class Claimer:
 
     def _take(self, room: int, except_tenants: tuple[str, ...]) -> bool:
         """Claim up to so many jobs and have them run; True if there were any."""
-        claim = self._claim(room, except_tenants)
+        if self._lane is None:
+            return self._take_share(self._request.job_types, room, except_tenants)
+        brought = [self._take_share(*share, except_tenants) for share in self._lane.shares(room)]
+        self.found_nothing &= not any(brought)
+        return any(brought)
+
+    def _take_share(self, job_types: tuple[str, ...], room: int, except_tenants: tuple[str, ...]) -> bool:
+        claim = self._claim(job_types, room, except_tenants)
         if claim is None:
             return False
         self.found_nothing = not claim.jobs
@@ -113,6 +122,8 @@ class Claimer:
                     attempt.frees_others = True
             if self._rate is not None:
                 self._rate.take(len(attempts), now)
+            if self._lane is not None:
+                self._lane.claimed(attempts)
             self._held.add(attempts)
             self._held.claims_ended += 1
             self._slots.offer(attempts)
@@ -141,11 +152,12 @@ class Claimer:
         room = min(options.fetch_size, options.concurrency + ahead - slots.active)
         return room if self._rate is None else min(room, self._rate.room(now))
 
-    def _claim(self, room: int, except_tenants: tuple[str, ...]) -> Claim | None:
+    def _claim(self, job_types: tuple[str, ...], room: int, except_tenants: tuple[str, ...]) -> Claim | None:
         self._held.claims_begun += 1
         request = self._request._replace(
-            limit=room, now=self._clock.now(), at_once=self._slots.free, except_tenants=except_tenants
-        )
+            job_types=job_types, limit=room, now=self._clock.now(), at_once=self._slots.free,
+            except_tenants=except_tenants,
+        )  # fmt: skip
         try:
             claim = self._queue.claim(request)
         except Exception as error:  # noqa: BLE001 - see _bear

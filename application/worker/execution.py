@@ -1,4 +1,4 @@
-"""Runs handlers: functions in threads of their own, coroutines on one event loop, under one limit for both.
+"""Runs handlers: functions in threads of their own, coroutines on one event loop, under one limit for all.
 
 A slot is the right to run one handler. Whoever ends a job takes the next waiting one along with the slot, so that
 short jobs follow each other on one thread without waking another.
@@ -22,7 +22,7 @@ Run = Callable[[Attempt], bool]
 
 
 class Executor(Protocol):
-    """A way to run handlers (threads, an event loop; child processes later)."""
+    """A way to run handlers (threads, an event loop, child processes: see `process_lane.py`)."""
 
     def begin(self, attempt: Attempt) -> None:
         """Start an attempt that holds a slot. Never blocks. When its handler ended, the slot goes on."""
@@ -30,6 +30,14 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Let idle threads end; running handlers are not waited for."""
+        ...
+
+
+class Releases(Protocol):
+    """What passes slots on."""
+
+    def release(self) -> Attempt | None:
+        """A handler ended: the attempt that takes over its slot, if there is one."""
         ...
 
 
@@ -111,10 +119,16 @@ class ThreadExecutor:
     """Handlers that are functions. Threads are started as needed and are daemons: one that hangs in a handler can be
     left behind."""
 
-    def __init__(self, run: Run, slots: Callable[[], Slots], hand_over: Callable[[Attempt], None], name: str) -> None:
+    def __init__(
+        self, run: Run, slots: Callable[[], Releases], hand_over: Callable[[Attempt], None], name: str, *,
+        takes: Callable[[Attempt], bool] | None = None,
+    ) -> None:  # fmt: skip
+        """Attempts that it does not take are handed over, with their slot. By default it takes functions that need
+        no process of their own."""
         self._run = run
         self._slots = slots
         self._hand_over = hand_over
+        self._takes = takes or _runs_in_thread
         self._name = name
         self._inbox: SimpleQueue[Attempt | None] = SimpleQueue()
         self._idle = 0
@@ -146,7 +160,7 @@ class ThreadExecutor:
                 if not run(following):
                     return  # its slot went on without this thread
                 following = release()
-                if following is not None and following.declared.is_async:
+                if following is not None and not self._takes(following):
                     self._hand_over(following)
                     following = None
             with self._lock:
@@ -206,6 +220,10 @@ class AsyncExecutor:
         for task in list(self._tasks.values()):
             task.cancel()
         loop.call_soon(loop.stop)
+
+
+def _runs_in_thread(attempt: Attempt) -> bool:
+    return not attempt.declared.is_async and not attempt.declared.in_process
 
 
 def _run_loop(loop: asyncio.AbstractEventLoop) -> None:

@@ -22,14 +22,17 @@ class Monitor:
 
     def __init__(
         self, services: Services, running: dict[LeaseKey, Attempt], settle: Settle,
-        abandon: Callable[[Attempt], None], tick: Callable[[], None],
+        abandon: Callable[[Attempt], None], tick: Callable[[], None], *,
+        kill: Callable[[Attempt], float] | None = None,
     ) -> None:  # fmt: skip
-        """`abandon` takes the slot from an attempt whose hard timeout passed; `tick` is called each time."""
+        """`abandon` takes the slot from an attempt whose hard timeout passed; `tick` is called each time. `kill` ends
+        the child process that runs an attempt, where there are such; the CPU seconds that it used."""
         self._services = services
         self._running = running
         self._settle = settle
         self._abandon = abandon
         self._tick = tick
+        self._kill = kill
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name=f"{services.worker}-monitor", daemon=True)
 
@@ -78,6 +81,9 @@ class Monitor:
         self._running.pop(attempt.key, None)
         seconds = attempt.job.state.timeout_seconds
         error = AttemptError("Timeout", f"the handler ran longer than {seconds:g} seconds", digest("timeout"))
-        self._settle(attempt, Failed(error), attempt.measure(now, 0.0))
-        self._services.tell(WorkerEventName.QUARANTINED, attempt.job, error.message)
+        killed = self._kill is not None and attempt.declared.in_process
+        cpu_seconds = self._kill(attempt) if killed and self._kill is not None else 0.0
+        self._settle(attempt, Failed(error), attempt.measure(now, cpu_seconds))
+        if not killed:
+            self._services.tell(WorkerEventName.QUARANTINED, attempt.job, error.message)
         self._abandon(attempt)

@@ -13,7 +13,17 @@ from jobledger.domain.errors import InvalidInput, JobledgerError, LedgerBusy, Le
 from ..declared_job import DeclaredJob
 from ..dispatch_item import Dispatch
 from ..maintenance import reject_inactive
-from ..ports import Clock, EventReader, Identifiers, LedgerWriter, Queue, WakeUp, WorkerReport
+from ..ports import (
+    AttemptTransactions,
+    Clock,
+    EventReader,
+    Identifiers,
+    LedgerWriter,
+    Queue,
+    SecretVault,
+    WakeUp,
+    WorkerReport,
+)
 from ..telemetry import Telemetry
 from .attempt import Attempt, ChildDispatch, Services
 from .claiming import Claimer
@@ -26,7 +36,10 @@ from .log import say
 from .monitor import Monitor
 from .options import RunResult, WorkerOptions
 from .outcomes import GivenBack
+from .process_lane import ProcessLane
+from .processes import ProcessAttempts, ProcessPool
 from .running import Runner
+from .secrets import NoVault
 from .self_report import ResourceUse, SelfReport, WorkerState
 from .settling import Settler
 from .trouble import Trouble
@@ -45,6 +58,9 @@ class WorkerPorts(NamedTuple):
     wake_up: WakeUp
     clock: Clock
     identifiers: Identifiers
+    vault: SecretVault = NoVault()
+    transactions: AttemptTransactions | None = None
+    """None: this ledger's engine has none."""
 
 
 class Worker:
@@ -66,12 +82,13 @@ class Worker:
         telemetry: Telemetry | None = None,
         events: WorkerEvents | None = None,
         cpu_seconds: Callable[[], float] = time.thread_time,
+        processes: ProcessPool | None = None,
         about: WorkerReport | None = None,
         resources: Callable[[], ResourceUse] | None = None,
     ) -> None:
         """`name` must be new with each start: leases are held in it. `about` says what never changes (app, host,
         process id), `resources` what this process uses. Raises `InvalidInput` for jobs that this worker cannot run."""
-        _check(jobs)
+        _check(jobs, processes)
         self.name = name or f"worker-{ports.identifiers.correlation_id()[:16]}"
         self.options = options or WorkerOptions()
         self.events = events or WorkerEvents()
@@ -84,16 +101,24 @@ class Worker:
         self._trouble = Trouble(self.name, self.events)
         self._services = Services(
             self.name, f"worker:{self.name}", ports.clock, ports.writer, ports.reader, self.events,
-            dispatch_children or _no_children, cpu_seconds,
+            dispatch_children or _no_children, cpu_seconds, ports.vault, ports.transactions,
         )  # fmt: skip
         self._slots = Slots(self.options.concurrency, self._begin)
         self._settler = Settler(
             self._services, queue=ports.queue, identifiers=ports.identifiers, held=self._held, trouble=self._trouble,
             backlog=lambda: self._slots.waiting, open_again=self._open_again,
         )  # fmt: skip
-        self._runner = Runner(self._services, telemetry or Telemetry(), self._settler.settle)
+        self._processes = processes
+        self._runner = Runner(
+            self._services, telemetry or Telemetry(), self._settler.settle,
+            processes=None if processes is None else ProcessAttempts(self._services, processes).handle,
+        )  # fmt: skip
         self._threads = ThreadExecutor(self._runner.run, lambda: self._slots, self._begin, f"{self.name}-run")
         self._coroutines = AsyncExecutor(self._runner.run_async, lambda: self._slots, f"{self.name}-loop")
+        self._lane = None if processes is None else ProcessLane(
+            jobs, size=processes.size, run=self._runner.run, slots=lambda: self._slots, room_again=self._wake,
+            name=f"{self.name}-process",
+        )  # fmt: skip
         self._skew = ClockSkew(self.name, self.events)
         report = SelfReport(
             about or WorkerReport(), self.options, resources, clock=ports.clock, skew=self._skew, held=self._held,
@@ -105,12 +130,14 @@ class Worker:
             report=report.make, skew=self._skew,
         )  # fmt: skip
         self._monitor = Monitor(
-            self._services, self._runner.running, self._settler.settle, self._abandon, self._pass_stop_on
-        )
+            self._services, self._runner.running, self._settler.settle, self._abandon, self._tick,
+            kill=None if processes is None else processes.kill,
+        )  # fmt: skip
         self._claimer = Claimer(
             worker=self.name, code_version=code_version, jobs=dict(jobs), options=self.options, queue=ports.queue,
             wake_up=ports.wake_up, clock=ports.clock, slots=self._slots, pace=self._runner.pace, held=self._held,
             trouble=self._trouble, unsettled=lambda: self._settler.unsettled, inactive=self._reject_inactive,
+            lane=self._lane,
         )  # fmt: skip
         self._ended = threading.Event()
         self.vitals = Vitals(
@@ -132,6 +159,8 @@ class Worker:
         self._monitor.start()
         self.vitals.begin()
         try:
+            if self._processes is not None:
+                self._processes.start(lambda: self._stop_requested)
             if not self._first_beat():
                 return RunResult.STOPPED
             self._heartbeat.start()
@@ -218,9 +247,15 @@ class Worker:
         return False
 
     def _begin(self, attempt: Attempt) -> None:
-        (self._coroutines if attempt.declared.is_async else self._threads).begin(attempt)
+        if self._lane is not None and attempt.declared.in_process:
+            self._lane.begin(attempt)
+        else:
+            (self._coroutines if attempt.declared.is_async else self._threads).begin(attempt)
 
     def _abandon(self, attempt: Attempt) -> None:
+        if self._lane is not None and attempt.declared.in_process:
+            self._lane.pass_on()  # its process was killed
+            return
         if attempt.declared.is_async:
             self._coroutines.abandon(attempt)
         else:
@@ -247,6 +282,11 @@ class Worker:
 
     # --- ending ----------------------------------------------------------------------------------------------------
 
+    def _tick(self) -> None:
+        self._pass_stop_on()
+        if self._processes is not None:
+            self._processes.look()
+
     def _pass_stop_on(self) -> None:
         """Wake the main loop after `request_stop`, which only sets a flag: a signal handler may take no lock."""
         if self._stop_requested and not self._ended.is_set():
@@ -256,19 +296,26 @@ class Worker:
     def _end(self) -> None:
         self.vitals.begin_ending()
         self._tell(WorkerEventName.STOPPING)
-        self._give_back(self._slots.take_waiting(), "the worker stopped before the attempt began")
+        waiting = self._slots.take_waiting()
+        waiting += self._lane.take_parked() if self._lane is not None else ()
+        self._give_back(waiting, "the worker stopped before the attempt began")
         deadline = self._ports.clock.monotonic() + self.options.grace_seconds
         while self._held and not self._stop_now_requested and self._ports.clock.monotonic() < deadline:
             self._held.empty.wait(0.1)
         left = list(self._held.snapshot().values())
         for attempt in left:
             attempt.stopping = True
+            if self._processes is not None:
+                self._processes.kill(attempt)  # first: what is given back may begin elsewhere at once
         self._give_back(left, "the worker stopped")
         all_recorded = self._settler.close(_SETTLE_SECONDS)
         self._monitor.stop()
         self._heartbeat.stop()
         self._threads.close()
         self._coroutines.close()
+        if self._lane is not None and self._processes is not None:
+            self._processes.close()
+            self._lane.close()
         if all_recorded:
             self._say_goodbye()
         self._ended.set()
@@ -287,14 +334,14 @@ class Worker:
             say("warning", "worker.goodbye_failed", worker=self.name, error=str(error))
 
 
-def _check(jobs: Mapping[str, DeclaredJob]) -> None:
+def _check(jobs: Mapping[str, DeclaredJob], processes: ProcessPool | None) -> None:
     if not jobs:
         raise InvalidInput("there is no job type to work on", field="jobs", rule="at least one declared job")
     for name, declared in jobs.items():
-        if declared.definition.isolation == "process":
+        if declared.in_process and processes is None:
             raise InvalidInput(
-                f"job type {name!r} asks for a process of its own, which this version does not offer yet",
-                field="isolation", rule="thread or async", hint='declare isolation="thread"',
+                f"job type {name!r} runs in a child process, and this worker was made without any",
+                field="isolation", rule="a worker has a pool for its process jobs",
             )  # fmt: skip
 
 

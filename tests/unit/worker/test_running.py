@@ -383,13 +383,13 @@ def test_a_listener_that_raises_breaks_nothing(app: App, ledger: FakeLedger) -> 
     assert ledger.topics(job_id)[-1] == "completed"
 
 
-def test_process_isolation_is_refused_for_now(app: App, ledger: FakeLedger) -> None:
-    """A job type that asks for a process of its own is refused with what to do instead."""
+def test_process_jobs_need_a_worker_with_processes(app: App, ledger: FakeLedger) -> None:
+    """A worker that was wired without a pool refuses job types that ask for a process, before it claims any."""
 
     @app.job("tested.one", effects="none", isolation="process")
     def handler(_context: JobContext, _: Payload) -> None: ...
 
-    with pytest.raises(InvalidInput, match="process of its own") as refused:
+    with pytest.raises(InvalidInput, match="runs in a child process") as refused:
         worker_of(app, ledger)
     assert refused.value.field == "isolation"
 

@@ -1,0 +1,191 @@
+"""An application whose jobs run in child processes: one type for each way in which that can go."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from jobledger import App, Dispatch, JobContext, Retry, Snooze
+
+_AT_ONCE = Retry.fixed(max_attempts=2, base_seconds=0)
+_ONCE = Retry.fixed(max_attempts=1, base_seconds=0)
+
+app = App("processes", code_version="processes-1")
+
+
+class Nothing(BaseModel):
+    """No input."""
+
+
+class Number(BaseModel):
+    """A number."""
+
+    number: int = 0
+
+
+class Named(BaseModel):
+    """What to do."""
+
+    what: str
+
+
+class Files(BaseModel):
+    """The handler says that it runs by writing its process id to `started`, and waits for `release`."""
+
+    started: Path
+    release: Path
+
+
+class Unpicklable(Exception):
+    """Cannot travel between processes."""
+
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__(f"{first} and {second}")
+        self.lock = threading.Lock()
+
+
+@app.job("child.echo", effects="none", isolation="process", timeout_seconds=30)
+def echo(_context: JobContext, payload: Number) -> dict[str, int]:
+    """The number, and the process that saw it."""
+    return {"number": payload.number, "process": os.getpid()}
+
+
+@app.job("child.reports", effects="steps", isolation="process", timeout_seconds=30, retry=_AT_ONCE)
+def reports(context: JobContext, payload: Number) -> list[str]:
+    """Use everything that a context offers; fail after the first step of the first attempt."""
+    context.progress(0.5, "half")
+    context.log("here", number=payload.number)
+    context.usage(tokens=5)
+    first = context.step("first", lambda: f"attempt {context.attempt}")
+    if context.attempt == 1:
+        raise RuntimeError("after the first step")
+    children = context.dispatch(Dispatch("child.echo", Number(number=7)), Dispatch("child.echo", {"number": 8}))
+    return [first, *map(str, children)]
+
+
+@app.job("child.ends", effects="none", isolation="process", timeout_seconds=30, retry=_ONCE)
+def ends(context: JobContext, payload: Named) -> str:
+    """End in the way that the payload names."""
+    context.log("the last words")
+    _WAYS[payload.what](context)
+    return payload.what
+
+
+@app.job("child.waits", effects="none", isolation="process", timeout_seconds=30, retry=_ONCE)
+def waits(context: JobContext, payload: Files) -> str:
+    """Say that it runs, then wait."""
+    _write(payload.started, str(os.getpid()))
+    while not payload.release.exists():
+        context.check_cancelled()
+        time.sleep(0.01)
+    return "released"
+
+
+@app.job("child.hangs", effects="none", isolation="process", timeout_seconds=1, retry=_ONCE)
+def hangs(_context: JobContext, payload: Files) -> None:
+    """Start processes and hang beyond the hard timeout."""
+    _start_processes(payload.started)
+
+
+@app.job("child.lingers", effects="none", isolation="process", timeout_seconds=300, retry=_ONCE)
+def lingers(_context: JobContext, payload: Files) -> None:
+    """Start processes and hang."""
+    _start_processes(payload.started)
+
+
+@app.job("child.grows", effects="none", isolation="process", timeout_seconds=30, retry=_ONCE, memory_limit_mb=400)
+def grows(_context: JobContext, payload: Number) -> None:
+    """Ask for 2 GB in one piece (1); or take 380 MB beside the program, and keep them (0)."""
+    if payload.number:
+        bytearray(2_000_000_000)
+    held = [bytearray(b"x") * 1_000_000 for _ in range(380)]
+    while held:
+        time.sleep(0.01)
+
+
+@app.job("thread.echo", effects="none", timeout_seconds=30)
+def thread_echo(_context: JobContext, payload: Number) -> dict[str, int]:
+    """The same in the worker's own process."""
+    return {"number": payload.number, "process": os.getpid()}
+
+
+def _start_processes(started: Path) -> None:
+    """A child, one in a session of its own, and one in such a session whose parent is gone; then hang."""
+    same = _sleeping()
+    session = _sleeping(start_new_session=True)
+    orphan = subprocess.run(["sh", "-c", _ORPHAN], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    _write(started, f"{os.getpid()} {same.pid} {session.pid} {orphan}")
+    while True:
+        time.sleep(60)
+
+
+_ORPHAN = "setsid sleep 600 >/dev/null 2>&1 & echo $!"
+
+
+def _sleeping(*, start_new_session: bool = False) -> subprocess.Popen[bytes]:
+    nowhere = subprocess.DEVNULL
+    return subprocess.Popen(["sleep", "600"], stdout=nowhere, stderr=nowhere, start_new_session=start_new_session)
+
+
+def _exit(_context: JobContext) -> None:
+    os._exit(3)
+
+
+def _segmentation_fault(_context: JobContext) -> None:
+    ctypes.string_at(0)
+
+
+def _kill(_context: JobContext) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _system_exit(_context: JobContext) -> None:
+    sys.exit(4)
+
+
+def _unpicklable(_context: JobContext) -> None:
+    raise Unpicklable(1, 2)
+
+
+def _snooze(_context: JobContext) -> None:
+    raise Snooze(3_600, "tomorrow")
+
+
+def _fork(context: JobContext) -> None:
+    if os.fork() == 0:
+        context.log("from the copy")
+
+
+def _close_streams(_context: JobContext) -> None:
+    sys.stdout.close()
+    os.close(2)
+
+
+def _close_everything(_context: JobContext) -> None:
+    os.closerange(3, 4_096)
+
+
+def _long_message(_context: JobContext) -> None:
+    raise NotImplementedError("x" * 100_000)
+
+
+_WAYS = {
+    "exit": _exit, "segmentation fault": _segmentation_fault, "kill": _kill, "system exit": _system_exit,
+    "unpicklable": _unpicklable, "snooze": _snooze, "fork": _fork, "close streams": _close_streams,
+    "close everything": _close_everything, "long message": _long_message,
+}  # fmt: skip
+
+
+def _write(file: Path, text: str) -> None:
+    """All at once: whoever sees the file sees the text."""
+    draft = file.with_suffix(".draft")
+    draft.write_text(text, encoding="ascii")
+    draft.rename(file)
