@@ -52,7 +52,7 @@ class InlineWorker:
         services = Services(
             name, f"worker:{name}", ports.clock, ports.writer, ports.reader, events, dispatch_children,
             # the test's process is not the worker's, and a figure that differs in each run is none to assert on
-            cpu_seconds=lambda: 0.0,
+            lambda: 0.0, ports.vault, ports.transactions,
         )  # fmt: skip
         self._settler = Settler(
             services, queue=ports.queue, identifiers=ports.identifiers, held=self._held, trouble=trouble,
@@ -104,7 +104,7 @@ class InlineWorker:
         for lease in renewal.leases:
             attempt = self._held.get((lease.job_id, lease.attempt))
             if attempt is not None and lease.cancel_requested:
-                attempt.cancel_requested = True
+                attempt.request_cancel()
 
     def close(self) -> None:
         """Close the event loop, if a handler needed one."""

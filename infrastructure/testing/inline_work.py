@@ -19,6 +19,7 @@ from jobledger.domain.job import JobStatus
 from ..memory import MemoryLedger
 from .clock import FrozenClock
 from .faults import Faults, MortalWriter, WorkerDied
+from .stand_ins import Connect, GivenSecrets, GivenTransactions
 
 ROUNDS_MAX = 10_000
 """Attempts and moves of the clock in one drain: a handler that always snoozes would never end."""
@@ -28,12 +29,23 @@ _MOMENT = timedelta(milliseconds=1)
 class InlineWork:
     """The worker of a ledger in memory; after one died, the next one."""
 
-    def __init__(self, app: App, memory: MemoryLedger, clock: FrozenClock, dispatch_children: ChildDispatch) -> None:
+    def __init__(
+        self,
+        app: App,
+        memory: MemoryLedger,
+        clock: FrozenClock,
+        dispatch_children: ChildDispatch,
+        *,
+        secrets: GivenSecrets,
+        connect: Connect | None,
+    ) -> None:
         self.faults = Faults()
         self._app = app
         self._memory = memory
         self._clock = clock
         self._dispatch_children = dispatch_children
+        self._secrets = secrets
+        self._connect = connect
         self._jobs = self.faults.around(app.jobs)
         self._options = WorkerOptions()
         self._died = 0
@@ -41,12 +53,12 @@ class InlineWork:
         self._maintenance = Maintenance(memory.queue, memory.writer, clock, actor="worker:worker-1")
         clock.on_move(self.look)
 
-    @property
-    def ports(self) -> WorkerPorts:
-        """What a worker is given."""
+    def ports(self, writer: MortalWriter | None = None) -> WorkerPorts:
+        """What a worker is given. Without a writer of its own its transactions keep nothing."""
         memory = self._memory
         return WorkerPorts(
-            memory.writer, memory.reader, memory.queue, memory.wake_up, self._clock, memory.identifiers
+            writer or memory.writer, memory.reader, memory.queue, memory.wake_up, self._clock, memory.identifiers,
+            self._secrets, GivenTransactions(self._connect, writer),
         )  # fmt: skip
 
     def look(self) -> None:
@@ -86,9 +98,9 @@ class InlineWork:
             worker.close()
 
     def _new_worker(self) -> InlineWorker:
-        writer = self._writer = MortalWriter(self._memory.writer, self.faults)
+        writer = MortalWriter(self._memory.writer, self.faults)
         return InlineWorker(
-            self._jobs, self.ports._replace(writer=writer), self._options, code_version=self._app.code_version,
+            self._jobs, self.ports(writer), self._options, code_version=self._app.code_version,
             name=f"worker-{self._died + 1}", dispatch_children=writer.dispatching(self._dispatch_children),
         )  # fmt: skip
 

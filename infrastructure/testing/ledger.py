@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Unpack
@@ -10,6 +10,7 @@ from typing import Unpack
 from jobledger.application.app import App, ReactsTo
 from jobledger.application.client import Jobs, LedgerClient
 from jobledger.application.commands import Receipt
+from jobledger.application.limit_messages import HoldKind
 from jobledger.application.message import Actor
 from jobledger.application.preparing import OptionDefaults
 from jobledger.application.use_cases import use_cases
@@ -24,6 +25,7 @@ from .clock import FrozenClock, SeededIdentifiers
 from .inline_work import InlineWork
 from .redelivery import deliver_again, redeliveries
 from .seen_job import SeenJob, SeenJobs, seen_job
+from .stand_ins import Connect, GivenSecrets
 
 _ALL = 2**31
 
@@ -55,9 +57,14 @@ class InMemoryLedger(JobAssertions, LedgerClient):
         clock: FrozenClock | None = None,
         seed: int = 0,
         defaults: OptionDefaults | None = None,
+        secrets: Mapping[str, str | Mapping[str, str]] | None = None,
+        connect: Connect | None = None,
     ) -> None:
         """`tenants` are created; `seed` gives ids and jitter, the same in every run; `defaults` are the options that
-        an installation's settings would give. Raises the refusal of a job type that may not be published."""
+        an installation's settings would give. `secrets` are those of the vault, by name: a text for every tenant, or
+        texts by tenant. `connect` makes a connection for each `context.transaction()`: it is committed with the job's
+        completion. Raises the refusal of a job type that may not be published.
+        """
         self.clock = clock or FrozenClock()
         self._memory = MemoryLedger(self.clock, SeededIdentifiers(self.clock, seed))
         dispatcher = use_cases(self._memory.ports, app=app, defaults=defaults)
@@ -65,7 +72,10 @@ class InMemoryLedger(JobAssertions, LedgerClient):
         self.jobs = JobsInMemory(dispatcher, self._actor, None)
         self.jobs._find = self._find
         self._app = app
-        self._work = InlineWork(app, self._memory, self.clock, dispatching(dispatcher, app))
+        self._work = InlineWork(
+            app, self._memory, self.clock, dispatching(dispatcher, app), secrets=GivenSecrets(secrets or {}),
+            connect=connect,
+        )  # fmt: skip
         self._memory.writer.add_listener(self._committed)
         self._received: dict[tuple[str, str], tuple[Receipt, ...]] = {}
         for tenant in tenants:
@@ -138,7 +148,7 @@ class InMemoryLedger(JobAssertions, LedgerClient):
         for redelivery in redeliveries(stream):
             before, jobs_before = deepcopy(effects()), self._seen()
             error = deliver_again(
-                stream, redelivery, jobs=self._app.jobs, ports=self._work.ports,
+                stream, redelivery, jobs=self._app.jobs, ports=self._work.ports(),
                 dispatch_children=dispatching(self.dispatcher, self._app),
             )  # fmt: skip
             told = f"{completed.job_type} was {redelivery.name}, and "
@@ -170,8 +180,10 @@ class InMemoryLedger(JobAssertions, LedgerClient):
         if job.status is JobStatus.DELAYED:
             wait_seconds = (job.state.due_at - self.clock.now()).total_seconds()
             return f"due in {wait_seconds:g} s: move the clock, or drain(until_idle=True)" if wait_seconds > 0 else ""
-        if job.status is JobStatus.PENDING and job.attempt == 0:
-            return "it was never begun: was drain() called?"
+        if job.status is JobStatus.PENDING:
+            holds = self.jobs.explain(job.job_id, tenant=job.tenant).holds
+            held = [hold.text for hold in holds if hold.kind not in (HoldKind.NO_WORKER, HoldKind.TURN)]
+            return "; ".join(held) or "nothing holds it: was drain() called?"
         if job.status is JobStatus.IN_PROGRESS:
             return f"its worker, {job.state.worker}, died: its lease has to end, drain(until_idle=True) waits for it"
         return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -147,6 +148,30 @@ def cancelling(context: JobContext, payload: Note) -> None:
         time.sleep(POLL_SECONDS)
 
 
+@app.job("cancelling.coroutine", effects="none", timeout_seconds=30)
+async def cancelling_async(context: JobContext, payload: Note) -> None:
+    """Is cancelled while it waits."""
+    await asyncio.to_thread(cancel, context)
+    await asyncio.sleep(600)
+
+
+@app.job("patient", effects="none", timeout_seconds=30)
+def patient(context: JobContext, payload: Note) -> None:
+    """Puts itself off once."""
+    if context.attempt == 1:
+        context.snooze(0.01, "not yet")
+
+
+@app.job("secluded", effects="steps", timeout_seconds=30, isolation="process", retry=SOON)
+def secluded(context: JobContext, payload: Note) -> int:
+    """Runs in a child process, in production."""
+    context.log("from a child")
+    answer = context.step("ask", lambda: 42)
+    if context.attempt == 1:
+        raise ConnectionError("gone")
+    return answer
+
+
 async def _answer() -> int:
     return 42
 
@@ -170,7 +195,7 @@ def _cancel(ledger: LedgerClient, tenant: str, receipts: Sequence[Receipt]) -> N
 
 
 SCENARIOS = {
-    **{name: Scenario((name,)) for name in app.jobs if name not in ("child", "locked")},
+    **{name.replace(".", "-"): Scenario((name,)) for name in app.jobs if name not in ("child", "locked")},
     "same-lock": Scenario(("locked", "locked", "locked")),
     "suspended": Scenario(("plain", "flaky"), _suspend),
     "cancelled-early": Scenario(("plain",), _cancel),

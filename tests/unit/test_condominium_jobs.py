@@ -10,10 +10,7 @@ import pytest
 
 from examples.condominium import app
 from examples.condominium.board import Board, Tally
-from examples.condominium.errors import PaymentDeclinedError, ProviderRateLimitedError, ProviderUnavailableError
-from examples.condominium.jobs import retries_decided
 from examples.condominium.routes import ROUTES
-from jobledger.domain.errors import NeverRetry, RetryAfter
 from jobledger.domain.event import Facts, Metadata, RecordedEvent
 from jobledger.domain.job import JobCompleted, JobDispatched, JobFailed, JobRetried, JobSentToDlq, JobStarted
 from jobledger.domain.refusal import DispatchRefused
@@ -61,26 +58,6 @@ def test_importing_the_app_is_cheap() -> None:
     code = f"import sys, examples.condominium; print(sorted({heavy} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
-
-
-def test_a_permanent_error_ends_the_job() -> None:
-    """What can never succeed is not tried again; who looks at it sees what the service said, and where."""
-    with pytest.raises(NeverRetry, match="no money") as caught, retries_decided():
-        raise PaymentDeclinedError("no money")
-    assert isinstance(caught.value.__cause__, PaymentDeclinedError)
-
-
-def test_a_provider_that_names_a_time_is_obeyed() -> None:
-    """Retry-After of the provider becomes the delay of the retry."""
-    with pytest.raises(RetryAfter) as caught, retries_decided():
-        raise ProviderRateLimitedError("slow down", retry_after_seconds=7)
-    assert caught.value.delay_seconds == 7
-
-
-def test_any_other_temporary_error_is_left_to_the_policy() -> None:
-    """An error that names no time passes as it is."""
-    with pytest.raises(ProviderUnavailableError), retries_decided():
-        raise ProviderUnavailableError("503")
 
 
 def test_the_board_shows_where_jobs_are() -> None:

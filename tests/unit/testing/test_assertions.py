@@ -92,7 +92,7 @@ def test_a_job_that_did_not_complete_tells_its_story(busy: InMemoryLedger) -> No
     assert "attempt failed: ConnectionError: 503" in message
     assert "s: move the clock, or drain(until_idle=True)" in message
     assert "| ConnectionError: 503" in message
-    with pytest.raises(AssertionError, match=r"it was never begun: was drain\(\) called\?"):
+    with pytest.raises(AssertionError, match=r"nothing holds it: was drain\(\) called\?"):
         busy.assert_completed(type="order.ship")
 
 

@@ -110,6 +110,20 @@ def test_a_request_to_cancel_reaches_the_running_handler_at_once(app: App, world
     assert ledger.events(ledger.jobs().only)[-2:] == ["job.cancel_requested", "job.cancelled"]
 
 
+def test_a_request_to_cancel_interrupts_a_coroutine(app: App, world: World) -> None:
+    """Where it waits: it need not look."""
+
+    @app.job("order.slow", effects="none", timeout_seconds=60)
+    async def slow(context: JobContext, payload: Order) -> None:
+        ledger.jobs.cancel(context.job_id, tenant="acme", reason="not wanted")
+        await asyncio.sleep(0)
+        world.ran.append("went on")
+
+    ledger = run_one(app, "order.slow")
+    ledger.drain()
+    assert (ledger.jobs().only.status, world.ran) == ("cancelled", [])
+
+
 def test_a_long_handler_keeps_its_lease(app: App) -> None:
     """Leases are renewed while it runs: no other worker takes the job."""
 
