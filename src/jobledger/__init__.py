@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         VaultUnavailable,
     )
     from .domain.job import JobStatus
+    from .domain.limit import Rate
     from .domain.rate_card import RateCard
     from .domain.retry import Retry
     from .infrastructure.ledger import Ledger
@@ -58,6 +59,7 @@ _HOME = {
         "UnknownJobType", "UnknownSecret", "UnknownTenant", "VaultUnavailable",
     ),
     "domain.job": ("JobStatus",),
+    "domain.limit": ("Rate",),
     "domain.rate_card": ("RateCard",),
     "domain.retry": ("Retry",),
     "infrastructure.ledger": ("Ledger",),
@@ -82,7 +84,7 @@ if not TYPE_CHECKING:
 __all__ = [
     "Accepted", "Actor", "App", "Dispatch", "IdempotencyConflict", "IllegalTransition", "InvalidInput",
     "JobCancelledError", "JobContext", "JobStatus", "JobledgerError", "LeaseLost", "Ledger", "LedgerClient",
-    "LedgerError", "Malformed", "NeverRetry", "NotFound", "RateCard", "Receipt", "Refusal", "Refused", "Result", "Retry",
-    "RetryAfter", "SecretRef", "Snooze", "SoftTimeout", "UnknownJobType", "UnknownSecret", "UnknownTenant",
+    "LedgerError", "Malformed", "NeverRetry", "NotFound", "Rate", "RateCard", "Receipt", "Refusal", "Refused", "Result",
+    "Retry", "RetryAfter", "SecretRef", "Snooze", "SoftTimeout", "UnknownJobType", "UnknownSecret", "UnknownTenant",
     "VaultUnavailable",
 ]  # fmt: skip
