@@ -10,7 +10,7 @@ tenants that have nothing waiting are let in (`_look_aside`).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from jobledger.domain.errors import LedgerBusy, LedgerError, LedgerUnavailable
 
@@ -24,16 +24,15 @@ from .options import WorkerOptions
 from .pace import Pace
 from .process_lane import ProcessLane
 from .rate_window import RateWindow
+from .seclusion import Seclusion
 from .trouble import FATAL, Trouble
 
 UNEXPECTED_MAX = 5
 """So many errors in a row that no ledger in good order gives end the worker."""
 _VAIN_SECONDS = 0.02
 _BACK_PRESSURE_SECONDS = 0.02
-_ASIDE_SECONDS = 0.01
-"""The least time between two looks for other tenants' jobs, which follow hints."""
-_ASIDE_SECONDS_MAX = 0.25
-"""How often to look without one."""
+_ASIDE_SECONDS_MIN, _ASIDE_SECONDS_MAX = 0.003, 0.25
+"""The pause between two looks for other tenants' jobs: after a hint, and without one."""
 
 
 class Claimer:
@@ -62,6 +61,7 @@ class Claimer:
         self._inactive = inactive
         self._lane = lane
         self._transitions = TransitionLog()
+        self._seclusion = Seclusion(held, slots)
         self._rate = None if options.rate is None else RateWindow(options.rate)
         self._again_at: float | None = None
         """When a rate allows the next job; monotonic."""
@@ -74,6 +74,8 @@ class Claimer:
     def look(self) -> bool:
         """Claim what there is room for; True if that brought jobs."""
         self.found_nothing = False
+        if self._seclusion.is_on(self._options.poll_seconds):
+            return False
         if self._unsettled() > 4 * self._options.fetch_size:
             threading.Event().wait(_BACK_PRESSURE_SECONDS)
             return False
@@ -85,26 +87,38 @@ class Claimer:
 
     def _wait_for_room(self) -> bool:
         """Wait until few enough jobs wait here, for as long as between two polls; True if others were let in."""
-        options, slots, clock = self._options, self._slots, self._clock
-        give_up_at = clock.monotonic() + options.poll_seconds
-        only_one_tenant = options.tenants is not None and len(set(options.tenants)) == 1
-        while not slots.below_low_mark.wait(_ASIDE_SECONDS):
-            now = clock.monotonic()
-            if now >= give_up_at:
-                return False
-            if only_one_tenant or not 0 < slots.waiting < 2 * options.fetch_size:
-                continue
-            if self._wake_up.wait(0.0) or now - self._looked_aside_at > _ASIDE_SECONDS_MAX:
-                self._looked_aside_at = now
-                if self._take(options.concurrency, slots.waiting_tenants):
-                    return True
+        low, clock = self._slots.below_low_mark, self._clock
+        give_up_at = clock.monotonic() + self._options.poll_seconds
+        while not low.is_set() and (left_seconds := give_up_at - clock.monotonic()) > 0:
+            # woken by hints, and by the slots once they are low
+            hinted = self._wake_up.wait(min(left_seconds, _ASIDE_SECONDS_MAX))
+            if not low.is_set() and self._look_aside(hinted=hinted):
+                return True
         return False
+
+    def _look_aside(self, *, hinted: bool) -> bool:
+        """Let in jobs of tenants that have nothing waiting here; True if there were any."""
+        options, slots = self._options, self._slots
+        only_one_tenant = options.tenants is not None and len(set(options.tenants)) == 1
+        if only_one_tenant or not 0 < slots.waiting < 2 * options.fetch_size:
+            return False
+        since = self._clock.monotonic() - self._looked_aside_at
+        if since < (_ASIDE_SECONDS_MIN if hinted else _ASIDE_SECONDS_MAX):
+            slots.below_low_mark.wait(_ASIDE_SECONDS_MIN)  # hints may come without end
+            if not hinted or slots.below_low_mark.is_set():
+                return False
+        self._looked_aside_at = self._clock.monotonic()
+        return self._take(options.concurrency, slots.waiting_tenants)
 
     def _take(self, room: int, except_tenants: tuple[str, ...]) -> bool:
         """Claim up to so many jobs and have them run; True if there were any."""
         if self._lane is None:
             return self._take_share(self._request.job_types, room, except_tenants)
-        brought = [self._take_share(*share, except_tenants) for share in self._lane.shares(room)]
+        brought = [
+            self._take_share(*share, except_tenants)
+            for share in self._lane.shares(room)
+            if not self._seclusion.has_begun
+        ]
         self.found_nothing &= not any(brought)
         return any(brought)
 
@@ -126,7 +140,7 @@ class Claimer:
                 self._lane.claimed(attempts)
             self._held.add(attempts)
             self._held.claims_ended += 1
-            self._slots.offer(attempts)
+            self._slots.offer(self._seclusion.admit(attempts))
             self._log_started(claim)
         else:
             self._held.claims_ended += 1
@@ -145,7 +159,8 @@ class Claimer:
         options, slots = self._options, self._slots
         now = self._clock.monotonic()
         # under a rate of its own a worker claims nothing ahead: what it claims begins at once
-        ahead = 0 if self._rate else self._pace.ahead(options.concurrency, options.fetch_size, now=now)
+        nothing_ahead = self._rate or self._seclusion.forbids_claiming_ahead
+        ahead = 0 if nothing_ahead else self._pace.ahead(options.concurrency, options.fetch_size, now=now)
         slots.watch(ahead // 2)
         if slots.waiting > ahead // 2:
             return 0
@@ -201,6 +216,10 @@ class Claimer:
         except Exception as error:  # noqa: BLE001 - see _bear
             self._bear(error)
             return self._options.poll_seconds
+
+    def take_waiting(self) -> Sequence[Attempt]:
+        """What was claimed and waits for its turn elsewhere than in the slots; it will not begin."""
+        return self._seclusion.take_waiting()
 
     @property
     def looked_in_vain(self) -> bool:

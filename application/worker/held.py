@@ -18,6 +18,8 @@ class Held:
         self.empty = threading.Event()
         """Set while nothing is held."""
         self.empty.set()
+        self._few = -1
+        self._are_few = threading.Event()
         self.claims_begun = 0
         self.claims_ended = 0
         """Claims of the one claiming thread: a lease of a claim under way is not known here yet."""
@@ -31,10 +33,21 @@ class Held:
     def remove(self, attempt: Attempt) -> None:
         """The attempt's ending is durable, or somebody else's."""
         self._attempts.pop(attempt.key, None)
+        if len(self._attempts) <= self._few:
+            self._are_few.set()
         if not self._attempts and not self.empty.is_set():
             self.empty.set()
             if self._became_empty is not None:
                 self._became_empty()
+
+    def wait_for_at_most(self, count: int, timeout_seconds: float) -> bool:
+        """Wait until no more than so many are held; for one thread at a time."""
+        self._are_few.clear()
+        self._few = count
+        try:
+            return len(self._attempts) <= count or self._are_few.wait(timeout_seconds)
+        finally:
+            self._few = -1
 
     def get(self, key: LeaseKey) -> Attempt | None:
         """The attempt, if it is held."""

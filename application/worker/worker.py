@@ -42,6 +42,7 @@ from .running import Runner
 from .secrets import NoVault
 from .self_report import ResourceUse, SelfReport, WorkerState
 from .settling import Settler
+from .standard_streams import StandardStreams
 from .trouble import Trouble
 from .vitals import Vitals
 
@@ -103,7 +104,7 @@ class Worker:
             self.name, f"worker:{self.name}", ports.clock, ports.writer, ports.reader, self.events,
             dispatch_children or _no_children, cpu_seconds, ports.vault, ports.transactions,
         )  # fmt: skip
-        self._slots = Slots(self.options.concurrency, self._begin)
+        self._slots = Slots(self.options.concurrency, self._begin, became_low=ports.wake_up.poke)
         self._settler = Settler(
             self._services, queue=ports.queue, identifiers=ports.identifiers, held=self._held, trouble=self._trouble,
             backlog=lambda: self._slots.waiting, open_again=self._open_again,
@@ -139,6 +140,7 @@ class Worker:
             trouble=self._trouble, unsettled=lambda: self._settler.unsettled, inactive=self._reject_inactive,
             lane=self._lane,
         )  # fmt: skip
+        self._streams = StandardStreams()
         self._ended = threading.Event()
         self.vitals = Vitals(
             ports.clock, self.options, beaten_at=lambda: self._heartbeat.beaten_at,
@@ -156,6 +158,7 @@ class Worker:
         """Work until asked to stop, or with `drain` until nothing is left; then end gracefully."""
         self._tell(WorkerEventName.STARTED)
         self._settler.start()
+        self._streams.keep()
         self._monitor.start()
         self.vitals.begin()
         try:
@@ -284,6 +287,7 @@ class Worker:
 
     def _tick(self) -> None:
         self._pass_stop_on()
+        self._streams.look()
         if self._processes is not None:
             self._processes.look()
 
@@ -296,7 +300,7 @@ class Worker:
     def _end(self) -> None:
         self.vitals.begin_ending()
         self._tell(WorkerEventName.STOPPING)
-        waiting = self._slots.take_waiting()
+        waiting = [*self._slots.take_waiting(), *self._claimer.take_waiting()]
         waiting += self._lane.take_parked() if self._lane is not None else ()
         self._give_back(waiting, "the worker stopped before the attempt began")
         deadline = self._ports.clock.monotonic() + self.options.grace_seconds
@@ -310,6 +314,7 @@ class Worker:
         self._give_back(left, "the worker stopped")
         all_recorded = self._settler.close(_SETTLE_SECONDS)
         self._monitor.stop()
+        self._streams.close()
         self._heartbeat.stop()
         self._threads.close()
         self._coroutines.close()

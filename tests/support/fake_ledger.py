@@ -212,7 +212,7 @@ class FakeLedger:
     # --- Queue -------------------------------------------------------------------------------------------------------
 
     def claim(self, request: ClaimRequest) -> Claim:
-        """Priority first, then due, then id."""
+        """Priority first, then due, then id; a job that stalled comes first and alone."""
         self._require_available()
         with self._lock:
             now = self.clock.now()
@@ -221,7 +221,7 @@ class FakeLedger:
                 key=lambda job: (-job.state.priority, job.state.due_at, job.job_id),
             )
             taken: list[OpenJob] = []
-            for job in ready:
+            for job in [job for job in ready if job.state.stalls][:1] or ready:
                 if job.tenant not in self.inactive and not self._locked(job) and len(taken) < request.limit:
                     taken.append(self._start(job, request, now))
             inactive = {job.tenant for job in ready if job.tenant in self.inactive}
