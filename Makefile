@@ -15,7 +15,7 @@ export UV_SYSTEM_CERTS := 1
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format format-check types check bench clean
+.PHONY: help setup demo test lint format format-check types check bench soak clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,14 @@ check:  ## format, lint, types and tests: what has to pass before a commit
 
 bench: $(STAMP)  ## run the benchmarks beside a raw psycopg loop; writes benchmarks/results/
 	@$(BIN)/python -m benchmarks
+
+# A soak of one's own; the one that `make test` runs is smaller and has a fixed seed.
+SEED ?= $(shell date +%s)
+JOBS ?= 40000
+ACTS ?= 150
+soak: $(STAMP)  ## kill, freeze and restart workers for longer (SEED=1 JOBS=40000 ACTS=150 repeat or size it)
+	@SOAK_SEED=$(SEED) SOAK_JOBS=$(JOBS) SOAK_ACTS=$(ACTS) SOAK_CUTS=60 SOAK_POISONS=4 \
+		$(BIN)/python -m pytest -q tests/faults/test_soak.py
 
 clean:  ## remove .venv, caches, builds and what the demo left behind
 	@rm -rf $(VENV) var dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

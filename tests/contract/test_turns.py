@@ -13,8 +13,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from jobledger.application.ports import TURN_SECONDS_MAX
 from jobledger.infrastructure.postgres import chores as postgres_chores
-from jobledger.infrastructure.sqlite import chores as sqlite_chores
 from tests.support.turn_process import CHORE
 
 from .support import LedgerUnderTest
@@ -115,9 +115,9 @@ def test_a_frozen_holder_is_passed_over_on_sqlite(
 ) -> None:
     """A process that holds its turn beyond its time does not keep the others from theirs."""
     clock = [1_000_000.0]
-    monkeypatch.setattr(sqlite_chores.time, "time", lambda: clock[0])
+    monkeypatch.setattr("jobledger.infrastructure.sqlite.chores.time.time", lambda: clock[0])
     with sqlite_ledger.queue.turn(CHORE):
-        clock[0] += sqlite_chores.TURN_SECONDS_MAX
+        clock[0] += TURN_SECONDS_MAX
         with sqlite_ledger.queue.turn(CHORE) as is_ours:
             assert is_ours
 
