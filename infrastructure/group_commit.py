@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from threading import Condition, Lock, Thread
 from typing import NamedTuple
 
@@ -156,7 +157,7 @@ class GroupCommit:
         try:
             self._flush(parts, deferred)
         except BaseException as error:  # noqa: BLE001 - see above
-            _log.exception("ledger.flusher_failed")
+            _say_exception("ledger.flusher_failed")
             for part in parts:
                 if not part.submission.future.done():
                     self._fail(part, error)
@@ -223,7 +224,8 @@ class GroupCommit:
             try:
                 return self._engine.flush(writes)
             except LedgerUnavailable as error:
-                _log.warning("ledger.flush_failed", error=str(error), retry_in_seconds=wait_seconds)
+                with suppress(Exception):  # see _say_exception
+                    _log.warning("ledger.flush_failed", error=str(error), retry_in_seconds=wait_seconds)
             time.sleep(wait_seconds)
         return self._engine.flush(writes)
 
@@ -254,7 +256,7 @@ class GroupCommit:
             try:
                 listener(stored, outcomes)
             except BaseException:  # noqa: BLE001 - a listener never breaks the flusher: not by sys.exit() either
-                _log.exception("ledger.listener_failed")
+                _say_exception("ledger.listener_failed")
 
     # --- deferred writes ---------------------------------------------------------------------------------------------
 
@@ -298,6 +300,12 @@ class GroupCommit:
             cause, error = error, LedgerError(f"the ledger could not store a write: {error}")
             error.__cause__ = cause
         submission.future.set_exception(error)
+
+
+def _say_exception(event: str) -> None:
+    """Somebody may have closed the stream that we log to: that ends no flusher."""
+    with suppress(Exception):
+        _log.exception(event)
 
 
 def _size(write: Write) -> int:

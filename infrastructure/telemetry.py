@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
@@ -34,9 +36,36 @@ def configure_logging(*, level: LogLevel = "info", form: LogFormat = "auto", str
     structlog.configure(
         processors=_processors(pretty=pretty, colours=target.isatty()),
         wrapper_class=_logger_class(_LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=target),
+        logger_factory=structlog.WriteLoggerFactory(file=_LastingStream(target)),  # type: ignore[arg-type]  # writes
         cache_logger_on_first_use=True,
     )
+
+
+class _LastingStream:
+    """The stream under the log, for as long as the process lives: a job's handler may close stderr, and the next file
+    that is opened then gets its number. Where nothing can be written the log is lost, and nothing else."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._descriptor: int | None = None
+        with suppress(OSError, ValueError):  # what has no number is written as it is
+            self._descriptor = os.dup(stream.fileno())
+
+    def write(self, text: str) -> None:
+        """Write all of it."""
+        with suppress(OSError, ValueError):
+            if self._descriptor is None:
+                self._stream.write(text)
+                return
+            left = memoryview(text.encode("utf-8", "backslashreplace"))
+            while left:
+                left = left[os.write(self._descriptor, left) :]
+
+    def flush(self) -> None:
+        """What has a number is not buffered."""
+        if self._descriptor is None:
+            with suppress(OSError, ValueError):
+                self._stream.flush()
 
 
 _LEFT_OUT = frozenset({"correlation_id", "trace_id", "actor", "authenticated", "position", "version", "stream_id"})

@@ -59,6 +59,7 @@ class EndsCopies(Generic[T]):
         steps = self._awaitable.__await__()
         step, argument = getattr(steps, "send", lambda _: next(steps)), None
         while True:
+            self._origin.end_copy()
             try:
                 waits_for = step(argument)
             except StopIteration as end:
