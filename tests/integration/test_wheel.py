@@ -125,3 +125,20 @@ def test_sql_files_are_read_from_the_install(installed: Path, wheel: Path, tmp_p
     with zipfile.ZipFile(wheel) as opened:
         expected = sorted(PurePosixPath(name).name for name in opened.namelist() if name.endswith(".sql"))
     assert run(str(installed / "python"), "-c", code, cwd=tmp_path).split() == expected
+
+
+def test_jobs_can_be_tested_with_the_bare_wheel(installed: Path, tmp_path: Path) -> None:
+    """The helpers for users' tests come with it, and need no test framework."""
+    code = (
+        "import sys\n"
+        "from jobledger import App, JobContext\n"
+        "from jobledger.testing import InMemoryLedger\n"
+        "app = App('shop')\n"
+        "def handler(context: JobContext, payload: dict[str, str]) -> str: return payload['text']\n"
+        "app.job('note.take', effects='none', timeout_seconds=9)(handler)\n"
+        "ledger = InMemoryLedger(app)\n"
+        "ledger.dispatch('note.take', {'text': 'taken'}, tenant='acme')\n"
+        "ledger.drain()\n"
+        "print(ledger.assert_completed().only.result, 'pytest' in sys.modules)\n"
+    )
+    assert run(str(installed / "python"), "-c", code, cwd=tmp_path).split() == ["taken", "False"]
