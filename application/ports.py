@@ -417,6 +417,10 @@ class WakeUp(Protocol):
         """Say that jobs became ready. Never blocks; the first goes out at once, later ones are coalesced."""
         ...
 
+    def poke(self) -> None:
+        """Wake who waits in this process, and nobody else. Never blocks."""
+        ...
+
     def wait(self, timeout_seconds: float) -> bool:
         """Wait for a hint, from this process or another; True if one came."""
         ...

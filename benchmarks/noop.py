@@ -13,6 +13,8 @@ from jobledger import App, Dispatch, JobContext
 TENANTS = tuple(f"tenant-{number:02}" for number in range(20))
 NOOP = "noop"
 PICKUP = "pickup"
+SHORT = "short"
+SHORT_SECONDS = 0.005
 
 app = App("benchmarks")
 
@@ -28,6 +30,12 @@ class Order(BaseModel):
 @app.job(NOOP, effects="none")
 def noop(context: JobContext, order: Order) -> None:
     """Do nothing."""
+
+
+@app.job(SHORT, effects="none")
+def short(context: JobContext, order: Order) -> None:
+    """Wait for five milliseconds, as for a database."""
+    time.sleep(SHORT_SECONDS)
 
 
 class Reporting:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from . import scenarios
+from . import fairness, noop, scenarios
 from .backends import Postgres, Sqlite
 from .measures import Sample
 from .scenarios import Bench
@@ -57,6 +57,10 @@ def _postgres(chosen: Choice, bench: Bench) -> list[Planned]:
         *_both(bench),
         Planned("postgres-dispatch-bulk-100", partial(scenarios.dispatch_bulk, bench, batch=100, keys=False)),
         Planned("postgres-drain-100", partial(scenarios.drain, bench, fetch_size=100)),
+        *[
+            Planned(f"postgres-fairness-{job_type}", partial(fairness.fairness, bench, job_type=job_type))
+            for job_type in (noop.NOOP, noop.SHORT)
+        ],
     ]
     if chosen.finished:
         million = partial(scenarios.drain_beside_finished, bench, finished=chosen.finished, repeat=chosen.repeat)

@@ -34,17 +34,17 @@ class Bench(NamedTuple):
     pickups: int
 
     @contextmanager
-    def ledger(self, *, projecting: bool = True) -> Iterator[_Ledger]:
+    def ledger(self, *, projecting: bool = True) -> Iterator[Ledger]:
         """A fresh ledger with its tenants and job types, open here; its lists are kept by a process of their own."""
         with self.backend.fresh() as url, ExitStack() as stack:
             client = stack.enter_context(Client(url))
             client.prepare()
             place = Place(url, self.log)
             projections = stack.enter_context(ProjectionsProcess(place)) if projecting else None
-            yield _Ledger(self, place, client, projections)
+            yield Ledger(self, place, client, projections)
 
 
-class _Ledger(NamedTuple):
+class Ledger(NamedTuple):
     bench: Bench
     place: Place
     client: Client
@@ -121,7 +121,7 @@ def dispatch_singly(bench: Bench, *, threads: int) -> Iterator[Sample]:
         yield sample._replace(**percentiles(latencies)._asdict())
 
 
-def _dispatch_each(ledger: _Ledger, part: Sequence[Dispatch]) -> list[float]:
+def _dispatch_each(ledger: Ledger, part: Sequence[Dispatch]) -> list[float]:
     latencies = []
     for item in part:
         began_at = time.perf_counter()
@@ -140,7 +140,7 @@ def drain(bench: Bench, *, worker_count: int = 1, fetch_size: int | None = None)
         yield drain_here(ledger, name, worker_count=worker_count, fetch_size=fetch_size)
 
 
-def drain_here(ledger: _Ledger, name: str, *, worker_count: int = 1, fetch_size: int | None = None) -> Sample:
+def drain_here(ledger: Ledger, name: str, *, worker_count: int = 1, fetch_size: int | None = None) -> Sample:
     """`drain` on a ledger that stands already."""
     bench = ledger.bench
     ledger.fill(bench.jobs)
@@ -170,7 +170,7 @@ def drain_beside_finished(bench: Bench, *, finished: int, repeat: int) -> Iterat
                 yield drain_here(ledger._replace(projections=projections), "drain-million")
 
 
-def _run_some(ledger: _Ledger) -> None:
+def _run_some(ledger: Ledger) -> None:
     ledger.client.dispatch_many(items(20))
     with workers(ledger.place, 1) as (worker,):
         worker.begin()
@@ -199,10 +199,14 @@ def pickup_here(bench: Bench) -> Iterator[Sample]:
         yield Sample("pickup-in-process", bench.backend.name, **percentiles(latencies)._asdict())
 
 
-def _pick_up(ledger: _Ledger, number: int, reports: Connection) -> float:
+def _pick_up(ledger: Ledger, number: int, reports: Connection) -> float:
     time.sleep(random.uniform(0.02, 0.06))  # so that no poll beats in time with us
     ledger.client.dispatch(noop.item(number, noop.TENANTS[0], job_type=noop.PICKUP))
-    returned_at = time.monotonic()
+    return wait_for_pickup(number, time.monotonic(), reports)
+
+
+def wait_for_pickup(number: int, returned_at: float, reports: Connection) -> float:
+    """Seconds from the moment when the dispatch returned until the handler of that pickup job began."""
     if not reports.poll(10):
         raise TimeoutError(f"job {number} was not picked up")
     picked_up: int

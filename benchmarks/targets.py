@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from . import noop
 from .measures import Key, Medians, Sample
 
 
@@ -58,6 +59,8 @@ def _targets() -> Iterator[_Target]:
     )  # fmt: skip
     yield _pickup("p50", 10, lambda sample: sample.p50_ms)
     yield _pickup("p99", 50, lambda sample: sample.p99_ms)
+    for job_type in (noop.NOOP, noop.SHORT):
+        yield _fair(job_type)
     yield _projecting("one list", Key("project-one", "postgres"))
     yield _projecting("all lists", Key("project-all", "postgres"))
     yield _Target(
@@ -79,6 +82,25 @@ def _pickup(name: str, below_ms: float, of: Callable[[Sample], float | None]) ->
         f"pickup when idle, {name}", f"< {below_ms:g} ms",
         lambda figures: _figure(figures, Key("pickup", "postgres"), of),
         lambda measured: measured < below_ms, lambda measured: f"{measured:.1f} ms",
+    )  # fmt: skip
+
+
+def _fair(job_type: str) -> _Target:
+    """A tenant's pickups beside another one's backlog, and on an idle system."""
+
+    def times_idle(figures: Medians) -> float | None:
+        busy, idle = (
+            next(
+                (sample.p99_ms for key, sample in figures.items() if key.scenario == f"minority-{state}-{job_type}"),
+                None,
+            )
+            for state in ("busy", "idle")
+        )
+        return None if busy is None or not idle else busy / idle
+
+    return _Target(
+        f"minority's pickup beside a backlog ({job_type}), p99, times idle", "<= 3 x", times_idle,
+        lambda times: times <= 3, lambda times: f"{times:.1f} x",
     )  # fmt: skip
 
 

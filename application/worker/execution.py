@@ -10,10 +10,13 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Protocol
 
 from .attempt import Attempt
+from .forks import this_process
+from .log import say
 from .turns import Turns
 
 Run = Callable[[Attempt], bool]
@@ -44,7 +47,11 @@ class Releases(Protocol):
 class Slots:
     """The concurrency limit, and the attempts that were claimed ahead of it."""
 
-    def __init__(self, count: int, begin: Callable[[Attempt], None]) -> None:
+    def __init__(
+        self, count: int, begin: Callable[[Attempt], None], became_low: Callable[[], None] | None = None
+    ) -> None:
+        """`became_low` is called, quickly and with a lock held, when `below_low_mark` is set."""
+        self._became_low = became_low
         self._count = count
         self._free = count
         self._begin = begin
@@ -71,6 +78,8 @@ class Slots:
                 self._free += 1
             if len(self._waiting) <= self._low_mark and not self.below_low_mark.is_set():
                 self.below_low_mark.set()
+                if self._became_low is not None:
+                    self._became_low()
             return following
 
     def pass_on(self) -> None:
@@ -192,13 +201,28 @@ class AsyncExecutor:
         """Stop the event loop; tasks that still run are cancelled."""
         loop, self._loop = self._loop, None
         if loop is not None:
-            loop.call_soon_threadsafe(self._stop, loop)
+            with suppress(RuntimeError):  # it may have ended by itself just now
+                loop.call_soon_threadsafe(self._stop, loop)
+
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Run the loop until `close`. A task that a handler made leaves it with SystemExit or KeyboardInterrupt, and
+        a handler may stop it: the other tasks go on."""
+        asyncio.set_event_loop(loop)
+        here = this_process()
+        while self._loop is loop:
+            try:
+                loop.run_forever()
+            except BaseException as error:  # noqa: BLE001 - see above
+                here.end_copy(error)
+                say("error", "worker.event_loop_left", error=repr(error))
+            here.end_copy()
+        loop.close()
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=_run_loop, args=(self._loop,), name=self._name, daemon=True).start()
+                threading.Thread(target=self._serve, args=(self._loop,), name=self._name, daemon=True).start()
             return self._loop
 
     def _start(self, attempt: Attempt) -> None:
@@ -224,11 +248,3 @@ class AsyncExecutor:
 
 def _runs_in_thread(attempt: Attempt) -> bool:
     return not attempt.declared.is_async and not attempt.declared.in_process
-
-
-def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_forever()
-    finally:
-        loop.close()

@@ -43,6 +43,10 @@ class FakeWakeUp:
         """Say that jobs became ready."""
         self._hint.set()
 
+    def poke(self) -> None:
+        """Wake who waits."""
+        self._hint.set()
+
     def wait(self, timeout_seconds: float) -> bool:
         """Wait for a hint."""
         hinted = self._hint.wait(timeout_seconds)
@@ -66,13 +70,13 @@ class FakeLedger:
         self.last_seen: dict[str, tuple[datetime, float]] = {}
         self.unavailable = False
         self.heartbeats = 0
+        self.out_of_line = 0
+        """How many waiting jobs are not in line with limits."""
         self.reports: list[WorkerReport] = []
         """What workers said of themselves, in order."""
         self.reported = threading.Condition()
         self.clock_behind = timedelta(0)
         """How far the clock of this ledger is behind that of its workers."""
-        self.out_of_line = 0
-        """How many waiting jobs are not in line with limits."""
         self.taken: set[str] = set()
         """Chores that another process does just now."""
         self.refuse: Callable[[ChangeJob], Exception | None] = lambda change: None
