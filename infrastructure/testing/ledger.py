@@ -10,6 +10,7 @@ from typing import Unpack
 from jobledger.application.app import App, ReactsTo
 from jobledger.application.client import Jobs, LedgerClient
 from jobledger.application.commands import Receipt
+from jobledger.application.dispatcher import Dispatcher
 from jobledger.application.limit_messages import HoldKind
 from jobledger.application.message import Actor
 from jobledger.application.preparing import OptionDefaults
@@ -33,7 +34,9 @@ _ALL = 2**31
 class JobsInMemory(Jobs):
     """`ledger.jobs`: called, it finds jobs; its methods are those of `Ledger.jobs`."""
 
-    _find: Callable[[Wanted], SeenJobs]
+    def __init__(self, dispatcher: Dispatcher, actor: Actor, find: Callable[[Wanted], SeenJobs]) -> None:
+        super().__init__(dispatcher, actor, None)
+        self._find = find
 
     def __call__(self, **wanted: Unpack[Wanted]) -> SeenJobs:
         """The jobs that are meant, in the order of their dispatch: `ledger.jobs(type="invoice.send").only`."""
@@ -69,8 +72,7 @@ class InMemoryLedger(JobAssertions, LedgerClient):
         self._memory = MemoryLedger(self.clock, SeededIdentifiers(self.clock, seed))
         dispatcher = use_cases(self._memory.ports, app=app, defaults=defaults)
         super().__init__(dispatcher, Actor(id=f"service:{app.name}"))
-        self.jobs = JobsInMemory(dispatcher, self._actor, None)
-        self.jobs._find = self._find
+        self.jobs = JobsInMemory(dispatcher, self._actor, self._find)
         self._app = app
         self._work = InlineWork(
             app, self._memory, self.clock, dispatching(dispatcher, app), secrets=GivenSecrets(secrets or {}),

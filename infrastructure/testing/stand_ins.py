@@ -86,5 +86,4 @@ class GivenTransaction:
         self.connection.rollback()
 
     def abandon(self) -> None:
-        """Undo everything: the handler's time is over, or its lease."""
-        self.connection.rollback()
+        """Everything is undone when the handler returns, which is in this very thread."""
