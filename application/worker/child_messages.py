@@ -18,7 +18,7 @@ from jobledger.domain.job import AttemptError
 from ..ports import OpenJob
 from .attempt import Attempt
 from .failures import clean, message_of
-from .outcomes import Ending, Failed, GivenBack, PutOff, Stopped, Succeeded
+from .outcomes import Committed, Ending, Failed, GivenBack, PutOff, Stopped, Succeeded
 
 # --- what the worker says -------------------------------------------------------------------------------------------
 
@@ -131,11 +131,14 @@ class Used(_Message):
 
 
 class Asked(_Message):
-    """A question that the handler waits for. `body`: a step's output, or the jobs to dispatch."""
+    """A question that the handler waits for. `body`: a step's output, or the jobs to dispatch.
+
+    A child has a transaction of its own (`name`: opened or closed); it takes the reports that wait along with it.
+    """
 
     kind: Literal["asked"] = "asked"
     number: int
-    question: Literal["recorded_step", "record_step", "dispatch", "secret"]
+    question: Literal["recorded_step", "record_step", "dispatch", "secret", "transaction", "take_reports", "put_back"]
     name: str = ""
 
 
@@ -147,13 +150,15 @@ class Ended(_Message):
     """
 
     kind: Literal["ended"] = "ended"
-    ending: Literal["succeeded", "failed", "put_off", "given_back", "stopped"]
+    ending: Literal["succeeded", "failed", "put_off", "given_back", "stopped", "committed"]
     error: AttemptError | None = None
     delay_seconds: float = 0.0
     why: str = ""
     cpu_seconds: float = 0.0
     rss_bytes: int = 0
     spent: bool = False
+    lost: bool = False
+    """The transaction of the attempt found that somebody else holds the job."""
 
 
 FromChild = Begun | Progressed | Logged | Used | Asked | Ended
@@ -190,6 +195,8 @@ def ended(ending: Ending) -> tuple[Ended, bytes | None]:
             return Ended(ending="put_off", delay_seconds=delay_seconds, why=why), None
         case GivenBack(why):
             return Ended(ending="given_back", why=why), None
+        case Committed():
+            return Ended(ending="committed"), None
         case _:
             return Ended(ending="stopped"), None
 
@@ -207,6 +214,8 @@ def ending_in(message: Ended, body: bytes | None) -> Ending:
             return GivenBack(message.why)
         case "stopped":
             return Stopped()
+        case "committed":
+            return Committed()
 
 
 def raised_by(error: BaseException) -> Raised:

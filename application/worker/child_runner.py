@@ -6,25 +6,27 @@ here, so that no exception and no result that only this process can read ever ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NoReturn, Protocol, cast
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn, Protocol, cast
 from uuid import UUID
 
 from pydantic_core import from_json
 
-from jobledger.domain.errors import InvalidInput, LedgerError, TransactionUnavailable
+from jobledger.domain.errors import InvalidInput, LedgerError
 from jobledger.domain.job import AttemptError, Measured
 
 from ..declared_job import DeclaredJob
 from ..dispatch_item import Dispatch
-from ..ports import Clock, EventReader, LedgerWriter
+from ..ports import AttemptTransactions, Clock, EventReader, LedgerWriter
 from ..telemetry import Telemetry
 from .attempt import Attempt, Services
 from .child_messages import Ended, FromChild, Logged, Order, Progressed, Used, ended
 from .context import AttemptContext
 from .events import WorkerEvents
 from .failures import clean, digest
-from .outcomes import Ending, Failed
+from .outcomes import Ending, Failed, Report
 from .processes import write_dispatches
 from .reporting import LEVELS, LINE_CHARACTERS, LOG_LIMIT_BYTES, NOTE_CHARACTERS, Reporter, checked_fraction
 from .running import Runner
@@ -47,13 +49,16 @@ class ChildRunner:
     """Runs attempts one after the other in the calling thread."""
 
     def __init__(
-        self, jobs: Mapping[str, DeclaredJob], channel: Channel, clock: Clock, cpu_seconds: Callable[[], float]
-    ) -> None:
+        self, jobs: Mapping[str, DeclaredJob], channel: Channel, clock: Clock, cpu_seconds: Callable[[], float],
+        transactions: AttemptTransactions | None = None,
+    ) -> None:  # fmt: skip
         """`cpu_seconds` are those of the process and of what it waited for."""
         self._jobs = jobs
         self._channel = channel
         self._clock = clock
         self._cpu_seconds = cpu_seconds
+        self._transactions = transactions
+        self._trace_parent = ""
         self._ending: tuple[Ending, Measured] | None = None
 
     def attempt(self, order: Order) -> Attempt:
@@ -65,20 +70,21 @@ class ChildRunner:
         services = Services(
             attempt.lease.worker, f"worker:{attempt.lease.worker}", self._clock, cast("LedgerWriter", _NO_LEDGER),
             cast("EventReader", _NO_LEDGER), WorkerEvents(), self._no_dispatch, self._cpu_seconds,
-            _WorkersVault(self._channel),
+            _WorkersVault(self._channel), self._transactions,
         )  # fmt: skip
-        attempt.job = attempt.job._replace(trace_parent=trace_parent)
+        self._trace_parent = trace_parent
         Runner(services, _Untraced(), self._take, context=self._context).run(attempt)
         assert self._ending is not None
         ending, measured = self._ending
         message, body = _as_message(ending)
-        return message.model_copy(update={"cpu_seconds": measured.usage.cpu_seconds}), body
+        measures = {"cpu_seconds": measured.usage.cpu_seconds, "lost": attempt.lost}
+        return message.model_copy(update=measures), body
 
     def _take(self, attempt: Attempt, ending: Ending, measured: Measured) -> None:
         self._ending = ending, measured
 
-    def _context(self, attempt: Attempt, services: Services, trace_parent: str) -> AttemptContext:
-        return _ChildContext(attempt, services, trace_parent, self._channel)
+    def _context(self, attempt: Attempt, services: Services, _: str) -> AttemptContext:
+        return _ChildContext(attempt, services, self._trace_parent, self._channel)
 
     def _no_dispatch(self, children: Sequence[Dispatch]) -> NoReturn:
         raise LedgerError("a child process dispatches through its worker")
@@ -125,18 +131,44 @@ class _ChildContext(AttemptContext):
             raise InvalidInput(f"a payload is not JSON: {error}", field="payload", rule="is JSON") from error
         return [UUID(job_id) for job_id in from_json(self._channel.ask("dispatch", body=body) or b"[]")]
 
-    def transaction(self) -> NoReturn:
-        """Not here: the connection would have to be the worker's."""
-        raise TransactionUnavailable(
-            "context.transaction() needs a handler in the worker's own process", field="transaction",
-            rule='is not for isolation="process"', hint='declare isolation="thread", or effects="steps"',
-        )  # fmt: skip
+    @contextmanager
+    def transaction(self) -> Iterator[Any]:
+        """See `JobContext`; on a connection of this process."""
+        with super().transaction() as connection:
+            self._channel.ask("transaction", "opened")
+            _ChildReporter(self._attempt, self._services, self._channel)
+            try:
+                yield connection
+            except BaseException:
+                if not self._attempt.origin.is_copy:
+                    self._channel.ask("transaction", "closed")
+                raise
 
     def _recorded_steps(self) -> Steps:
         self._require_original()
         if self._steps is None:
             self._steps = _ChildSteps(self._attempt, self._services, self._channel)
         return self._steps
+
+
+class _ChildReporter(Reporter):
+    """What the worker still has to record of the attempt: a transaction takes it along with the completion."""
+
+    def __init__(self, attempt: Attempt, services: Services, channel: Channel) -> None:
+        super().__init__(attempt, services)
+        self._channel = channel
+
+    def settle(self) -> None:
+        """The worker sees to that."""
+
+    def take_all(self) -> tuple[Report, ...]:
+        """What waits in the worker."""
+        taken: tuple[Report, ...] = pickle.loads(self._channel.ask("take_reports") or b"")
+        return taken
+
+    def put_back(self, reports: tuple[Report, ...]) -> None:
+        """The worker knows what was taken."""
+        self._channel.ask("put_back")
 
 
 class _ChildSteps(Steps):

@@ -7,6 +7,7 @@ attempt uses; so a child that dies takes nothing along that it had reported.
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -35,7 +36,7 @@ from .child_messages import (
 from .context import AttemptContext
 from .failures import digest
 from .log import say
-from .outcomes import Ending, Failed, GivenBack, PutOff
+from .outcomes import Ending, Failed, GivenBack, PutOff, Report
 
 Take = Callable[[FromChild, bytes | None], Answer | None]
 """Takes what a child says of its attempt; a question gets an answer."""
@@ -106,6 +107,7 @@ class ProcessAttempts:
             return _ending_of(outcome, attempt, limit_mb)
         message, body = outcome
         attempt.cpu_seconds = message.cpu_seconds
+        attempt.lost |= message.lost
         return ending_in(message, body)
 
 
@@ -148,7 +150,11 @@ def _fate(crash: Crashed) -> str:
 class _Desk(AttemptContext):
     """The worker's end of a handler's context: what the handler calls in the child is done here."""
 
-    __slots__ = ()
+    __slots__ = ("_taken",)
+
+    def __init__(self, attempt: Attempt, services: Services, trace_parent: str) -> None:
+        super().__init__(attempt, services, trace_parent)
+        self._taken: tuple[Report, ...] = ()
 
     def take(self, message: FromChild, body: bytes | None) -> Answer | None:
         """Do what a message of the child asks for."""
@@ -182,8 +188,39 @@ class _Desk(AttemptContext):
                 return None
             case "secret":
                 return self.secrets[asked.name].encode("utf-8", "surrogatepass")
+            case "transaction":
+                self._attempt.transaction = _ChildsTransaction(is_open=asked.name == "opened")
+                return None
+            case "take_reports":
+                return pickle.dumps(self._take_reports())
+            case "put_back":
+                self._reports().put_back(self._taken)
+                self._taken = ()
+                return None
             case "dispatch":
                 return to_json(self.dispatch(*read_dispatches(body or b"[]")))
+
+    def _take_reports(self) -> tuple[Report, ...]:
+        """What waits to be recorded: the child records it in its transaction, with the completion."""
+        if self._reporter is not None:
+            self._reporter.settle()
+            self._taken = self._reporter.take_all()
+        return self._taken
+
+
+class _ChildsTransaction:
+    """That a child has a transaction open; it ends with the child's process."""
+
+    def __init__(self, *, is_open: bool) -> None:
+        self._is_open = is_open
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what the attempt reports waits for its commit."""
+        return self._is_open
+
+    def abandon(self) -> None:
+        """The process is ended, and its connection with it."""
 
 
 def write_dispatches(children: Sequence[Dispatch]) -> bytes:

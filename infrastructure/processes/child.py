@@ -33,16 +33,19 @@ from jobledger.application.worker.child_messages import (
 )
 from jobledger.application.worker.child_runner import ChildRunner
 
+from ..settings import Settings
 from ..system import SystemClock
 from . import linux
 from .connection import ChildEnd
 from .control import CUT_OFF_CODE
+from .transactions import transactions_of
 
 
 class Life(NamedTuple):
     """What a child is given."""
 
     app: App
+    settings: Settings
     connection: socket.socket
     crash_log: int
     """Where the interpreter writes a traceback when a signal ends it."""
@@ -68,7 +71,9 @@ class _Child:
     def __init__(self, life: Life) -> None:
         self._end = ChildEnd(life.connection)
         self._orders: queue.SimpleQueue[tuple[Attempt, Order]] = queue.SimpleQueue()
-        self._runner = ChildRunner(life.app.jobs, self, SystemClock(), _cpu_seconds)
+        self._runner = ChildRunner(
+            life.app.jobs, self, SystemClock(), _cpu_seconds, transactions=transactions_of(life.settings)
+        )
         self._attempt: Attempt | None = None
         self._asked: dict[int, Future[Answer]] = {}
         self._questions = 0

@@ -308,7 +308,7 @@ def make_pool(settings: Settings, app: App, *, size: int) -> Pool:
     """A pool for the app's process jobs, by the settings. `InvalidInput` where a child could not import the program."""
     limits_mb = {job.memory_limit_mb or settings.process_memory_limit_mb for job in processed(app).values()}
     return Pool(
-        program_of(app, log_level=settings.log_level, log_format=settings.log_format), size=size,
+        program_of(app, settings), size=size,
         max_jobs=settings.process_max_jobs, memory_limit_mb=settings.process_memory_limit_mb,
         memory_limits_mb=tuple(sorted(limit_mb for limit_mb in limits_mb if limit_mb is not None)),
     )  # fmt: skip

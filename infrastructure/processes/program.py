@@ -14,7 +14,8 @@ from jobledger.application.app import App
 from jobledger.application.declared_job import DeclaredJob
 from jobledger.domain.errors import InvalidInput
 
-from ..telemetry import LogFormat, LogLevel, configure_logging
+from ..settings import Settings
+from ..telemetry import configure_logging
 
 _HINT = "declare the App and its handlers at the top level of a module that can be imported by its name"
 
@@ -28,8 +29,7 @@ class Program(NamedTuple):
     job_types: dict[str, str]
     path: tuple[str, ...]
     """`sys.path`."""
-    log_level: LogLevel
-    log_format: LogFormat
+    settings: Settings
     configures_logging: bool
     """Whether the worker's logs are configured; else the program's own code has to."""
 
@@ -39,7 +39,7 @@ def processed(app: App) -> dict[str, DeclaredJob]:
     return {name: job for name, job in app.jobs.items() if job.definition.isolation == "process"}
 
 
-def program_of(app: App, *, log_level: LogLevel, log_format: LogFormat) -> Program:
+def program_of(app: App, settings: Settings) -> Program:
     """How another process gets this app. `InvalidInput` where it cannot."""
     if not hasattr(os, "fork") or not hasattr(os, "waitid"):
         raise InvalidInput(
@@ -51,7 +51,7 @@ def program_of(app: App, *, log_level: LogLevel, log_format: LogFormat) -> Progr
     module, attribute = _place_of(app, modules)
     return Program(
         module, attribute, modules, {name: job.payload_fingerprint for name, job in jobs.items()}, tuple(sys.path),
-        log_level, log_format, structlog.is_configured(),
+        settings, structlog.is_configured(),
     )  # fmt: skip
 
 
@@ -73,7 +73,7 @@ def load(program: Program) -> App:
             rule="importing the modules declares the job types", hint=_HINT,
         )  # fmt: skip
     if program.configures_logging and not structlog.is_configured():
-        configure_logging(level=program.log_level, form=program.log_format)
+        configure_logging(level=program.settings.log_level, form=program.settings.log_format)
     return app
 
 

@@ -165,7 +165,9 @@ class _Zygote:
             for descriptor in descriptors:
                 os.set_inheritable(descriptor, False)
             connection, crash_log = descriptors
-            live(Life(self._app, socket.socket(fileno=connection), crash_log, os.getppid()))
+            live(
+                Life(self._app, self._boot.program.settings, socket.socket(fileno=connection), crash_log, os.getppid())
+            )
             code = 0
         except BaseException:  # noqa: BLE001 - nothing of a child may return into the zygote's code
             traceback.print_exc()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
+import psycopg
 import pytest
 from pydantic import BaseModel
 
@@ -308,6 +309,23 @@ def test_a_soft_timeout_reaches_a_child(on_sqlite: Opened, tmp_path: Path) -> No
     job_id = on_sqlite.dispatch("child.waits", Files(tmp_path).payload, soft_timeout_seconds=1, timeout_seconds=30)
     on_sqlite.drain()
     assert on_sqlite.failure(job_id).error_type == "SoftTimeout"
+
+
+@pytest.mark.parametrize(("what", "rows"), [("commits", 1), ("unpicklable", 0), ("exit", 0)])
+def test_a_transaction_of_a_child_commits_with_the_completion(postgres_dsn: str, what: str, rows: int) -> None:
+    """Effects, steps, reports and completion become durable together; an error or a crash undoes the effects."""
+    opened = Opened(postgres_dsn)
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        connection.execute("CREATE TABLE effects (what text)")
+        job_id = opened.dispatch("child.transacts", {"what": what})
+        opened.drain()
+        assert connection.execute("SELECT count(*) FROM effects").fetchone() == (rows,)
+    topics = [event.topic.removeprefix("job.") for event in opened.history(job_id)]
+    if what == "commits":
+        assert topics == ["dispatched", "started", "step_recorded", "progressed", "logged", "completed"]
+    else:
+        assert topics == ["dispatched", "started", "progressed", "logged", "failed", "sent_to_dlq"]
+    opened.ledger.close()
 
 
 # --- the pool ----------------------------------------------------------------------------------------------------

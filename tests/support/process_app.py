@@ -111,6 +111,19 @@ def grows(_context: JobContext, payload: Number) -> None:
         time.sleep(0.01)
 
 
+@app.job("child.transacts", effects="transaction", isolation="process", timeout_seconds=30, retry=_ONCE)
+def transacts(context: JobContext, payload: Named) -> str:
+    """Write a row in the attempt's transaction, then end as the payload says."""
+    with context.transaction() as connection:
+        connection.execute("INSERT INTO effects VALUES (%s)", (payload.what,))
+        context.progress(0.5, "inside")
+        context.log("inside")
+        context.step("inside", lambda: payload.what)
+        if payload.what != "commits":
+            _WAYS[payload.what](context)
+    return payload.what
+
+
 @app.job("thread.echo", effects="none", timeout_seconds=30)
 def thread_echo(_context: JobContext, payload: Number) -> dict[str, int]:
     """The same in the worker's own process."""

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from jobledger import App, JobContext
 from jobledger.domain.errors import InvalidInput
 from jobledger.infrastructure.processes.program import Program, load, program_of
+from jobledger.infrastructure.settings import Settings
 from tests.support import process_app
 
 
@@ -20,7 +21,7 @@ class Payload(BaseModel):
 
 def found(app: App) -> Program:
     """How another process gets an app."""
-    return program_of(app, log_level="info", log_format="json")
+    return program_of(app, Settings())
 
 
 def in_module(monkeypatch: pytest.MonkeyPatch, name: str, app: App) -> None:
