@@ -21,6 +21,8 @@ from .secret_ref import SecretSource, resolve_references
 from .validation import invalid_input
 
 KEY_LENGTH_MAX = 255
+_LITERAL_MAX = KEY_LENGTH_MAX - 71
+"""Characters in front of a hash, which takes 71."""
 DEPTH_MAX = 200
 """How deeply pydantic reads JSON that is nested."""
 _FIELD = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -128,7 +130,7 @@ class DeclaredJob:
 
     def _limit_key(self, value: object) -> str | None:
         template = self.definition.options.limit_key
-        return None if template is None else fill_key(template, lambda field: _field(value, field))
+        return None if template is None else fill_limit_key(template, lambda field: _field(value, field))
 
 
 def _as_json(adapter: TypeAdapter[Any], value: object, *, checked: bool) -> bytes:
@@ -163,10 +165,22 @@ def short_enough(key: str | None) -> str | None:
 
 
 def fill_key(template: str, field: Callable[[str], object]) -> str:
-    """A lock key or limit key with each `{field}` replaced by that field of the payload."""
+    """A lock key with each `{field}` replaced by that field of the payload."""
+    return template if "{" not in template else _bounded(_filled(template, field))
+
+
+def fill_limit_key(template: str, field: Callable[[str], object]) -> str:
+    """A limit key, the same way. One that has to be hashed still begins as the template does: a long value must not
+    slip through a limit of `gateway:*`."""
     if "{" not in template:
         return template
-    return _bounded(_FIELD.sub(lambda match: str(to_jsonable_python(field(match[1]))), template))
+    key = _filled(template, field)
+    bounded = _bounded(key)
+    return bounded if bounded == key else f"{template[: template.index('{')][:_LITERAL_MAX]}{bounded}"
+
+
+def _filled(template: str, field: Callable[[str], object]) -> str:
+    return _FIELD.sub(lambda match: str(to_jsonable_python(field(match[1]))), template)
 
 
 def fields_in(template: str) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from .declared_job import (
     check_depth,
     check_size,
     fill_key,
+    fill_limit_key,
     has_free_form_objects,
     key_from,
     too_deep,
@@ -79,7 +80,7 @@ class RegisteredType:
 
     def _limit_key(self, value: Json) -> str | None:
         template = self.definition.options.limit_key
-        return None if template is None else fill_key(template, value.get)
+        return None if template is None else fill_limit_key(template, value.get)
 
 
 def _validator(schema: Mapping[str, object]) -> Validator:

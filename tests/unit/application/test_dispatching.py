@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from jobledger import Retry
+from jobledger import App, JobContext, Retry
 from jobledger.application.commands import DispatchJob, SuspendTenant
 from jobledger.application.preparing import OptionDefaults
 from jobledger.domain.errors import (
@@ -142,6 +142,40 @@ def test_a_lock_key_comes_from_the_payload() -> None:
     assert dispatched(cases, job_type="invoice.locked", lock_key="mine").lock_key == "mine"
 
 
+def test_a_limit_key_is_the_jobs_own_or_its_types() -> None:
+    """By a pattern of the type's, with and without the type's code; the job's own beats it; most have none."""
+    program = App("test", code_version="v1")
+
+    @program.job("invoice.limited", effects="none", limit_key="customer:{invoice_id}")
+    def limited(context: JobContext, payload: Invoice) -> None:
+        """Limited by customer."""
+
+    for cases in (UseCases(program), UseCases(None)):
+        cases.register_types(program)
+        assert dispatched(cases, job_type="invoice.limited").limit_key == "customer:42"
+        assert dispatched(cases, job_type="invoice.limited", limit_key="mine").limit_key == "mine"
+    assert dispatched(UseCases()).limit_key is None
+    assert dispatched(UseCases(), limit_key="gateway:7").limit_key == "gateway:7"
+
+
+@pytest.mark.parametrize("invoice_id", ["x" * 300, "a\x00b"])
+def test_no_value_slips_through_a_limit_of_a_prefix(invoice_id: str) -> None:
+    """A key that no database holds is hashed behind the beginning that its type gave it; two still differ."""
+    program = App("test", code_version="v1")
+
+    @program.job("invoice.limited", effects="none", limit_key="customer:{invoice_id}")
+    def limited(context: JobContext, payload: Invoice) -> None:
+        """Limited by customer."""
+
+    cases = UseCases(program)
+    first, second = (
+        dispatched(cases, job_type="invoice.limited", invoice_id=invoice_id + end).limit_key or "" for end in "ab"
+    )
+    assert first.startswith("customer:sha256:")
+    assert len(first) <= 255
+    assert first != second
+
+
 def test_a_manual_dispatch_carries_a_reason() -> None:
     """Without one it is refused (R4.13)."""
     cases = UseCases()
@@ -235,6 +269,8 @@ _BAD: list[tuple[dict[str, Any], type[Refusal], str]] = [
     ({"idempotency_key": "\ud800"}, InvalidInput, "idempotency_key"),
     ({"idempotency_key": 7}, InvalidInput, "idempotency_key"),
     ({"lock_key": "a\x00b"}, InvalidInput, "lock_key"),
+    ({"limit_key": "a\x00b"}, InvalidInput, "limit_key"),
+    ({"limit_key": ""}, InvalidInput, "limit_key"),
     ({"reason": "\ud800"}, InvalidInput, "reason"),
     ({"job_type": 7}, InvalidInput, "job_type"),
     ({"correlation_id": "\ud800"}, InvalidInput, "correlation_id"),
