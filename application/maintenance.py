@@ -83,6 +83,12 @@ class Maintenance:
             self._stop.set()
             thread.join()
 
+    @property
+    def has_died(self) -> bool:
+        """Whether its thread was started and ended by itself."""
+        thread = self._thread
+        return thread is not None and thread.ident is not None and not thread.is_alive()
+
     def run_once(self) -> int:
         """Do the chores now; how many jobs were changed. Each is done whatever becomes of the others; then the first
         error that one of them met is raised."""

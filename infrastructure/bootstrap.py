@@ -18,7 +18,7 @@ from jobledger.application.transitions import TransitionLog
 from jobledger.application.use_cases import Ports, use_cases
 from jobledger.application.wake_up_listener import waking
 from jobledger.domain.errors import LedgerNotFound
-from jobledger.projections.ports import EventSource, ViewStore
+from jobledger.projections.ports import LedgerSource, ViewStore
 from jobledger.projections.progress import Progress
 
 from .database_url import DatabaseUrl
@@ -36,7 +36,7 @@ class LedgerHandle:
     ports: Ports
     wake_up: WakeUp
     view_store: ViewStore
-    event_source: EventSource
+    event_source: LedgerSource
     progress: Progress
     dispatcher: Dispatcher
     prepare_storage: Callable[[], None] | None = None
@@ -56,7 +56,7 @@ class _Engine(NamedTuple):
     ports: Ports
     wake_up: WakeUp
     view_store: ViewStore
-    event_source: EventSource
+    event_source: LedgerSource
     progress: Progress
     prepare_storage: Callable[[], None] | None = None
     transactions: AttemptTransactions | None = None

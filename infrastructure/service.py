@@ -18,6 +18,7 @@ from jobledger.application.ports import OpenJob, WorkerReport
 from jobledger.application.worker import RunResult, Worker, WorkerEvent, WorkerEventName, WorkerEvents, WorkerOptions
 from jobledger.application.worker.children import dispatching
 from jobledger.application.worker.processes import ProcessPool
+from jobledger.application.worker.vitals import Check, running
 from jobledger.application.worker.worker import WorkerPorts
 from jobledger.domain.errors import InvalidInput, JobledgerError
 from jobledger.domain.limit import Rate
@@ -95,6 +96,18 @@ class Service:
     def counts(self) -> Mapping[WorkerEventName, int]:
         """How many attempts ended in which way, and that is durable."""
         return self.worker.counts
+
+    def liveness(self) -> list[Check]:
+        """Whether only a restart helps: the worker's threads, and those that run beside it."""
+        beside = {"projections": self._runner, "maintenance": self._maintenance}
+        return [
+            *self.worker.vitals.liveness(),
+            *(running(name, thread.has_died) for name, thread in beside.items() if thread is not None),
+        ]
+
+    def readiness(self) -> list[Check]:
+        """Whether the worker takes jobs just now."""
+        return self.worker.vitals.readiness()
 
     def request_stop(self) -> None:
         """Take no new jobs, finish those that run within the grace period, give back the rest."""

@@ -196,6 +196,22 @@ class Settings(BaseSettings):
         description="Seconds after which an idle worker looks for jobs though nothing woke it. Default 1.",
     )  # fmt: skip
 
+    metrics_port: int | None = Field(
+        default=None, ge=0, le=65_535,
+        description="The port of a worker on which it serves `/metrics`, `/livez` and `/readyz`; 0 takes any that is "
+        "free. Default: none, nothing is served or counted.",
+    )  # fmt: skip
+    metrics_host: str = Field(
+        default="127.0.0.1", min_length=1,
+        description="The address that the port is opened on; `0.0.0.0` is every one of the machine. There is neither a "
+        "password nor encryption. Default `127.0.0.1`.",
+    )  # fmt: skip
+    metrics_tenant_label: bool = Field(
+        default=False,
+        description="Whether metrics of jobs carry a label `tenant`: 200 tenants at most, further ones are `(other)`. "
+        "Default false.",
+    )
+
     # --- defaults of job options (precedence: job, job type, queue, these) -----------------------------------------
 
     job_priority: int = Field(default=0, ge=-100, le=100, description="Priority, higher first, -100 to 100. Default 0.")

@@ -64,6 +64,35 @@ class EventSource(Protocol):
         ...
 
 
+LAG_EVENTS_MAX = 10_000
+"""Events that are counted at most, to say how far a projection is behind."""
+
+
+class ProjectionLag(NamedTuple):
+    """How far a projection is behind what can be read: events (counted up to `LAG_EVENTS_MAX`), and the age of the
+    oldest of them in seconds by the database's clock; 0 for both when it is current."""
+
+    projection: str
+    events: int
+    seconds: float
+
+
+class LedgerLag(NamedTuple):
+    """How far readers are behind writers. The horizon's age: for how long the oldest committed event has not been
+    readable, in seconds, because a transaction that appended before it is still open; 0 when none waits."""
+
+    projections: tuple[ProjectionLag, ...]
+    horizon_age_seconds: float
+
+
+class LedgerSource(EventSource, Protocol):
+    """An event source that also says how far its readers are behind."""
+
+    def lag(self, projections: Sequence[str]) -> LedgerLag:
+        """The lag of these projections. `LedgerBusy` where that takes more than two seconds."""
+        ...
+
+
 class Changes(NamedTuple):
     """What a batch does to a view: rows that begin, rows that were loaded and now differ (in columns that are not
     constant), keys whose row ends."""

@@ -93,6 +93,12 @@ class Runner:
         """Projections that were stopped, and why."""
         return self._failures
 
+    @property
+    def has_died(self) -> bool:
+        """Whether its thread was started and ended by itself."""
+        thread = self._thread
+        return thread is not None and thread.ident is not None and not thread.is_alive()
+
     def position(self, name: str) -> int:
         """The last position that the projection has read, as far as this process knows."""
         return self.progress.position(name)

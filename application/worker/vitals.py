@@ -68,7 +68,7 @@ class Vitals:
             return [Check("worker", self._began_at is None, state)]
         if self._ending_at is not None:
             return [self._is_ending_in_time(self._ending_at)]
-        return [self._turns(), *(_is_running(name, has_died()) for name, has_died in self._threads.items())]
+        return [self._turns(), *(running(name, has_died()) for name, has_died in self._threads.items())]
 
     def readiness(self) -> list[Check]:
         """Whether the worker takes jobs just now."""
@@ -101,5 +101,6 @@ class Vitals:
         return Check("heartbeat", seconds <= self._options.lease_seconds, f"{seconds:.1f} s ago")
 
 
-def _is_running(name: str, has_died: bool) -> Check:
+def running(name: str, has_died: bool) -> Check:
+    """Whether a thread of that name runs."""
     return Check(f"{name} thread", not has_died, "has died" if has_died else "runs")

@@ -93,6 +93,7 @@ class Worker:
         self.name = name or f"worker-{ports.identifiers.correlation_id()[:16]}"
         self.options = options or WorkerOptions()
         self.events = events or WorkerEvents()
+        self.code_version = code_version
         self._ports = ports
         self._stop_requested = False
         self._stop_now_requested = False

@@ -22,6 +22,7 @@ from jobledger.application.worker import RunResult, WorkerEventName, WorkerOptio
 from jobledger.domain.limit import Rate
 
 from ..bootstrap import LedgerHandle, open_ledger
+from ..metrics import serving_metrics
 from ..service import Service, tune_garbage_collector, worker_options
 from ..settings import Settings
 from ..telemetry import configure_logging
@@ -54,6 +55,7 @@ class Request(NamedTuple):
     projections: bool
     create: bool
     as_json: bool
+    metrics_port: int | None = None
     tenants: tuple[str, ...] = ()
     personas: tuple[str, ...] = ()
     rate: Rate | None = None
@@ -61,7 +63,7 @@ class Request(NamedTuple):
 
 def serve(request: Request) -> None:
     """Run until stopped or drained; the exit code says how it ended."""
-    settings = load_settings()
+    settings = load_settings(metrics_port=request.metrics_port)
     configure_logging(level=settings.log_level, form=settings.log_format)
     app = load_app(request.app, settings)
     require_conforming(app, settings)
@@ -76,7 +78,7 @@ def serve(request: Request) -> None:
         _warn_of_unknown(handle, options)
         tune_garbage_collector()
         began = time.monotonic()
-        with _stopped_by_signals(service, settings):
+        with _stopped_by_signals(service, settings), serving_metrics(handle, service, settings):
             result = service.run()
         _conclude(service, result, time.monotonic() - began, as_json=request.as_json)
     if result in _EXIT_CODES:

@@ -173,22 +173,6 @@ def worker(row: WorkerRow) -> Shape:
     }  # fmt: skip
 
 
-def worker(row: WorkerRow) -> Shape:
-    """One line of `workers`; `running_by_type` counts jobs whose handler runs, `held` those whose ending is not
-    durable yet."""
-    beat, report = row.heartbeat, row.heartbeat.report
-    return {
-        "worker": beat.worker, "app": report.app, "host": report.host, "pid": report.pid,
-        "code_version": beat.code_version, "queues": list(beat.queues), "tenants": list(report.tenants),
-        "personas": list(report.personas), "slots": beat.concurrency, "slots_used": beat.running,
-        "slots_quarantined": report.quarantined, "held": report.held, "running_by_type": report.running_by_type,
-        "cpu_seconds": report.cpu_seconds, "cpu_load": report.cpu_load, "rss_bytes": report.rss_bytes,
-        "clock_skew_seconds": report.clock_skew_seconds, "lost": row.is_lost, "started_at": iso(row.started_at),
-        "last_seen_at": iso(row.last_seen_at), "seconds_since_seen": round(row.seconds_since_seen, 3),
-        "lease_seconds": beat.lease_seconds,
-    }  # fmt: skip
-
-
 def job_type(row: JobTypeRow) -> Shape:
     """One line of `types list`."""
     return {

@@ -6,7 +6,7 @@ import typer
 
 from . import options
 from .serving import Request, serve
-from .work import Concurrency, Drain, Queues, Wait
+from .work import Concurrency, Drain, MetricsPort, Queues, Wait
 
 
 def register(app: typer.Typer) -> None:
@@ -21,6 +21,7 @@ def up(
     concurrency: Concurrency = None,
     drain: Drain = False,
     drain_wait: Wait = 0.0,
+    metrics_port: MetricsPort = None,
     as_json: options.Json = False,
 ) -> None:
     """Run everything in one process: worker, projections and maintenance. Creates or migrates the ledger first."""
@@ -28,5 +29,6 @@ def up(
         Request(
             command="up", app=app, queues=tuple(queue or ()), concurrency=concurrency, drain=drain,
             drain_wait_seconds=drain_wait, projections=True, create=True, as_json=as_json,
+            metrics_port=metrics_port,
         )
     )  # fmt: skip

@@ -36,6 +36,11 @@ Drain = Annotated[bool, typer.Option("--drain", help="End when nothing is ready 
 Wait = Annotated[
     float, typer.Option("--drain-wait", min=0, help="With --drain: also wait for jobs due within so many seconds.")
 ]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option("--metrics-port", min=0, max=65_535, show_default=False,
+                 help="Serve /metrics, /livez and /readyz on this port. Default: JOBLEDGER_METRICS_PORT."),
+]  # fmt: skip
 WithoutProjections = Annotated[bool, typer.Option("--without-projections", help="Leave the lists to other processes.")]
 
 
@@ -54,6 +59,7 @@ def work(
     rate: RateText = None,
     drain: Drain = False,
     drain_wait: Wait = 0.0,
+    metrics_port: MetricsPort = None,
     without_projections: WithoutProjections = False,
     as_json: options.Json = False,
 ) -> None:
@@ -64,5 +70,6 @@ def work(
             tenants=tuple(tenant or ()), personas=tuple(persona or ()),
             rate=None if rate is None else Rate.parse(rate), drain=drain,
             drain_wait_seconds=drain_wait, projections=not without_projections, create=False, as_json=as_json,
+            metrics_port=metrics_port,
         )
     )  # fmt: skip

@@ -70,8 +70,8 @@ def _cells(row: WorkerRow) -> list[Text]:
         _pair(_cut(report.host or "-", _HOST_WIDTH), str(report.pid or "-")),
         _pair(f"{beat.running}/{beat.concurrency}", str(report.held)),
         _pair(f"{report.cpu_load:.2f}", size_text(report.rss_bytes)),
-        _pair(f"{'lost ' if row.is_lost else ''}{duration_text(round(row.seconds_since_seen))}", duration_text(round(age_seconds)),
-              "bold red" if row.is_lost else ""),
+        _pair(f"{'lost ' if row.is_lost else ''}{duration_text(round(row.seconds_since_seen))}",
+              duration_text(round(age_seconds)), "bold red" if row.is_lost else ""),
         _pair(_types_text(report.running_by_type), ", ".join([*beat.queues, *_dedicated(row)])),
     ]  # fmt: skip
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from jobledger.projections.ports import SeenBatch
+from collections.abc import Sequence
+
+from jobledger.projections.ports import LAG_EVENTS_MAX, LedgerLag, ProjectionLag, SeenBatch
 
 from ..seen_events import LazyFacts, seen_batch
 from ..sql_blocks import load
@@ -25,6 +27,7 @@ class PostgresEventSource:
     def __init__(self, connections: Connections, horizon: Horizon | None = None) -> None:
         self.session = Session(lambda: connections.connect(Role.PROJECTOR), INDEXES_ONLY)
         self._facts = LazyFacts()
+        self._connections = connections
         self._horizon = horizon or Horizon(connections)
 
     def head(self) -> int:
@@ -43,6 +46,16 @@ class PostgresEventSource:
             cursor.execute(SQL["read_events"], (position, readable_to, sorted(without), limit), prepare=True)
             rows = cursor.fetchall()
         return seen_batch(rows, self._facts, after=position, limit=limit, readable_to=readable_to)
+
+    def lag(self, projections: Sequence[str]) -> LedgerLag:
+        """How far these projections are behind; see the port."""
+        readable_to = self._horizon.position()
+        with self._connections.transaction(Role.PROJECTOR) as connection:
+            connection.execute(SQL["give_up_soon"])
+            rows = connection.execute(SQL["lag"], (list(projections), readable_to, LAG_EVENTS_MAX)).fetchall()
+            waiting = connection.execute(SQL["unreadable_seconds"], (readable_to,)).fetchone()
+        lags = tuple(ProjectionLag(name, events, max(0.0, seconds)) for name, events, seconds in rows)
+        return LedgerLag(lags, 0.0 if waiting is None else max(0.0, waiting[0]))
 
     def close(self) -> None:
         """Close the connection."""

@@ -6,15 +6,16 @@ import json
 from collections.abc import Sequence
 from uuid import UUID
 
-from jobledger.projections.ports import SeenBatch
+from jobledger.projections.ports import LAG_EVENTS_MAX, LedgerLag, ProjectionLag, SeenBatch
 
 from ..seen_events import LazyFacts, LedgerRow, seen_batch
 from ..sql_blocks import load
 from .database import Database
-from .types import moment
+from .types import database_now, moment
 
 SQL = load("jobledger.infrastructure.sqlite", "sql/views.sql", "sql/reading.sql")
 
+_LAG_SECONDS_MAX = 2.0
 _StoredRow = tuple[bytes, int, str, int, int, str, bytes]
 
 
@@ -42,6 +43,17 @@ class SqliteEventSource:
             wanted = (position, readable_to, json.dumps(sorted(without)), limit)
             rows: list[_StoredRow] = connection.execute(SQL["read_events"], wanted).fetchall()
         return seen_batch(_ledger_rows(rows), self._facts, after=position, limit=limit, readable_to=readable_to)
+
+    def lag(self, projections: Sequence[str]) -> LedgerLag:
+        """How far these projections are behind; see the port. What is committed can be read at once."""
+        now = database_now()
+        with self._database.read(at_most_seconds=_LAG_SECONDS_MAX) as connection:
+            rows = connection.execute(SQL["lag"], (json.dumps(list(projections)), LAG_EVENTS_MAX)).fetchall()
+        lags = (
+            ProjectionLag(name, events, 0.0 if oldest is None else max(0.0, (now - oldest) / 1_000_000))
+            for name, events, oldest in rows
+        )
+        return LedgerLag(tuple(lags), 0.0)
 
 
 def _ledger_rows(rows: Sequence[_StoredRow]) -> list[LedgerRow]:

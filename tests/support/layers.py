@@ -23,6 +23,7 @@ _ONLY_IN = {
     "eventsourcing.postgres": ("infrastructure/postgres",),
     "sqlite3": ("infrastructure/sqlite",),
     "eventsourcing.sqlite": ("infrastructure/sqlite",),
+    "prometheus_client": ("infrastructure/metrics",),
     "fastapi": ("infrastructure/http", "infrastructure/console"),
     "starlette": ("infrastructure/http", "infrastructure/console"),
 }

@@ -9,6 +9,29 @@ WHERE notification_id > %b::bigint AND notification_id <= %b::bigint AND topic <
 ORDER BY notification_id
 LIMIT %b::bigint
 
+-- name: give_up_soon
+-- Measuring never weighs on the ledger.
+SELECT set_config('statement_timeout', '2s', true)
+
+-- name: lag
+-- How many events each projection has not read, up to a number, and how old the first of them is.
+SELECT asked.name, behind.events, behind.seconds
+FROM unnest(%s::text[]) AS asked (name)
+LEFT JOIN checkpoints AS c ON c.projection = asked.name
+CROSS JOIN LATERAL (
+  SELECT count(*) AS events, coalesce(extract(epoch FROM clock_timestamp() - min(unread.recorded_at)), 0)::float8 AS seconds
+  FROM (
+    SELECT recorded_at FROM ledger
+    WHERE notification_id > coalesce(c.position, 0) AND notification_id <= %s
+    ORDER BY notification_id LIMIT %s
+  ) AS unread
+) AS behind
+
+-- name: unreadable_seconds
+-- For how long the first event beyond the horizon has been waiting.
+SELECT extract(epoch FROM clock_timestamp() - recorded_at)::float8
+FROM ledger WHERE notification_id > %s ORDER BY notification_id LIMIT 1
+
 -- name: own_projections
 -- For one batch. Two runners that want the same projection: the second gets false at once and waits its turn.
 SELECT bool_and(pg_try_advisory_xact_lock(1818584167, hashtext(name))) FROM unnest(%b::text[]) AS name

@@ -9,6 +9,14 @@ WHERE notification_id > ? AND notification_id <= ? AND topic NOT IN (SELECT valu
 ORDER BY notification_id
 LIMIT ?
 
+-- name: lag
+-- How many events each projection has not read, up to a number, and how old the first of them is.
+SELECT asked.value,
+    (SELECT count(*) FROM (SELECT 1 FROM ledger
+        WHERE notification_id > coalesce(c.position, 0) ORDER BY notification_id LIMIT ?2)),
+    (SELECT recorded_at FROM ledger WHERE notification_id > coalesce(c.position, 0) ORDER BY notification_id LIMIT 1)
+FROM json_each(?1) asked LEFT JOIN checkpoints c ON c.projection = asked.value
+
 -- name: read_checkpoints
 SELECT projection, position, version, recorded_at FROM checkpoints
 
