@@ -23,6 +23,8 @@ EXTERNAL = frozenset({
 })  # fmt: skip
 """Packages whose direct use in a handler is a call to the outside without an adapter."""
 _UNSEEN_WORK = frozenset({"subprocess", "multiprocessing", "threading"})
+_ENDED_WITH_PROCESS = frozenset({"subprocess", "multiprocessing"})
+"""What a handler in a child process may start: it is ended with the child."""
 _TENANT_FIELDS = frozenset({"tenant", "tenant_id", "tenantid", "tenant_name"})
 
 
@@ -177,7 +179,8 @@ def _observability(definition: JobTypeDefinition, source: HandlerSource) -> Iter
     timeout_seconds = definition.options.timeout_seconds
     of_its_own = f"{timeout_seconds:g} s timeout" if timeout_seconds else "the queue's or the installation's timeout"
     yield f"traced, correlated, {of_its_own}"
-    for package in sorted(source.modules_used() & _UNSEEN_WORK):
+    unseen = _UNSEEN_WORK - _ENDED_WITH_PROCESS if definition.isolation == "process" else _UNSEEN_WORK
+    for package in sorted(source.modules_used() & unseen):
         yield f"the handler uses {package}: work that nobody sees or stops"
     if definition.isolation == "async" and "time.sleep" in source.calls():
         yield "the coroutine blocks its event loop with time.sleep"

@@ -125,10 +125,6 @@ def _ending_of(crash: Crashed, attempt: Attempt, limit_mb: int | None) -> Ending
             )
         )  # fmt: skip
     fate = _fate(crash)
-    say(
-        "warning", "worker.child_crashed", tenant=attempt.job.tenant, job_id=str(attempt.job.job_id),
-        attempt=attempt.lease.attempt, fate=fate,
-    )  # fmt: skip
     return Failed(AttemptError("ChildCrashed", fate, digest(f"child-crashed|{fate}")), crash.trace)
 
 

@@ -264,3 +264,9 @@ def test_texts_that_are_a_secret(text: str) -> None:
 def test_texts_that_are_not(text: str) -> None:
     """Only the whole shape counts."""
     assert not looks_secret(text)
+
+
+def test_what_a_child_process_starts_ends_with_it() -> None:
+    """A program started by a handler is work that nobody stops, unless the handler runs in a process of its own."""
+    assert violated(report(starts_a_process)) == [Check.OBSERVABILITY]
+    assert violated(report(starts_a_process, isolation="process")) == []
