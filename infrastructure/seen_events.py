@@ -21,6 +21,8 @@ LedgerRow = tuple[UUID, int, str, int, datetime, str, bytes]
 """originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state."""
 
 _VERSIONED = b'\n{"schema_version":'
+_WRITTEN_NOW: Final = {topic: b"%b%d," % (_VERSIONED, facts.schema_version) for topic, facts in TOPICS.items()}
+"""How events begin that this very version writes: most of them, and known without looking further."""
 _REMEMBERED = 4_096
 _BEHIND_IDENTITY: Final = {facts.topic: b',"' + list(facts.model_fields)[3].encode() + b'":' for facts in JOB_FACTS}
 """Job events begin with type, queue and persona: what comes next, as it stands in JSON (never inside a string)."""
@@ -82,11 +84,18 @@ class LazyFacts:
         return persona
 
 
+def _may_be_newer(topic: str, stored: bytes) -> bool:
+    if topic not in TOPICS:
+        return True
+    version_at = stored.find(_VERSIONED)
+    return version_at >= 0 and not stored.startswith(_WRITTEN_NOW[topic], version_at)
+
+
 def seen_batch(rows: Sequence[LedgerRow], reader: LazyFacts, *, after: int, limit: int, readable_to: int) -> SeenBatch:
     """The rows, in order, as a batch. Fewer rows than `limit` mean that all up to `readable_to` was read."""
     events: list[SeenEvent] = []
     for row in rows:
-        if row[5] not in TOPICS or _VERSIONED in row[6]:
+        if _may_be_newer(row[5], row[6]):
             try:
                 require_known(row[5], row[6])
             except UnknownTopic as error:
