@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,16 +23,19 @@ from jobledger import (
     JobStatus,
     Ledger,
     NotFound,
+    Rate,
     Refused,
     UnknownTenant,
 )
 from jobledger.application.client import LedgerClient
+from jobledger.application.limit_messages import HoldKind, TargetChanged
 from jobledger.application.message import Actor
 from jobledger.application.ports import ClaimRequest
 from jobledger.application.queries import ListTenantJobs
 from jobledger.application.result import Accepted
 from jobledger.domain.errors import NotYetVisible, TenantSuspended
 from jobledger.domain.identifiers import SYSTEM_TENANT
+from jobledger.domain.limit import FlowState, Limits
 from jobledger.domain.refusal import DispatchRefused
 from jobledger.infrastructure.bootstrap import LedgerHandle, open_ledger
 from jobledger.infrastructure.projecting import catch_up
@@ -305,3 +310,51 @@ def test_tenants_are_managed(opened: Opened) -> None:
     tenants.resume("nova", reason="paid")
     opened.ledger.dispatch("invoice.send", {"invoice_id": "1"}, tenant="nova")
     assert {row.name: row.display_name for row in tenants.list()}["nova"] == "Nova Ltd."
+
+
+# --- limits ----------------------------------------------------------------------------------------------------------
+
+
+def test_limits_that_are_changed_at_once_are_all_recorded(opened: Opened) -> None:
+    """Several people set the first limits of a target in the same moment: each is decided anew after the others, none
+    is lost, none overwrites what another one set."""
+    together = threading.Barrier(4)
+
+    def change(**limits: Any) -> TargetChanged:  # noqa: ANN401 - goes through
+        together.wait()
+        return opened.acme.limits.set(tenant="acme", reason="at once", **limits)
+
+    with ThreadPoolExecutor(4) as people:
+        wanted = ({"concurrency": 5}, {"rate": "100/60s"}, {"weight": 7}, {"concurrency": 5})
+        changed = [done.result(_SECONDS) for done in [people.submit(change, **limits) for limits in wanted]]
+    (row,) = opened.ledger.limits.list()
+    assert row.state == FlowState(Limits(concurrency=5, rate=Rate(count=100, seconds=60), weight=7))
+    past = opened.ledger.limits.history(tenant="acme")
+    assert [event.originator_version for event in past.events] == [1, 2, 3]
+    assert (past.state, sum(one.changed for one in changed)) == (row.state, 3)
+
+
+def test_what_is_limited_is_seen_and_explained(opened: Opened) -> None:
+    """Through every adapter: the list, the queues, the history, and why a job waits."""
+    waiting = opened.acme.dispatch("invoice.locked", {"invoice_id": "42"}, persona="billing-bot", limit_key="gateway:7")
+    opened.ledger.limits.pause(queue="default", reason="deploy")
+    opened.acme.limits.set(persona="billing-bot", concurrency=1, rate="1/1h", reason="one mailbox")
+    opened.acme.limits.pause(key="gateway:*", reason="down")
+    assert [(row.target.scope, row.state.paused) for row in opened.ledger.limits.list()] == [
+        ("key", True), ("persona", False), ("queue", True),
+    ]  # fmt: skip
+    (queue,) = opened.ledger.queues.list()
+    assert (queue.queue, queue.state.paused, queue.jobs) == ("default", True, {JobStatus.PENDING: 1})
+    kinds = [hold.kind for hold in opened.acme.jobs.explain(waiting.job_id).holds]
+    assert kinds == [HoldKind.PAUSED, HoldKind.PAUSED, HoldKind.NO_WORKER]
+
+    opened.ledger.limits.resume(queue="default", reason="deployed")
+    opened.acme.limits.resume(key="gateway:*", reason="back")
+    assert opened.claim() == waiting.job_id
+    held = opened.acme.dispatch("invoice.locked", {"invoice_id": "42"}, persona="billing-bot")
+    holds = {hold.kind: hold for hold in opened.acme.jobs.explain(held.job_id).holds}
+    assert list(holds) == [HoldKind.CONCURRENCY, HoldKind.RATE, HoldKind.LOCKED, HoldKind.NO_WORKER]
+    assert holds[HoldKind.LOCKED].job_id == waiting.job_id
+    assert (holds[HoldKind.CONCURRENCY].used, holds[HoldKind.RATE].used) == (1, 1)
+    opened.acme.limits.remove(persona="billing-bot", reason="two mailboxes")
+    assert [hold.kind for hold in opened.acme.jobs.explain(held.job_id).holds] == [HoldKind.LOCKED, HoldKind.NO_WORKER]
