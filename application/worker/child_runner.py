@@ -23,7 +23,7 @@ from ..ports import AttemptTransactions, Clock, EventReader, LedgerWriter
 from ..telemetry import Telemetry
 from .attempt import Attempt, Services
 from .child_messages import Ended, FromChild, Logged, Order, Progressed, Used, ended
-from .context import AttemptContext
+from .context import AttemptContext, refuse_secret
 from .events import WorkerEvents
 from .failures import clean, digest
 from .outcomes import Ending, Failed, Report
@@ -125,6 +125,8 @@ class _ChildContext(AttemptContext):
     def dispatch(self, *children: Dispatch) -> Sequence[UUID]:
         """See `JobContext`."""
         self._require_original()
+        for child in children:
+            refuse_secret(self._attempt.secrets, child)
         try:
             body = write_dispatches(children)
         except ValueError as error:

@@ -175,7 +175,7 @@ class AttemptContext:
         self._require_original()
         job = self._attempt.job
         for child in children:
-            _refuse_secret(self._attempt.secrets, child)
+            refuse_secret(self._attempt.secrets, child)
             if child.tenant not in ("", job.tenant):
                 raise InvalidInput(
                     "a job dispatches for its own tenant only", field="tenant", rule="the tenant of the job"
@@ -219,7 +219,7 @@ class AttemptContext:
         return self._steps
 
 
-def _refuse_secret(secrets: Secrets | None, child: Dispatch) -> None:
+def refuse_secret(secrets: Secrets | None, child: Dispatch) -> None:
     """What a child is dispatched with is recorded."""
     name = None if secrets is None else secrets.named_in(to_json(child, fallback=repr, inf_nan_mode="constants"))
     if name is not None:

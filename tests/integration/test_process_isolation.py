@@ -293,6 +293,42 @@ def test_a_context_in_a_child_offers_all_that_one_in_a_thread_does(opened: Opene
         assert opened.history(UUID(child))[0].causation_id is not None
 
 
+def test_a_child_that_logs_megabytes_is_cut_short(on_sqlite: Opened) -> None:
+    """The job's log is capped, and what is no progress is refused in the handler."""
+    job_id = on_sqlite.dispatch("child.logs", {"number": 100})
+    on_sqlite.drain()
+    assert on_sqlite.status(job_id) is JobStatus.COMPLETED
+    log = on_sqlite.log(job_id)
+    assert log.count("refused: fraction") == 3
+    assert 500_000 < len(log) < 1_100_000
+    assert "the log of this job is full" in log
+
+
+SECRET = 'sk-3f"9ä/\\key of acme'
+
+
+@pytest.mark.parametrize(
+    ("what", "error_type"),
+    [("result", "ResultInvalid"), ("step", "InvalidInput"), ("dispatch", "InvalidInput"), ("error", "RuntimeError")],
+)
+def test_a_secret_that_a_child_was_given_stays_out_of_the_ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, error_type: str
+) -> None:
+    """It is asked for through the worker, which keeps it out of logs, notes, errors, steps and dispatches."""
+    vault = tmp_path / "secrets.json"
+    vault.write_text(json.dumps({"gateway": SECRET}))
+    vault.chmod(0o600)
+    monkeypatch.setenv("JOBLEDGER_SECRETS_FILE", str(vault))
+    opened = Opened(f"sqlite:///{tmp_path}/ledger.db")
+    job_id = opened.dispatch("child.secret", {"what": what})
+    opened.drain()
+    assert opened.failure(job_id).error_type == error_type
+    assert "[secret:gateway]" in opened.log(job_id)
+    recorded = repr(opened.history(job_id))
+    assert not any(form in recorded for form in (SECRET, json.dumps(SECRET)[1:-1], repr(SECRET)[1:-1], "sk-3f"))
+    opened.ledger.close()
+
+
 def test_a_request_to_cancel_reaches_a_child(opened: Opened, tmp_path: Path) -> None:
     """The running handler is told, and the job is cancelled."""
     files = Files(tmp_path)
@@ -369,6 +405,40 @@ def test_a_child_is_replaced_after_so_many_jobs(
     processes = [_result(opened, job_id)["process"] for job_id in job_ids]
     assert max(processes.count(process) for process in processes) == 2
     assert len(set(processes)) == 3
+    opened.ledger.close()
+
+
+@pytest.mark.parametrize("left", ["process", "streams"])
+def test_what_a_handler_leaves_behind_meets_no_other_job(on_sqlite: Opened, left: str) -> None:
+    """A child whose handler left a process, or closed its streams, is replaced; the process is ended with it."""
+    job_ids = [on_sqlite.dispatch("child.leaves", {"what": what}) for what in ("nothing", "nothing", left, "nothing")]
+    on_sqlite.drain(concurrency=1)
+    first, second, third, fourth = (_result(on_sqlite, job_id) for job_id in job_ids)
+    assert first["process"] == second["process"] == third["process"] != fourth["process"]
+    assert left == "streams" or third["left"] > 0
+    until(lambda: is_gone(third["process"]) and (left == "streams" or is_gone(third["left"])))
+
+
+def test_an_idle_child_that_dies_costs_no_attempt(on_sqlite: Opened) -> None:
+    """Children that are killed between two jobs are replaced, and the next job runs in its first attempt."""
+    first = on_sqlite.dispatch("child.echo", {})
+    with running(on_sqlite.ledger.worker(app, concurrency=1)) as wait_for:
+        wait_for(WorkerEventName.PROCESSED, first)
+        os.kill(_result(on_sqlite, first)["process"], signal.SIGKILL)
+        second = on_sqlite.dispatch("child.echo", {})
+        wait_for(WorkerEventName.PROCESSED, second)
+    completed = on_sqlite.last(second, JobCompleted).facts
+    assert isinstance(completed, JobCompleted) and completed.attempt == 1
+    assert _result(on_sqlite, first)["process"] != _result(on_sqlite, second)["process"]
+
+
+def test_a_memory_limit_below_the_program_itself_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No job could ever run under it: the worker ends before it claims one."""
+    monkeypatch.setenv("JOBLEDGER_PROCESS_MEMORY_LIMIT_MB", "1")
+    opened = Opened(f"sqlite:///{tmp_path}/limited.db")
+    job_id = opened.dispatch("child.echo", {})
+    assert opened.ledger.worker(app).run() is RunResult.FAILED
+    assert opened.status(job_id) is JobStatus.PENDING
     opened.ledger.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from jobledger import App, Dispatch, JobContext, Retry, Snooze
+from jobledger import App, Dispatch, InvalidInput, JobContext, Retry, Snooze
 
 _AT_ONCE = Retry.fixed(max_attempts=2, base_seconds=0)
 _ONCE = Retry.fixed(max_attempts=1, base_seconds=0)
@@ -109,6 +110,43 @@ def grows(_context: JobContext, payload: Number) -> None:
     held = [bytearray(b"x") * 1_000_000 for _ in range(380)]
     while held:
         time.sleep(0.01)
+
+
+@app.job("child.leaves", effects="none", isolation="process", timeout_seconds=30)
+def leaves(_context: JobContext, payload: Named) -> dict[str, int]:
+    """Return, and leave something behind: a process, or closed streams."""
+    if payload.what == "process":
+        return {"process": os.getpid(), "left": _sleeping(start_new_session=True).pid}
+    if payload.what == "streams":
+        os.close(1)
+    return {"process": os.getpid(), "left": 0}
+
+
+@app.job("child.logs", effects="none", isolation="process", timeout_seconds=60)
+def logs(context: JobContext, payload: Number) -> None:
+    """Log so many megabytes, and report what is no progress."""
+    for fraction in (math.nan, 2.0, "half"):
+        try:
+            context.progress(fraction)  # type: ignore[arg-type]
+        except InvalidInput as error:
+            context.log(f"refused: {error.field}")
+    for _ in range(payload.number):
+        context.log("x" * 999_999)
+
+
+@app.job("child.secret", effects="none", isolation="process", timeout_seconds=30, retry=_ONCE)
+def secret(context: JobContext, payload: Named) -> str:
+    """Tell a secret in every way that there is."""
+    text = context.secrets["gateway"]
+    context.log(text)
+    context.progress(0.5, text)
+    if payload.what == "dispatch":
+        context.dispatch(Dispatch("child.ends", {"what": text}))
+    if payload.what == "step":
+        context.step("told", lambda: text)
+    if payload.what == "error":
+        raise RuntimeError(text)
+    return text
 
 
 @app.job("child.transacts", effects="transaction", isolation="process", timeout_seconds=30, retry=_ONCE)
