@@ -108,7 +108,9 @@ class Claimer:
             if not hinted or slots.below_low_mark.is_set():
                 return False
         self._looked_aside_at = self._clock.monotonic()
-        return self._take(options.concurrency, slots.waiting_tenants)
+        brought = self._take(options.concurrency, slots.waiting_tenants)
+        self.found_nothing = False  # nothing aside: there may be more of those that wait here already
+        return brought
 
     def _take(self, room: int, except_tenants: tuple[str, ...]) -> bool:
         """Claim up to so many jobs and have them run; True if there were any."""
