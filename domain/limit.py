@@ -93,6 +93,13 @@ class Limits(BaseModel):
     rate: Rate | None = None
     weight: Annotated[int, Field(ge=1, le=WEIGHT_MAX)] = 1
 
+    def __str__(self) -> str:
+        """For people: `5 at a time, 100/60s, weight 5`; `no limits` for none."""
+        parts = [f"{self.concurrency} at a time"] if self.concurrency is not None else []
+        parts += [str(self.rate)] if self.rate is not None else []
+        parts += [f"weight {self.weight}"] if self.weight != 1 else []
+        return ", ".join(parts) or "no limits"
+
     @property
     def is_default(self) -> bool:
         """Whether this limits nothing."""

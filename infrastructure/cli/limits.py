@@ -25,7 +25,7 @@ from .history import print_entries
 from .json_output import print_json
 from .output import console, table
 from .session import opened
-from .targets import PAUSED_STYLE, Key, Persona, Queue, Tenant, limits_text, named, owner, print_target, state_text
+from .targets import PAUSED_STYLE, Key, Persona, Queue, Tenant, named, owner, print_target, state_text
 from .targets import target_text as text_of
 from .timeline import Entry, entries
 
@@ -211,4 +211,4 @@ def _what(event: RecordedEvent) -> str:
 def _why(event: RecordedEvent) -> str:
     limits = getattr(event.facts, "limits", None)
     reason = str(getattr(event.facts, "reason", ""))
-    return reason if limits is None or limits == NO_LIMITS else f"{limits_text(limits)}: {reason}"
+    return reason if limits is None or limits == NO_LIMITS else f"{limits}: {reason}"

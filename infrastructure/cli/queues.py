@@ -14,7 +14,7 @@ from . import options, shapes
 from .json_output import print_json
 from .output import console, table
 from .session import opened
-from .targets import PAUSED_STYLE, limits_text, print_target
+from .targets import PAUSED_STYLE, print_target
 
 _group = typer.Typer(help="What waits, runs and is dead in each queue; pause one.", no_args_is_help=True)
 
@@ -64,6 +64,6 @@ def _line(row: QueueOverview) -> tuple[str | Text, ...]:
     limits = row.state.limits
     return (
         row.queue, *(str(row.jobs.get(status, 0)) for status in _COUNTED),
-        "-" if limits.is_default else limits_text(limits),
+        "-" if limits.is_default else str(limits),
         Text("paused" if row.state.paused else "", style=PAUSED_STYLE),
     )  # fmt: skip

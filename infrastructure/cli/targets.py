@@ -11,7 +11,7 @@ from rich.text import Text
 from jobledger.application.limit_messages import TargetChanged
 from jobledger.domain.errors import InvalidInput
 from jobledger.domain.identifiers import SYSTEM_TENANT
-from jobledger.domain.limit import FlowState, Limits, Scope, Target
+from jobledger.domain.limit import FlowState, Scope, Target
 
 from . import shapes
 from .json_output import print_json
@@ -54,17 +54,9 @@ def target_text(target: Target) -> str:
     return f"{target.scope} {target.subject}{of}"
 
 
-def limits_text(limits: Limits) -> str:
-    """`5 at a time, 100/60s, weight 5`; `no limits` for none."""
-    parts = [f"{limits.concurrency} at a time"] if limits.concurrency is not None else []
-    parts += [str(limits.rate)] if limits.rate is not None else []
-    parts += [f"weight {limits.weight}"] if limits.weight != 1 else []
-    return ", ".join(parts) or "no limits"
-
-
 def state_text(state: FlowState) -> Text:
     """The limits, and whether it is paused."""
-    text = Text(limits_text(state.limits))
+    text = Text(str(state.limits))
     return text.append(", paused", style=PAUSED_STYLE) if state.paused else text
 
 

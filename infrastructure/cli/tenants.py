@@ -17,7 +17,7 @@ from . import options, shapes
 from .json_output import print_json
 from .output import console, status_text, table
 from .session import opened
-from .targets import PAUSED_STYLE, limits_text, print_target
+from .targets import PAUSED_STYLE, print_target
 
 _group = typer.Typer(
     help="Create, list, suspend and pause tenants. A paused tenant's jobs are taken and wait; a suspended tenant's are "
@@ -116,4 +116,4 @@ def _line(row: TenantRow, state: FlowState) -> tuple[str | Text, ...]:
     status = status_text(row.status.value)
     if state.paused:
         status.append(", paused", style=PAUSED_STYLE)
-    return row.name, status, "-" if state.limits.is_default else limits_text(state.limits), row.display_name
+    return row.name, status, "-" if state.limits.is_default else str(state.limits), row.display_name

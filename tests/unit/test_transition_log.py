@@ -12,9 +12,10 @@ import pytest
 import structlog
 
 from jobledger.application.transitions import TransitionLog
-from jobledger.application.writes import ChangeJob, Outcome, WriteStatus
+from jobledger.application.writes import AppendEvents, ChangeJob, Outcome, WriteStatus
 from jobledger.domain.event import Event, Metadata
 from jobledger.domain.job import JobCompleted, JobFacts, JobFailed, JobLogged
+from jobledger.domain.limit import Limits, QueueLimited, Rate
 from jobledger.infrastructure.telemetry import LogFormat, LogLevel, configure_logging
 
 _METADATA = Metadata(
@@ -128,3 +129,15 @@ def test_text_that_is_not_unicode_does_not_stop_the_log(stream: _Stream) -> None
     _configure(stream)
     TransitionLog().committed(_ended(_FAILED.model_copy(update={"message": "\ud800"})), _written(1))
     assert _lines(stream)[0]["message"] == "\ud800"
+
+
+def test_a_change_of_limits_says_of_what_and_to_what(stream: _Stream) -> None:
+    """In words, with the reason: whoever reads the log sees why jobs start less often."""
+    _configure(stream)
+    limits = Limits(concurrency=5, rate=Rate(count=100, seconds=60))
+    facts = QueueLimited(subject="billing", reason="agreed", limits=limits)
+    event = Event(uuid4(), 1, "system", _METADATA, facts)
+    TransitionLog().committed([AppendEvents((event,))], [Outcome(WriteStatus.WRITTEN, 7, 1)])
+    told = json.loads(stream.getvalue())
+    assert (told["event"], told["subject"], told["reason"]) == ("queue.limited", "billing", "agreed")
+    assert told["limits"] == "5 at a time, 100/60s"

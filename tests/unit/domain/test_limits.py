@@ -262,6 +262,13 @@ def test_a_rate_reads_what_it_writes(rate: Rate) -> None:
     assert Rate.parse(str(rate)) == rate
 
 
+def test_limits_are_told_in_words() -> None:
+    """What is not limited is not mentioned."""
+    assert str(Limits(concurrency=5, rate=Rate(count=100, seconds=60), weight=7)) == "5 at a time, 100/60s, weight 7"
+    assert str(Limits(rate=Rate(count=1, seconds=0.5))) == "1/0.5s"
+    assert str(NO_LIMITS) == "no limits"
+
+
 @pytest.mark.parametrize(
     "fields",
     [
