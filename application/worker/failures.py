@@ -68,7 +68,7 @@ def message_of(error: BaseException, redact: Redact = _as_it_is) -> str:
 def type_name(error: BaseException) -> str:
     """The name of an exception's class, whatever its metaclass makes of it."""
     try:
-        return clean(str(type(error).__qualname__), TYPE_CHARACTERS)
+        return clean(str(type(error).__qualname__), TYPE_CHARACTERS)[:TYPE_CHARACTERS]
     except BaseException:  # noqa: BLE001 - a metaclass may raise anything
         return "Exception"
 

@@ -32,15 +32,17 @@ class Runner:
 
     def __init__(
         self, services: Services, telemetry: Telemetry, settle: Settle, *, context: MakeContext = AttemptContext,
-        processes: Callable[[Attempt, str], Ending] | None = None,
+        processes: Callable[[Attempt, str], Ending] | None = None, look_after: Callable[[], None] | None = None,
     ) -> None:  # fmt: skip
-        """`processes` runs handlers of the types that ask for a child process; without it they run like any."""
+        """`processes` runs handlers of the types that ask for a child process; without it they run like any.
+        `look_after` is called after each handler, to mend what it broke of what all share."""
         self._services = services
         self._settle = settle
         self._telemetry = telemetry
         self._traced = telemetry.enabled
         self._context = context
         self._processes = processes
+        self._look_after = look_after
         self._told: set[str] = set()
         self.running: dict[LeaseKey, Attempt] = {}
         self.pace = Pace()
@@ -79,6 +81,8 @@ class Runner:
 
     def _end(self, attempt: Attempt, ending: Ending, cpu_seconds: float) -> bool:
         self.running.pop(attempt.key, None)
+        if self._look_after is not None:
+            self._look_after()
         if not attempt.take_ending():
             roll_back(attempt)
             return False

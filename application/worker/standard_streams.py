@@ -13,6 +13,8 @@ from contextlib import suppress
 from .log import say
 
 _STREAMS = {1: "stdout", 2: "stderr"}
+_is_open = os.get_inheritable
+"""Raises for a number that stands for no open file; the cheapest question there is about one."""
 
 
 class StandardStreams:
@@ -28,25 +30,32 @@ class StandardStreams:
                 self._kept[number] = os.dup(number)
 
     def look(self) -> None:
-        """Reopen what was closed. Never raises."""
-        for number, kept in self._kept.items():
-            with suppress(OSError, ValueError):
-                self._look_at(number, kept)
+        """Reopen what was closed; asked after each handler, before the next one runs. Never raises."""
+        try:
+            for number in self._kept:
+                _is_open(number)
+            if not (sys.stdout.closed or sys.stderr.closed):
+                return
+        except Exception:  # noqa: BLE001 - a program may have put anything in the place of a stream
+            pass
+        for number, kept in self._kept.copy().items():
+            with suppress(Exception):
+                _reopen(number, kept)
 
     def close(self) -> None:
         """Let go of what is remembered."""
         while self._kept:
             os.close(self._kept.popitem()[1])
 
-    def _look_at(self, number: int, kept: int) -> None:
-        name = _STREAMS[number]
-        try:
-            os.fstat(number)
-        except OSError:
-            os.dup2(kept, number)
-            say("warning", "worker.stream_reopened", stream=name)
-        stream = getattr(sys, name)
-        if stream is not None and stream.closed:
-            reopened = open(number, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
-            setattr(sys, name, reopened)
-            say("warning", "worker.stream_reopened", stream=f"sys.{name}")
+
+def _reopen(number: int, kept: int) -> None:
+    name = _STREAMS[number]
+    try:
+        _is_open(number)
+    except OSError:
+        os.dup2(kept, number)
+        say("warning", "worker.stream_reopened", stream=name)
+    if getattr(sys, name).closed:
+        stream = open(number, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115 - it stays
+        setattr(sys, name, stream)
+        say("warning", "worker.stream_reopened", stream=f"sys.{name}")

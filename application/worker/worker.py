@@ -111,9 +111,11 @@ class Worker:
             backlog=lambda: self._slots.waiting, open_again=self._open_again,
         )  # fmt: skip
         self._processes = processes
+        self._streams = StandardStreams()
         self._runner = Runner(
             self._services, telemetry or Telemetry(), self._settler.settle,
             processes=None if processes is None else ProcessAttempts(self._services, processes).handle,
+            look_after=self._streams.look,
         )  # fmt: skip
         self._threads = ThreadExecutor(self._runner.run, lambda: self._slots, self._begin, f"{self.name}-run")
         self._coroutines = AsyncExecutor(self._runner.run_async, lambda: self._slots, f"{self.name}-loop")
@@ -141,7 +143,6 @@ class Worker:
             trouble=self._trouble, unsettled=lambda: self._settler.unsettled, inactive=self._reject_inactive,
             lane=self._lane,
         )  # fmt: skip
-        self._streams = StandardStreams()
         self._ended = threading.Event()
         self.vitals = Vitals(
             ports.clock, self.options, beaten_at=lambda: self._heartbeat.beaten_at,
@@ -288,7 +289,6 @@ class Worker:
 
     def _tick(self) -> None:
         self._pass_stop_on()
-        self._streams.look()
         if self._processes is not None:
             self._processes.look()
 
