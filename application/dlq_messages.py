@@ -37,7 +37,11 @@ class DlqCount(NamedTuple):
 
 
 class CountDlq(DlqFiltered, Query[DlqCount]):
-    """How many dead jobs a filter matches, before something is done to all of them."""
+    """How many dead jobs a filter matches, before something is done to all of them.
+
+    It waits until the list holds all that was recorded when it was asked (or what is recorded up to `after`);
+    `NotYetVisible` where that takes longer than `timeout_seconds`.
+    """
 
     sample: Annotated[int, Field(ge=0, le=50)] = 5
 

@@ -106,8 +106,9 @@ class Reading:
         return Accepted(DlqList(page.rows, _cursor(page.next), page.freshness))
 
     def count_dlq(self, query: CountDlq, flow: Flow) -> Accepted[DlqCount]:
-        """How many of a tenant's dead jobs match, and a few of them."""
-        self._wait(query, query.tenant)
+        """How many of a tenant's dead jobs match, and a few of them: of all that was recorded when it was asked."""
+        everything = query.after or self._positions.text(self._reader.head())
+        self._wait(query.model_copy(update={"after": everything}), query.tenant)
         summary = self._views.dlq_summary(query.tenant, query.where, groups=GROUPS_SHOWN)
         sample = self._views.dlq(query.tenant, query.where, after=None, limit=query.sample).rows if query.sample else ()
         last = summary.last_dead_at

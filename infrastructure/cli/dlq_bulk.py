@@ -19,6 +19,7 @@ from jobledger.domain.dlq import BulkAct
 from jobledger.domain.errors import CountChanged, NotConfirmed, ReasonRequired
 from jobledger.domain.identifiers import short_id
 
+from ..projecting import catch_up
 from . import dlq_filters, dlq_shapes, lists
 from .exit_codes import ExitCode
 from .json_output import print_json
@@ -26,6 +27,8 @@ from .output import console, error_console, table, time_text
 from .session import Session
 
 _TROUBLES_SHOWN = 20
+_CATCH_UP_SECONDS = 60.0
+"""How long the list may take to hold all that is on record: what acts on many jobs counts all of them."""
 
 
 class Bulk(NamedTuple):
@@ -47,7 +50,8 @@ def run(session: Session, bulk: Bulk) -> None:
     """Count, show, have it confirmed, do it, and say what came of it."""
     if not bulk.dry_run and not bulk.reason.strip():
         raise ReasonRequired(f"{bulk.act}ing")
-    found = lists.page_of(session, CountDlq, tenant=bulk.tenant, **bulk.where)
+    catch_up(session.handle, _CATCH_UP_SECONDS)
+    found = session.ask(CountDlq, tenant=bulk.tenant, **bulk.where, timeout_seconds=_CATCH_UP_SECONDS)
     if bulk.dry_run:
         _show(bulk, found)
         return

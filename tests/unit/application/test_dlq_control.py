@@ -33,6 +33,7 @@ from jobledger.domain.errors import (
     InvalidInput,
     LedgerBusy,
     LedgerUnavailable,
+    NotYetVisible,
     ReasonRequired,
     UnknownTenant,
 )
@@ -130,6 +131,21 @@ def test_each_filter_finds_its_dead() -> None:
     assert found(error_type="broken") == set()
     refusal = cases.refused(InvalidInput, CountDlq, tenant="acme", dlq_reason="bored")
     assert refusal.field == "dlq_reason"
+
+
+def test_a_count_waits_for_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is of all that was recorded when it was asked; a list that stands still is an error, not a small number."""
+    cases = UseCases()
+    some_dead(cases, 1)
+    waited: list[int] = []
+
+    def stands_still(position: int, _timeout_seconds: float) -> bool:
+        waited.append(position)
+        return False
+
+    monkeypatch.setattr(cases.ledger.ports.views, "wait_for", stands_still)
+    cases.refused(NotYetVisible, CountDlq, tenant="acme", timeout_seconds=0)
+    assert waited == [cases.ledger.reader.head()]
 
 
 # --- acting ----------------------------------------------------------------------------------------------------------
