@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -19,6 +19,7 @@ from jobledger.application.ports import (
     OpenJob,
     QueueCount,
     Renewal,
+    Standing,
     WorkerHeartbeat,
     WorkerReport,
     WorkerRow,
@@ -29,6 +30,7 @@ from jobledger.domain import job as jobs
 from jobledger.domain.errors import LedgerUnavailable
 from jobledger.domain.event import Event, Facts, Metadata, RecordedEvent
 from jobledger.domain.job import JobDispatched, JobStatus, Lease
+from jobledger.domain.limit import Limits, Target
 from jobledger.domain.retry import Retry
 from jobledger.infrastructure.system import RandomIdentifiers, SystemClock
 
@@ -270,6 +272,10 @@ class FakeLedger:
     def turn(self, chore: str) -> Iterator[bool]:
         """Nobody else is here."""
         yield chore not in self.taken
+
+    def standing(self, targets: Mapping[Target, Limits], *, tenant: str, lock_key: str | None) -> Standing:
+        """Nothing is limited here."""
+        return Standing({}, {})
 
     def apply_limits(self) -> int:
         """Brings one job in line, of those that a test says are not."""

@@ -21,12 +21,13 @@ from jobledger.infrastructure.mapper import decode_facts, decode_metadata, encod
 GOLDEN: dict[str, str] = json.loads(Path(__file__).with_name("golden_events.json").read_text(encoding="utf-8"))
 CURRENT = [f"{facts.topic} {facts.schema_version}" for facts in ALL_FACTS]
 EXPECTED_TOPICS = {
-    "dispatch.refused", "dlq.bulk_begun", "dlq.bulk_ended", "job.cancel_requested", "job.cancelled", "job.completed", "job.discarded", "job.dispatched",
-    "job.failed", "job.interrupted", "job.logged", "job.progressed", "job.released", "job.requeued", "job.rescheduled",
-    "job.retried", "job.sent_to_dlq", "job.snoozed", "job.stalled", "job.started", "job.step_recorded",
-    "job_type.registered", "key.limited", "key.paused", "key.resumed", "persona.limited", "persona.paused",
-    "persona.resumed", "queue.limited", "queue.paused", "queue.resumed", "tenant.created", "tenant.limited",
-    "tenant.paused", "tenant.resumed", "tenant.suspended", "tenant.unpaused",
+    "dispatch.refused", "dlq.bulk_begun", "dlq.bulk_ended", "job.cancel_requested", "job.cancelled",
+    "job.completed", "job.discarded", "job.dispatched", "job.failed", "job.interrupted", "job.logged",
+    "job.progressed", "job.released", "job.requeued", "job.rescheduled", "job.retried", "job.sent_to_dlq",
+    "job.snoozed", "job.stalled", "job.started", "job.step_recorded", "job_type.registered", "key.limited",
+    "key.paused", "key.resumed", "persona.limited", "persona.paused", "persona.resumed", "queue.limited",
+    "queue.paused", "queue.resumed", "tenant.created", "tenant.limited", "tenant.paused", "tenant.resumed",
+    "tenant.suspended", "tenant.unpaused",
 }  # fmt: skip
 
 
