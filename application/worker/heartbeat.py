@@ -72,14 +72,14 @@ class Heartbeat:
         before = self._held.snapshot()
         options, clock = self._options, self._services.clock
         self.last_report = self._report()
-        asked_at = clock.now()
+        asked_at, sent_at = clock.now(), clock.monotonic()
         renewal = self._queue.heartbeat(
             WorkerHeartbeat(
                 self._services.worker, self._code_version, options.queues, options.concurrency, len(self._running),
                 options.lease_seconds, self.last_report,
             )
         )  # fmt: skip
-        self._beaten_at = clock.monotonic()
+        self._beaten_at = sent_at  # leases run from then on at the earliest: a slow answer must not make the next late
         answered_at = clock.now()
         believed = {(lease.job_id, lease.attempt): lease for lease in renewal.leases}
         self._tell_cancelled(believed)
@@ -88,7 +88,7 @@ class Heartbeat:
         self._skew.learn(asked_at, renewal.database_now, answered_at)
 
     def _loop(self) -> None:
-        while not self._stop.wait(self._options.cancel_poll_seconds):
+        while not self._stop.wait(self.pause_seconds()):
             if not self._due():
                 continue
             try:
@@ -98,11 +98,21 @@ class Heartbeat:
                 self._stop.wait(min(1.0, self._trouble.pause(error)))
             except Exception as error:  # noqa: BLE001 - leases are kept alive whatever happens
                 self._trouble.error("worker.heartbeat_failed", error)
+                self._stop.wait(self._options.cancel_poll_seconds)
+
+    def pause_seconds(self) -> float:
+        """How long to wait before looking again whether to renew: never beyond the time for it."""
+        return max(0.0, min(self._options.cancel_poll_seconds, self._renewal_due_seconds()))
+
+    def _renewal_due_seconds(self) -> float:
+        if self._beaten_at is None:
+            return 0.0
+        return self._beaten_at + self._options.renewal_seconds - self._services.clock.monotonic()
 
     def _due(self) -> bool:
-        now = self._services.clock.monotonic()
-        if self._beaten_at is None or now - self._beaten_at >= self._options.renewal_seconds:
+        if self._renewal_due_seconds() <= 0:
             return True
+        now = self._services.clock.monotonic()
         long_ago = now - self._options.cancel_poll_seconds / 2
         return any(attempt.begun_at < long_ago for attempt in list(self._running.values()))
 
