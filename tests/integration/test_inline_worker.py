@@ -12,6 +12,8 @@ from jobledger.testing import InMemoryLedger, SeenJob, seen_job
 from tests.support.scenarios import SCENARIOS, app, clients, dispatch_all
 
 WAIT_SECONDS = 10.0
+REPORTS = ("job.progressed", "job.logged")
+"""When these are recorded depends on the time that passes between them; what they say does not."""
 
 
 class Told(NamedTuple):
@@ -26,6 +28,7 @@ class Told(NamedTuple):
     errors: tuple[str, ...]
     dlq_reason: str | None
     log_lines: tuple[str, ...]
+    last_progress: tuple[tuple[float, str], ...]
 
 
 Story = dict[str, list[Told]]
@@ -35,9 +38,10 @@ Story = dict[str, list[Told]]
 def told(job: SeenJob) -> Told:
     """A job without its times and ids."""
     lines = tuple(line.split(" ", 1)[1] for line in job.log_lines)
+    events = tuple(name for name in job.events if name not in REPORTS)
     return Told(
-        job.job_type, job.status, job.attempt, job.events, job.result, dict(job.steps), job.errors, job.dlq_reason,
-        lines,
+        job.job_type, job.status, job.attempt, events, job.result, dict(job.steps), job.errors, job.dlq_reason,
+        lines, job.progress[-1:],
     )  # fmt: skip
 
 
