@@ -69,8 +69,10 @@ def test_a_paused_queue_starts_nothing_until_it_is_resumed(cli: Cli) -> None:
     assert "paused by test:operator" in text and "provider back" in text
 
 
+@pytest.mark.timeout(50)
 def test_resuming_starts_what_waited_in_a_worker_that_runs(cli: Cli) -> None:
-    """The worker is another process; it hears of it by itself."""
+    """The worker is another process; it hears of it, and does not only look again a minute later."""
+    cli = cli.with_variables(JOBLEDGER_POLL_INTERVAL_SECONDS="60")
     cli("limits", "pause", "--tenant", "acme", "--key", "gateway:*", "--reason", "down")
     held = dispatched(cli, "held", "--limit-key", "gateway:7")
     gate, started = cli.directory / "gate", cli.directory / "started"
