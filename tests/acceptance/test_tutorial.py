@@ -20,6 +20,11 @@ def test_limits_and_fairness_work_as_written(tmp_path: Path) -> None:
     assert follow(ROOT / "docs" / "how-to" / "limits-and-fairness.md", tmp_path) >= 20
 
 
+def test_the_dead_letter_queue_works_as_written(tmp_path: Path) -> None:
+    """And with the page about the dead-letter queue."""
+    assert follow(ROOT / "docs" / "how-to" / "dead-letter-queue.md", tmp_path) >= 20
+
+
 def test_a_reader_notices_other_output(tmp_path: Path) -> None:
     """A command that shows something else than the page says fails the tutorial."""
     reader = Reader(tmp_path)
