@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from jobledger import App, JobContext
+from jobledger import App, JobContext, SecretRef
 from jobledger.application.conformance import Check, TypeReport, check_app, check_job, require_conformance
 from jobledger.application.secret_shapes import is_secret_name, looks_secret
 from jobledger.domain.errors import NonConformingType
@@ -182,7 +182,8 @@ def test_a_report_has_nine_lines_in_a_fixed_order() -> None:
 @pytest.mark.parametrize(
     ("handler", "options", "check"),
     [
-        (no_step, {"effects": "steps"}, Check.IDEMPOTENT), (tenant_in_payload, {}, Check.TENANT),
+        (no_step, {"effects": "steps"}, Check.IDEMPOTENT), (no_step, {"effects": "transaction"}, Check.IDEMPOTENT),
+        (tenant_in_payload, {}, Check.TENANT),
         (shares_state, {}, Check.TENANT), (loops, {}, Check.RETRY), (swallows, {}, Check.DLQ),
         (prints, {}, Check.STRUCTURED_LOGS), (interpolates, {}, Check.STRUCTURED_LOGS),
         (reports_usage, {}, Check.METRICS), (good, {"rate_card": RateCard(per_unit={"tokens": 1})}, Check.METRICS),
@@ -270,3 +271,19 @@ def test_what_a_child_process_starts_ends_with_it() -> None:
     """A program started by a handler is work that nobody stops, unless the handler runs in a process of its own."""
     assert violated(report(starts_a_process)) == [Check.OBSERVABILITY]
     assert violated(report(starts_a_process, isolation="process")) == []
+
+
+class Account(BaseModel):
+    """Names of secrets, by reference."""
+
+    password: SecretRef
+    api_key: SecretRef | None = None
+
+
+def test_a_reference_is_no_secret() -> None:
+    """A field that would hold a secret may hold a reference to one."""
+
+    def handler(context: JobContext, payload: Account) -> None:
+        context.log("sent", length=len(payload.password.reveal()))
+
+    assert Check.SECURITY not in violated(report(handler))
