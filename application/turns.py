@@ -50,10 +50,11 @@ def choose(
     beginning with the first where they stand alike. A line is read no further than it is taken from."""
     places = [(turns.place(tenant), number, tenant) for number, tenant in enumerate(lines)]
     heapify(places)
+    allowed = {tenant: filter(allowance.take, line) for tenant, line in lines.items()}
     chosen: list[Candidate] = []
     while places and len(chosen) < limit and allowance.room(queue) > 0:
         _, number, tenant = places[0]
-        job = _next(lines[tenant], allowance, queue, tenant)
+        job = next(allowed[tenant], None) if allowance.room(queue, tenant) > 0 else None
         if job is None:
             heappop(places)
         else:
@@ -61,9 +62,3 @@ def choose(
             heapreplace(places, (turns.serve(tenant, allowance.weight(tenant)), number, tenant))
     turns.forget_idle()
     return chosen
-
-
-def _next(line: Iterator[Candidate], allowance: Allowance, queue: str, tenant: str) -> Candidate | None:
-    if allowance.room(queue, tenant) <= 0:
-        return None
-    return next((job for job in line if allowance.take(job)), None)
