@@ -26,5 +26,7 @@ class RateCard(BaseModel):
 
     def estimate(self, usage: Usage) -> float:
         """The estimated cost of one attempt; units without a price cost nothing."""
+        if not (self.per_attempt or self.per_cpu_second or self.per_unit):
+            return 0.0
         units = sum(self.per_unit.get(unit, 0.0) * amount for unit, amount in usage.units.items())
         return round(self.per_attempt + self.per_cpu_second * usage.cpu_seconds + units, 6)

@@ -181,5 +181,5 @@ class Attempt:
         usage = Usage(cpu_seconds=cpu_seconds, units=self.units or {})
         return Measured(
             queued if queued > 0.0 else 0.0, ended_at - self.begun_at if self.begun_at else 0.0, usage,
-            0.0 if card.version == "none" else card.estimate(usage), card.version,
+            card.estimate(usage), card.version,
         )  # fmt: skip

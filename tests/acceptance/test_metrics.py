@@ -115,7 +115,7 @@ def test_tenants_are_told_apart_where_asked_for(cli: Cli) -> None:
         until(lambda: samples(url).get(name) == 1)
         _, body = get(f"{url}/metrics", accept="application/openmetrics-text; version=1.0.0")
     assert body.rstrip().endswith("# EOF")
-    assert "jobledger_job_outcomes" in {family.name for family in parse_openmetrics(body)}
+    assert "jobledger_job_outcomes" in {family.name for family in parse_openmetrics(body)}  # type: ignore[no-untyped-call]
 
 
 def test_probes_of_a_worker_from_its_start_to_its_end(cli: Cli) -> None:
