@@ -30,6 +30,7 @@ from .projecting import make_runner
 from .resources import resource_use
 from .settings import Settings
 
+_CATCH_UP_STEP_SECONDS = 0.1
 _CATCH_UP_SECONDS = 30.0
 """How long the read models get to show what this process did, once its worker has ended."""
 
@@ -52,6 +53,7 @@ class Service:
         self._handle = handle
         self._app = app
         self._thread: Thread | None = None
+        self._at_once = False
         self.worker = make_worker(handle, app, options, self.events)
         self._runner = make_runner(handle) if projections else None
         self._maintenance = (
@@ -114,7 +116,8 @@ class Service:
         self.worker.request_stop()
 
     def request_stop_now(self) -> None:
-        """Give everything back at once."""
+        """Give everything back at once, and leave the lists to others."""
+        self._at_once = True
         self.worker.request_stop_now()
 
     def _tell_stalled(self, job: OpenJob, dead: bool) -> None:
@@ -132,8 +135,12 @@ class Service:
         except JobledgerError as error:
             _log.warning("service.not_caught_up", error=str(error))
             return
-        if not runner.wait_for(head, _CATCH_UP_SECONDS):
-            _log.warning("service.not_caught_up", head=head, waited_seconds=_CATCH_UP_SECONDS)
+        clock = self._handle.ports.clock
+        give_up_at = clock.monotonic() + _CATCH_UP_SECONDS
+        while not runner.wait_for(head, _CATCH_UP_STEP_SECONDS):
+            if self._at_once or clock.monotonic() >= give_up_at:
+                _log.warning("service.not_caught_up", head=head)
+                return
 
 
 def tune_garbage_collector() -> None:
