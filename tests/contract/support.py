@@ -17,6 +17,7 @@ from jobledger.application.ports import (
     Catalogue,
     Claim,
     ClaimRequest,
+    Clock,
     EventReader,
     LedgerWriter,
     OpenJob,
@@ -138,9 +139,9 @@ class LedgerUnderTest:
         return [held.job_id for held in self.queue.heartbeat(beat).leases]
 
 
-def in_memory() -> LedgerUnderTest:
-    """An empty ledger in memory."""
-    opened = MemoryLedger()
+def in_memory(clock: Clock | None = None) -> LedgerUnderTest:
+    """An empty ledger in memory, with a clock of the test's own where one is given."""
+    opened = MemoryLedger(clock)
 
     def not_there(*_: object) -> Any:
         raise AssertionError("memory has no back door: this test wants stored_ledger")

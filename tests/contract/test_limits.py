@@ -16,6 +16,7 @@ from jobledger.application.ports import OpenJob
 from jobledger.application.writes import LimitRow
 from jobledger.domain.job import interrupt, snooze, stall
 from jobledger.domain.limit import FlowState, Limits, Rate, Scope, Target, queue_target, tenant_target
+from jobledger.infrastructure.testing.clock import START, FrozenClock
 
 from .limits_support import (
     BOT,
@@ -32,7 +33,7 @@ from .limits_support import (
     resume,
     works_off,
 )
-from .support import LedgerUnderTest, new_job
+from .support import LedgerUnderTest, in_memory, new_job
 
 PAST = datetime(2026, 1, 1, tzinfo=UTC)
 OTHER: dict[str, Any] = {"tenant": "other", "persona": "x", "limit_key": "mail", "queue": "other"}
@@ -304,6 +305,25 @@ def test_a_rate_is_never_exceeded_in_any_window(ledger: LedgerUnderTest, target:
     assert most_starts_in_a_window(ledger, 0.4) <= 4
 
 
+def test_again_is_when_a_rate_allows_the_next_start() -> None:
+    """Who comes back when the claim said finds a job to start, and none before; windows of hours hold as well."""
+    clock = FrozenClock()
+    ledger = in_memory(clock)
+    limit(ledger, BOT, rate=(3, 3600.0))
+    for _ in range(10):
+        ledger.dispatch(persona="bot")
+    started = 0
+    while started < 10:
+        claim = ledger.claim(2)
+        started += len(claim.jobs)
+        if claim.again_seconds is not None and started < 10:
+            clock.advance(claim.again_seconds - 1)
+            assert ledger.claimed_ids() == []
+            clock.advance(1)
+    assert most_starts_in_a_window(ledger, 3600.0) == 3
+    assert clock.now() - START <= timedelta(hours=3, minutes=3)
+
+
 def test_a_rate_holds_nobody_else_back(ledger: LedgerUnderTest) -> None:
     """Jobs behind an exhausted rate are passed by."""
     limit(ledger, GPT, rate=(1, 600.0))
@@ -519,3 +539,16 @@ def test_the_catalogue_knows_limits(ledger: LedgerUnderTest) -> None:
         LimitRow(queue_target("default"), FlowState(paused=True)),
         LimitRow(tenant_target("acme"), FlowState(Limits(concurrency=4, weight=7))),
     ]
+
+
+def test_what_another_process_limits_is_known_at_once(stored_ledger: LedgerUnderTest) -> None:
+    """A limit that somebody else sets, changes or removes holds for the next claim."""
+    stored_ledger.create_tenant("acme")
+    stored_ledger.writer.write([new_job() for _ in range(9)])
+    assert len(stored_ledger.claimed_ids(1)) == 1
+    with stored_ledger.open_again() as other:
+        for concurrency, more in ((2, 1), (5, 3), (4, 0)):
+            limit(other, tenant_target("acme"), concurrency=concurrency)
+            assert len(stored_ledger.claimed_ids(1)) + len(stored_ledger.claimed_ids(9)) == more
+        limit(other, tenant_target("acme"))
+    assert len(stored_ledger.claimed_ids(10)) == 4

@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from jobledger.application.ports import ClaimRequest
 from jobledger.domain.errors import LedgerNotFound, LedgerUnavailable, MigrationFailed, SchemaOutdated, SchemaTooNew
+from jobledger.infrastructure import mapper, queue_row
 from jobledger.infrastructure.sqlite.connect import open_ledger
 from jobledger.infrastructure.sqlite.migrations import Migration, migrate, shipped
+
+from ..contract.support import metadata, new_job
 
 LATER = Migration("9999_post_later", "CREATE TABLE later (n INTEGER NOT NULL) STRICT;\nINSERT INTO later VALUES (1);")
 
@@ -141,6 +145,34 @@ def test_commits_are_durable_and_readers_go_on(tmp_path: Path) -> None:
             assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
         with ledger.database.read() as connection, pytest.raises(sqlite3.OperationalError):
             _write_nothing(connection)
+
+
+def test_jobs_that_wait_while_lanes_come(tmp_path: Path) -> None:
+    """Jobs that were dispatched before there were lanes are claimed as they were: one at a time of a lock key."""
+    path = tmp_path / "ledger.db"
+    migrate(path, [migration for migration in shipped() if migration.name < "0003"])
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT INTO tenants (tenant_id, status, updated_at) VALUES ('acme', 'active', 0)")
+        for lock_key in ("k", "k", None):
+            connection.execute(
+                "INSERT INTO open_jobs (job_id, tenant_id, version, status, queue, job_type, priority, due_at, "
+                "attempts_allowed, lock_key, spec, identity, thread, payload) "
+                "VALUES (?, 'acme', 1, 'pending', 'default', 'invoice.send', 0, 0, 3, ?, ?, ?, ?, ?)",
+                _columns_of_before(lock_key),
+            )
+    assert migrate(path) == [migration.name for migration in shipped() if migration.name >= "0003"]
+    request = ClaimRequest("w1", ("default",), ("invoice.send",), 10, "v1", 30.0, metadata().time)
+    with closing(open_ledger(path)) as ledger:
+        jobs = ledger.queue.claim(request).jobs
+        assert sorted(str(job.state.lock_key) for job in jobs) == ["None", "k"]
+        assert ledger.queue.claim(request).jobs == ()
+
+
+def _columns_of_before(lock_key: str | None) -> tuple[bytes | str | None, ...]:
+    new = new_job(lock_key=lock_key)
+    spec, thread = queue_row.encode_spec(new.state), queue_row.encode_thread(new.event.metadata)
+    identity = queue_row.encode_identity(new.state.job_type, new.state.queue, None)
+    return (new.event.originator_id.bytes, lock_key, spec, identity, thread, mapper.encode_body(b"{}"))
 
 
 def _write_nothing(connection: sqlite3.Connection) -> None:
