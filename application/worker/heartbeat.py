@@ -121,7 +121,7 @@ class Heartbeat:
             if lease.cancel_requested:
                 attempt = self._held.get(key)
                 if attempt is not None:
-                    attempt.cancel_requested = True
+                    attempt.request_cancel()
 
     def _give_up_missing(self, before: dict[LeaseKey, Attempt], believed: dict[LeaseKey, HeldLease]) -> None:
         """What was held before the database answered, and is not in its answer, is somebody else's by now. Where the
