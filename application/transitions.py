@@ -38,7 +38,7 @@ _LEVELS: Mapping[str, int] = {
 _TOLD = (
     "attempt", "worker", "status", "due_at", "reason", "error_type", "message", "fingerprint", "delay_seconds",
     "seconds_in_queue", "seconds_running", "estimated_cost", "code", "tenant_claimed", "type_claimed", "name", "why",
-    "subject", "limits",
+    "subject", "limits", "act", "confirmed", "changed", "skipped", "refused", "finished",
 )  # fmt: skip
 """The facts that are told, where an event has them. Bodies are never logged."""
 

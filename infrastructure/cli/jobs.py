@@ -21,7 +21,7 @@ from .history import print_history
 from .json_output import print_json
 from .output import console, status_text, table, time_text
 from .session import job_reference, opened
-from .times import parse_time
+from .times import parse_past, parse_time
 
 _group = typer.Typer(help="Look at jobs, and change what waits or runs.", no_args_is_help=True)
 
@@ -58,11 +58,11 @@ def list_jobs(
 ) -> None:
     """List jobs, newest first."""
     with opened() as session:
-        owner = session.tenant(tenant)
+        owner, now = session.tenant(tenant), session.handle.ports.clock.now()
         where = {
             "tenant": owner, "status": status, "failed": failed, "job_type": job_type,
-            "kind": lists.parse_kind(kind), "queue": queue, "created_from": parse_time(since, "--since"),
-            "created_to": parse_time(until, "--until"), "cursor": after, "limit": limit,
+            "kind": lists.parse_kind(kind), "queue": queue, "created_from": parse_past(since, "--since", now),
+            "created_to": parse_past(until, "--until", now), "cursor": after, "limit": limit,
         }  # fmt: skip
         page = (
             lists.page_of(session, ListTenantJobs, **where)

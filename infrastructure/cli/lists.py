@@ -34,9 +34,11 @@ Type = Annotated[str | None, typer.Option("--type", help="Only jobs of this type
 Kind = Annotated[str | None, typer.Option("--kind", help=f"Only {', '.join(get_args(JobKind))}.", show_default=False)]
 Queue = Annotated[str | None, typer.Option("--queue", "-q", help="Only jobs of this queue.", show_default=False)]
 Since = Annotated[
-    str | None, typer.Option("--since", help="Only jobs created at or after this time.", show_default=False)
+    str | None, typer.Option("--since", help="Only jobs created since this time, or for 2h, 7d.", show_default=False)
 ]
-Until = Annotated[str | None, typer.Option("--until", help="Only jobs created before this time.", show_default=False)]
+Until = Annotated[
+    str | None, typer.Option("--until", help="Only jobs created before this time, or 2h ago.", show_default=False)
+]
 
 
 def page_of(session: Session, query: type[Message[R]], **fields: object) -> R:

@@ -16,6 +16,7 @@ from structlog.typing import EventDict
 
 from jobledger.application.commands import CancelJob, DispatchJob, DispatchJobs
 from jobledger.application.dispatcher import Dispatcher
+from jobledger.application.dlq_messages import DiscardDlq
 from jobledger.application.flow import Flow
 from jobledger.application.queries import GetJob, ListTenants
 from jobledger.application.result import Accepted
@@ -216,6 +217,20 @@ def test_every_transition_is_one_log_event(plain_logging: Callable[[int], None])
         assert entry["actor"] and entry["correlation_id"] and entry["trace_id"]
     assert (told[2]["attempt"], told[2]["error_type"], told[2]["message"]) == (1, "Broken", "it broke")
     assert told[3]["reason"] == "unrecoverable"
+
+
+def test_an_act_on_many_dead_jobs_is_told(plain_logging: Callable[[int], None]) -> None:
+    """What began, and what came of it."""
+    plain_logging(logging.INFO)
+    with capture_logs() as logs:
+        cases, _ = _logging_cases()
+        cases.dead()
+        cases.ask(DiscardDlq, tenant="acme", confirmed=1, reason="hopeless")
+    begun, ended = (entry for entry in logs if str(entry["event"]).startswith("dlq."))
+    assert (begun["event"], begun["act"], begun["confirmed"], begun["reason"]) == (
+        "dlq.bulk_begun", "discard", 1, "hopeless",
+    )  # fmt: skip
+    assert (ended["event"], ended["changed"], ended["skipped"], ended["finished"]) == ("dlq.bulk_ended", 1, 0, True)
 
 
 def test_a_refused_dispatch_is_told_too(plain_logging: Callable[[int], None]) -> None:
