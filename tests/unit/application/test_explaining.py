@@ -82,11 +82,13 @@ def test_a_limit_of_jobs_at_a_time_tells_its_numbers(name: str, named: dict[str,
 
 @TARGETS
 def test_a_rate_tells_its_numbers(name: str, named: dict[str, str]) -> None:
-    """As long as its window is full."""
+    """Once its window is full, and as long as it is."""
     cases = served()
     cases.ask(SetLimits, **named, rate=Rate(count=2, seconds=10), reason="agreed")
     jobs = [cases.dispatch(**BOUND) for _ in range(3)]
-    for job in cases.claim(limit=5):
+    for _ in range(2):
+        assert only(cases, jobs[2]).kind is HoldKind.TURN
+        (job,) = cases.claim()
         cases.complete(job)
     hold = only(cases, jobs[2])
     assert (hold.kind, hold.used, hold.allowed) == (HoldKind.RATE, 2, 2)
