@@ -180,7 +180,7 @@ def _progress(bulk: Bulk, jobs: int) -> Iterator[_Bar | None]:
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=out, transient=True) as progress:
-        yield _Bar(progress, bulk.act, jobs)
+        yield _Bar(progress, f"{bulk.act}ing", jobs)
 
 
 def _print_done(out: Console, bulk: Bulk, done: DlqBulkDone) -> None:
