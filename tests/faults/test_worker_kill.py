@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from jobledger import JobStatus, Ledger
@@ -18,12 +21,19 @@ from jobledger.domain.job import (
     JobCompleted,
     JobFailed,
     JobInterrupted,
+    JobSentToDlq,
     JobSnoozed,
     JobStalled,
     JobStarted,
 )
-from tests.support.cli import Cli
+from jobledger.infrastructure.bootstrap import open_ledger
+from jobledger.infrastructure.cli.exit_codes import ExitCode
+from jobledger.infrastructure.settings import Settings
+from tests.support import soak_app
+from tests.support.cli import Cli, Running
 from tests.support.sample_app import app
+from tests.support.soak import idle
+from tests.support.soak_check import violations
 
 WAIT_SECONDS = 60.0
 LEASE_SECONDS = 2.0
@@ -60,11 +70,11 @@ def workers(tmp_path: Path, database: str) -> Cli:
 class Slow:
     """A job that says that it runs, and ends when it is told to."""
 
-    def __init__(self, ledger: Ledger, folder: Path) -> None:
+    def __init__(self, ledger: Ledger, folder: Path, priority: int = 0) -> None:
         self._started, self._release = folder / "started", folder / "release"
         self._ledger = ledger
         payload = {"started": str(self._started), "release": str(self._release)}
-        self.job_id: UUID = ledger.dispatch("sample.slow", payload, tenant="acme").job_id
+        self.job_id: UUID = ledger.dispatch("sample.slow", payload, tenant="acme", priority=priority).job_id
 
     def wait_until_it_runs(self) -> None:
         """Until an attempt says so; ready for the next attempt to say so."""
@@ -147,22 +157,132 @@ def test_sigterm_finishes_what_runs(ledger: Ledger, workers: Cli, tmp_path: Path
     ledger.close()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
 @pytest.mark.parametrize("signals", [1, 2], ids=["grace ended", "second signal"])
-def test_sigterm_gives_back_what_does_not_end(ledger: Ledger, workers: Cli, tmp_path: Path, signals: int) -> None:
-    """When the grace period is over, or on a second SIGTERM, the job is given back and the attempt does not count."""
+def test_a_stop_gives_back_what_does_not_end(
+    ledger: Ledger, workers: Cli, tmp_path: Path, signals: int, number: signal.Signals
+) -> None:
+    """When the grace period is over, or on a second signal, the job is given back: the attempt does not count, and
+    the next one runs elsewhere at once, without waiting for a lease."""
     slow = Slow(ledger, tmp_path)
     if signals == 1:
         workers = workers.with_variables(JOBLEDGER_SHUTDOWN_GRACE_SECONDS="0.2")
     with workers.running("work") as worker:
         slow.wait_until_it_runs()
-        for _ in range(signals):
-            worker.process.send_signal(signal.SIGTERM)
-            time.sleep(0.5)  # two signals at once are one
+        worker.process.send_signal(number)
+        if signals == 2:
+            _until_it_says(worker, "taking no more jobs")  # two signals at once are one
+            worker.process.send_signal(number)
         assert worker.wait().code == 0
     assert slow.topics == ["dispatched", "started", "interrupted"]
     state = ledger.jobs.get(slow.job_id, tenant="acme").state
     assert (state.status, state.attempts_counted) == (JobStatus.PENDING, 0)
+    with workers.running("work"):
+        slow.wait_until_it_runs()
+        slow.let_it_end()
+        slow.wait_for(JobStatus.COMPLETED)
+    assert slow.topics == ["dispatched", "started", "interrupted", "started", "completed"]
+    state = ledger.jobs.get(slow.job_id, tenant="acme").state
+    assert (state.attempt, state.attempts_counted) == (2, 1)
     ledger.close()
+
+
+def test_a_stop_gives_back_what_was_claimed_ahead(ledger: Ledger, database: str, workers: Cli, tmp_path: Path) -> None:
+    """Jobs that a worker claimed and did not begin are given back at once; none is lost, done twice, or counted."""
+    jobs = [_quick(ledger) for _ in range(300)]
+    slow = Slow(ledger, tmp_path, priority=-1)
+    behind = [_quick(ledger, priority=-2) for _ in range(300)]
+    with workers.running("work", "--concurrency", "1") as worker:
+        slow.wait_until_it_runs()
+        worker.process.send_signal(signal.SIGTERM)
+        _until(lambda: any(_topics(ledger, job)[-1:] == ["interrupted"] for job in behind))
+        slow.let_it_end()
+        assert worker.wait().code == 0
+    assert slow.topics == ["dispatched", "started", "completed"]
+    for job in behind:
+        state = ledger.jobs.get(job, tenant="acme").state
+        assert (state.status, state.attempts_counted) == (JobStatus.PENDING, 0)
+    assert workers("work", "--drain").code == 0
+    events = [event for job in (*jobs, *behind, slow.job_id) for event in _history(ledger, job)]
+    assert violations(events, []) == []
+    ledger.close()
+
+
+def test_a_third_signal_ends_at_once(ledger: Ledger, database: str, workers: Cli, tmp_path: Path) -> None:
+    """Where giving back does not succeed, a third signal ends the worker with the code for that; its job stalls and
+    runs elsewhere."""
+    slow = Slow(ledger, tmp_path)
+    with workers.running("work") as worker:
+        slow.wait_until_it_runs()
+        with _nobody_writes(database):
+            worker.process.send_signal(signal.SIGTERM)
+            _until_it_says(worker, "taking no more jobs")
+            worker.process.send_signal(signal.SIGTERM)
+            _until_it_says(worker, "giving everything back")
+            worker.process.send_signal(signal.SIGTERM)
+            assert worker.wait().code == ExitCode.INTERRUPTED
+    with workers.running("work"):
+        slow.wait_until_it_runs()
+        slow.let_it_end()
+        slow.wait_for(JobStatus.COMPLETED)
+    assert slow.topics == ["dispatched", "started", "stalled", "started", "completed"]
+    ledger.close()
+
+
+def test_a_poisonous_job_ends_in_the_dlq_and_takes_no_other_along(ledger: Ledger, database: str, workers: Cli) -> None:
+    """A job that kills its worker each time stalls until its budget is spent; the others that were claimed with it,
+    ran beside it, or came after it, complete, and none of them stalled more than twice."""
+    ledger.types.register(soak_app.app)
+    poison = ledger.dispatch("soak.poison", {"number": 1}, tenant="acme").job_id
+    pauses = (0, 50, 300, 900)
+    innocents = [
+        ledger.dispatch("soak.plain", {"number": number, "milliseconds": pauses[number % 4]}, tenant="acme").job_id
+        for number in range(40)
+    ]
+    deaths = 0
+    with closing(open_ledger(Settings(database=database))) as handle:
+        while not idle(handle.ports.queue):
+            with workers.with_variables(JOBLEDGER_APP="tests.support.soak_app").running("work") as worker:
+                _until(lambda: worker.process.poll() is not None or idle(handle.ports.queue))
+                deaths += worker.process.poll() == -signal.SIGKILL
+    assert deaths == 4
+    dead = _history(ledger, poison)[-1].facts
+    assert isinstance(dead, JobSentToDlq)
+    assert (dead.reason, dead.attempt) == ("stalled", 4)
+    for job in innocents:
+        topics = _topics(ledger, job)
+        assert topics[-1] == "completed" and topics.count("stalled") <= 2
+    assert violations([event for job in (poison, *innocents) for event in _history(ledger, job)], []) == []
+    ledger.close()
+
+
+def _quick(ledger: Ledger, priority: int = 0) -> UUID:
+    return ledger.dispatch("sample.ok", {"text": "quick"}, tenant="acme", priority=priority).job_id
+
+
+def _history(ledger: Ledger, job_id: UUID) -> tuple[RecordedEvent, ...]:
+    return ledger.jobs.history(job_id, tenant="acme").events
+
+
+def _topics(ledger: Ledger, job_id: UUID) -> list[str]:
+    return [event.topic.removeprefix("job.") for event in _history(ledger, job_id)]
+
+
+def _until_it_says(worker: Running, words: str) -> None:
+    _until(lambda: words in Path(f"/proc/{worker.process.pid}/fd/2").read_text(encoding="utf-8"))
+
+
+@contextmanager
+def _nobody_writes(database: str) -> Iterator[None]:
+    """Somebody else keeps the queue from being changed."""
+    if database.startswith("sqlite"):
+        with closing(sqlite3.connect(database.removeprefix("sqlite:///"), timeout=30)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+    else:
+        with psycopg.connect(database) as connection:
+            connection.execute("LOCK TABLE jobledger.open_jobs IN EXCLUSIVE MODE")
+            yield
 
 
 def _until(condition: Callable[[], bool]) -> None:

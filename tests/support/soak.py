@@ -14,7 +14,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +31,7 @@ from .soak_check import Effect
 
 LEASE_SECONDS = 2.0
 _UNEXPECTED_MAX = 3
+_ENDING_SECONDS = 20.0
 ENDED_AS_ASKED = (0, -signal.SIGTERM)
 """Exits after SIGTERM: the second where it came before the program was ready for it, and had claimed anything."""
 
@@ -41,8 +42,8 @@ class Plan(NamedTuple):
     seed: int
     jobs: int = 10_000
     workers: int = 4
-    acts: int = 30
-    cuts: int = 16
+    acts: int = 28
+    cuts: int = 12
     poisons: int = 2
     pause_seconds: tuple[float, float] = (0.3, 1.5)
     limit_seconds: float = 160.0
@@ -70,7 +71,6 @@ class Fleet:
     unexpected: list[str] = field(default_factory=list)
     """Exits that nobody asked for."""
     _workers: list[_Worker] = field(default_factory=list)
-    _groups: list[int] = field(default_factory=list)
     _chance: random.Random = field(init=False)
     _pipe: int = field(init=False)
 
@@ -136,27 +136,36 @@ class Fleet:
         return [worker.process.wait(60) for worker in self._workers]
 
     def orphans(self) -> list[int]:
-        """Process groups of workers in which something still lives."""
-        return [group for group in self._groups if _lives(group)]
+        """Processes in the workers' folder that outlive the worker that they belong to. Those of a worker that was
+        killed notice it themselves, which takes them a moment."""
+        give_up_at = time.monotonic() + _ENDING_SECONDS
+        while found := self._living():
+            if time.monotonic() >= give_up_at:
+                return found
+            time.sleep(0.02)
+        return []
 
     def close(self) -> None:
         """Leave nothing behind."""
         for worker in self._workers:
             worker.process.kill()
             worker.process.wait()
-        for group in self.orphans():
-            os.killpg(group, signal.SIGKILL)
+        for process in self._living():
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
         os.close(self._pipe)
 
     def _start(self) -> subprocess.Popen[bytes]:
         self.counts["started"] += 1
         with (self.folder / "worker.log").open("ab") as log:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 [str(PROGRAM), "work"], cwd=self.folder, env=self.variables, stdin=subprocess.DEVNULL, stdout=log,
                 stderr=log, start_new_session=True,
             )  # fmt: skip
-        self._groups.append(process.pid)
-        return process
+
+    def _living(self) -> list[int]:
+        """All processes that work in the folder, whoever started them."""
+        return [process for process in _processes() if _folder_of(process) == self.folder]
 
     def _kill(self, worker: _Worker) -> None:
         worker.ending = True
@@ -176,12 +185,15 @@ class Fleet:
                 worker.process.send_signal(signal.SIGCONT)
 
 
-def _lives(group: int) -> bool:
+def _processes() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+
+
+def _folder_of(process: int) -> Path | None:
     try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
+        return Path(f"/proc/{process}/cwd").readlink()
+    except OSError:  # it ended, or is not ours
+        return None
 
 
 @contextmanager
@@ -193,7 +205,7 @@ def fleet(plan: Plan, folder: Path, database: str) -> Iterator[Fleet]:
         "JOBLEDGER_APP": "tests.support.soak_app", "JOBLEDGER_LOG_LEVEL": "warning",
         "JOBLEDGER_LEASE_SECONDS": str(LEASE_SECONDS), "JOBLEDGER_LEASE_RENEW_BUFFER_SECONDS": "1",
         "JOBLEDGER_MAINTENANCE_INTERVAL_SECONDS": "1", "JOBLEDGER_SHUTDOWN_GRACE_SECONDS": "2",
-        "JOBLEDGER_CONCURRENCY": "8",
+        "JOBLEDGER_CONCURRENCY": "8", "JOBLEDGER_PROCESS_POOL_SIZE": "2",
     }  # fmt: skip
     with closing(Fleet(plan, folder, variables)) as workers:
         yield workers
@@ -220,8 +232,8 @@ def run(plan: Plan, workers: Fleet, ledger: Ledger, queue: Queue) -> float:
 
 def work(plan: Plan, chance: random.Random) -> list[Dispatch]:
     """The jobs of a plan, of all kinds, mixed."""
-    kinds = ("plain", "steps", "async", "keyed", "flaky", "snooze", "hopeless")
-    drawn = chance.choices(kinds, (50, 22, 14, 5, 5, 2, 2), k=plan.jobs - plan.cuts - plan.poisons)
+    kinds = ("plain", "steps", "async", "process", "keyed", "flaky", "snooze", "hopeless", "crash")
+    drawn = chance.choices(kinds, (470, 200, 140, 50, 50, 50, 20, 17, 3), k=plan.jobs - plan.cuts - plan.poisons)
     jobs = [_job(kind, number, chance) for number, kind in enumerate(drawn)]
     places = ("effect", "effect", "record")
     jobs += [

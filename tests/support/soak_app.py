@@ -118,6 +118,25 @@ def cut(context: JobContext, payload: Cut) -> str:
     return done
 
 
+@app.job("soak.process", effects="steps", timeout_seconds=60, isolation="process")
+def in_process(context: JobContext, payload: Work) -> list[str]:
+    """The two effects from a child process."""
+    return [context.step(name, lambda name=name: _effect(context, name, payload)) for name in ("charge", "mail")]  # type: ignore[misc]
+
+
+@app.job("soak.crash", effects="steps", timeout_seconds=60, isolation="process", retry=_RETRIED)
+def crash(context: JobContext, payload: Work) -> str:
+    """The child process ends between the effect and its record, the first time."""
+
+    def charge() -> str:
+        done = _effect(context, "charge", payload)
+        if context.attempt == 1:
+            os._exit(9)
+        return done
+
+    return context.step("charge", charge)
+
+
 @app.job("soak.poison", effects="none", timeout_seconds=60)
 def poison(_context: JobContext, _payload: Work) -> None:
     """Kill the worker."""

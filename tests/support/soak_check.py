@@ -33,8 +33,8 @@ from jobledger.domain.job import (
 _ENDINGS = (JobCompleted, JobFailed, JobStalled, JobInterrupted, JobSnoozed, JobCancelled)
 _REPORTS = (JobProgressed, JobLogged, JobStepRecorded)
 _LAST = (JobCompleted, JobSentToDlq, JobCancelled)
-_CUT = (JobStalled, JobInterrupted)
-"""Endings that come from outside: the handler may have been anywhere."""
+_CRASHES = frozenset({"ChildCrashed", "Timeout"})
+"""Failures that come from outside: the handler may have been anywhere."""
 
 
 class Effect(NamedTuple):
@@ -160,12 +160,18 @@ def _effects_out_of_place(jobs: dict[UUID, _Job], effects: Iterable[Effect]) -> 
         recorded_by = job.steps.get(effect.step)
         if recorded_by is not None and effect.attempt > recorded_by:
             yield Violation("a recorded step never runs again", job.job_id, f"{effect} after {recorded_by}")
-        elif recorded_by != effect.attempt and not isinstance(job.endings.get(effect.attempt), _CUT):
+        elif recorded_by != effect.attempt and not _was_cut(job.endings.get(effect.attempt)):
             yield Violation("an effect is recorded unless it was cut off", job.job_id, str(effect))
     for job in jobs.values():
         for step, attempt in job.steps.items():
             if Effect(job.job_id, attempt, step) not in counted:
                 yield Violation("a recorded step had its effect", job.job_id, f"{step!r} of {attempt}")
+
+
+def _was_cut(ending: JobFacts | None) -> bool:
+    if isinstance(ending, JobFailed):
+        return ending.error_type in _CRASHES
+    return isinstance(ending, (JobStalled, JobInterrupted))
 
 
 class Tally(NamedTuple):
