@@ -42,6 +42,8 @@ class LedgerHandle:
     prepare_storage: Callable[[], None] | None = None
     app: App | None = None
     transactions: AttemptTransactions | None = None
+    writer_has_died: Callable[[], bool] = lambda: False
+    """Whether nothing can be written any more until this process is started again."""
     _closing: ExitStack = field(default_factory=ExitStack)
 
     def close(self) -> None:
@@ -81,7 +83,7 @@ def open_ledger(settings: Settings, *, create: bool = False, app: App | None = N
         engine.writer.add_listener(TransitionLog().committed)
         return LedgerHandle(
             settings, engine.ports, engine.wake_up, engine.view_store, engine.event_source, engine.progress, dispatcher,
-            engine.prepare_storage, app, engine.transactions, closing.pop_all(),
+            engine.prepare_storage, app, engine.transactions, lambda: engine.writer.has_died, closing.pop_all(),
         )  # fmt: skip
 
 

@@ -108,6 +108,11 @@ class GroupCommit:
         """`submit(...).result()`."""
         return self.submit(writes).result()
 
+    @property
+    def has_died(self) -> bool:
+        """Whether its thread ended by itself: then nothing is written any more."""
+        return not self._closed and not self._flusher.is_alive()
+
     def add_listener(self, listener: Listener) -> None:
         """Call `listener` after each durable commit, on the flushing thread."""
         self._listeners.append(listener)

@@ -105,6 +105,7 @@ class Service:
         return [
             *self.worker.vitals.liveness(),
             *(running(name, thread.has_died) for name, thread in beside.items() if thread is not None),
+            running("ledger writer", self._handle.writer_has_died()),
         ]
 
     def readiness(self) -> list[Check]:

@@ -14,6 +14,9 @@ ledger that does not answer fails long before."""
 _ENDING_SECONDS = 30.0
 """Beyond the grace period, for recording what became of the jobs."""
 
+_LINGER_SECONDS = 60.0
+"""How long a process may go on after its worker ended: the lists catch up."""
+
 
 class Check(NamedTuple):
     """One thing that was looked at; `detail` says more to people."""
@@ -40,7 +43,7 @@ class Vitals:
         self._began_at: float | None = None
         self._turned_at = 0.0
         self._ending_at: float | None = None
-        self._ended = False
+        self._ended_at: float | None = None
 
     def begin(self) -> None:
         """The worker starts; its threads run."""
@@ -56,23 +59,25 @@ class Vitals:
 
     def end(self) -> None:
         """The worker has ended."""
-        self._ended = True
+        self._ended_at = self._clock.monotonic()
 
     # --- what probes ask -----------------------------------------------------------------------------------------
 
     def liveness(self) -> list[Check]:
         """Whether to go on with this process; if one failed, only a restart helps. A ledger that is away is no reason
         for one."""
-        if self._began_at is None or self._ended:
-            state = "has ended" if self._ended else "has not begun"
-            return [Check("worker", self._began_at is None, state)]
+        if self._began_at is None:
+            return [Check("worker", passed=True, detail="has not begun")]
+        if self._ended_at is not None:
+            seconds = self._clock.monotonic() - self._ended_at
+            return [Check("worker", seconds <= _LINGER_SECONDS, f"ended {seconds:.1f} s ago")]
         if self._ending_at is not None:
             return [self._is_ending_in_time(self._ending_at)]
         return [self._turns(), *(running(name, has_died()) for name, has_died in self._threads.items())]
 
     def readiness(self) -> list[Check]:
         """Whether the worker takes jobs just now."""
-        stopping = self._ending_at is not None or self._ended
+        stopping = self._ending_at is not None
         return [
             self._is_registered(),
             self._is_reachable(),

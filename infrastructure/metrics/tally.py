@@ -34,6 +34,8 @@ OUTCOMES: Mapping[type[JobFacts], str] = {
 }  # fmt: skip
 """What is counted, by the event that says it."""
 
+_MEASURED = (JobCompleted, JobFailed)
+
 OTHER = "(other)"
 """In place of a label that would be one too many."""
 TENANTS_MAX, SERIES_MAX, UNITS_MAX = 200, 2_000, 200
@@ -104,7 +106,7 @@ class Tally:
     def __init__(self, *, tenant_label: bool = False) -> None:
         self._tenant_label = tenant_label
         self._lock = Lock()
-        self._series: dict[SeriesKey, Series] = {}
+        self._series: dict[tuple[str, str, str], Series] = {}
         self._tenants: set[str] = set()
         self._units: dict[tuple[str, str], float] = {}
 
@@ -116,23 +118,23 @@ class Tally:
                     continue
                 if isinstance(write, ChangeJob):
                     for event in write.events:
-                        if isinstance(event.facts, JobFacts):
-                            self._count(event.facts, write.tenant)
+                        outcome_name = OUTCOMES.get(type(event.facts))
+                        if outcome_name is not None:
+                            self._count(outcome_name, event.facts, write.tenant)  # type: ignore[arg-type]
                 elif isinstance(write, NewJob):
                     self._of(write.state.job_type, write.state.queue, write.event.tenant).dispatched += 1
 
     def snapshot(self) -> Tallied:
         """A copy of all that was counted so far."""
         with self._lock:
-            return Tallied({key: series.copy() for key, series in self._series.items()}, self._units.copy())
+            return Tallied(
+                {SeriesKey(*key): series.copy() for key, series in self._series.items()}, self._units.copy()
+            )  # fmt: skip
 
-    def _count(self, facts: JobFacts, tenant: str) -> None:
-        outcome = OUTCOMES.get(type(facts))
-        if outcome is None:
-            return
+    def _count(self, outcome: str, facts: JobFacts, tenant: str) -> None:
         series = self._of(facts.job_type, facts.queue, tenant)
         series.outcomes[outcome] += 1
-        if isinstance(facts, (JobCompleted, JobFailed)):
+        if isinstance(facts, _MEASURED):
             series.queued.observe(facts.seconds_in_queue)
             series.ran.observe(facts.seconds_running)
             series.cost += facts.estimated_cost
@@ -141,11 +143,12 @@ class Tally:
                 self._add_units(facts.job_type, facts.usage.units)
 
     def _of(self, job_type: str, queue: str, tenant: str) -> Series:
-        key = SeriesKey(job_type, queue, self._tenant(tenant) if self._tenant_label else "")
+        labelled = self._tenant(tenant) if self._tenant_label else ""
+        key = (job_type, queue, labelled)
         series = self._series.get(key)
         if series is None:
             if len(self._series) >= SERIES_MAX:
-                key = SeriesKey(OTHER, OTHER, OTHER if self._tenant_label else "")
+                key = (OTHER, OTHER, OTHER if self._tenant_label else "")
             series = self._series.setdefault(key, Series())
         return series
 

@@ -81,6 +81,18 @@ def test_a_worker_that_does_not_come_to_its_end_is_not_alive() -> None:
     assert _failed(subject.vitals.liveness()) == ["ending"]
 
 
+def test_a_process_that_stays_without_a_worker_is_not_alive() -> None:
+    """The lists catch up after the worker has ended; that takes no minute."""
+    subject = Subject()
+    subject.vitals.begin()
+    subject.vitals.begin_ending()
+    subject.vitals.end()
+    subject.clock.advance(59.0)
+    assert _failed(subject.vitals.liveness()) == []
+    subject.clock.advance(2.0)
+    assert _failed(subject.vitals.liveness()) == ["worker"]
+
+
 def test_a_worker_is_ready_while_the_ledger_answers_and_it_takes_jobs() -> None:
     """Not before the first heartbeat, not without the ledger, not once it is stopping."""
     subject = Subject()
@@ -100,7 +112,7 @@ def test_a_worker_is_ready_while_the_ledger_answers_and_it_takes_jobs() -> None:
 
 
 def test_a_working_worker_is_alive_and_ready(app: App, ledger: FakeLedger) -> None:
-    """All its threads are told of; after the end it is neither."""
+    """All its threads are told of; after the end it takes no jobs."""
     app.job("tested.one", effects="none")(nothing)
     worker = Worker(app.jobs, ledger.ports, WorkerOptions(poll_seconds=0.1), code_version="1")
     with working(worker) as watched:
@@ -109,7 +121,6 @@ def test_a_working_worker_is_alive_and_ready(app: App, ledger: FakeLedger) -> No
             "main loop", "settle thread", "heartbeat thread", "monitor thread",
         ]  # fmt: skip
         assert _failed(worker.vitals.readiness()) == []
-    assert _failed(worker.vitals.liveness()) == ["worker"]
     assert "taking jobs" in _failed(worker.vitals.readiness())
 
 
