@@ -6,6 +6,7 @@ a `SecretRef` wherever a reference stands, in a field of that type as well as in
 
 from __future__ import annotations
 
+import re
 from dataclasses import is_dataclass
 from typing import Annotated, Protocol, Self, runtime_checkable
 
@@ -69,10 +70,10 @@ def resolve_references(value: object, source: SecretSource) -> object:
     return value
 
 
-def is_reference_schema(schema: object) -> bool:
-    """Whether a JSON Schema is that of a reference."""
-    properties = schema.get("properties") if isinstance(schema, dict) else None
-    return isinstance(properties, dict) and set(properties) == {REFERENCE_KEY}
+def is_reference(value: dict[str, object]) -> bool:
+    """Whether an object is a reference, as payloads hold them."""
+    name = value.get(REFERENCE_KEY)
+    return len(value) == 1 and isinstance(name, str) and re.fullmatch(SECRET_NAME, name) is not None
 
 
 def _reference(value: dict[object, object], source: SecretSource) -> SecretRef | None:

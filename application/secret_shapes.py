@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 from jobledger.domain.errors import InvalidInput
 
+from .secret_ref import REFERENCE_KEY, REFERENCE_MARK, is_reference
+
 _NAME = re.compile(
     r"^(.*[_-])?(password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|credentials?)$",
     re.IGNORECASE,
@@ -33,7 +35,10 @@ def looks_secret(text: str) -> bool:
 
 
 def refuse_secrets(body: bytes) -> None:
-    """Raise `InvalidInput` with the path of the field where a payload holds what looks like a secret."""
+    """Raise `InvalidInput` with the path of the field where a payload holds what looks like a secret, or a reference to
+    one in another form than `{"$secret": "its-name"}`."""
+    if REFERENCE_MARK in body:
+        _require_references(json.loads(body))
     if _HINT.search(body) is None:  # the common case, in a microsecond
         return
     path = next(_paths(json.loads(body), "payload"), None)
@@ -42,6 +47,25 @@ def refuse_secrets(body: bytes) -> None:
             "holds what looks like a secret", field=path, rule="payloads hold no secrets",
             hint='keep it in a vault and pass {"$secret": "its-name"}',
         )  # fmt: skip
+
+
+def _require_references(payload: object) -> None:
+    path = next(_bad_references(payload, "payload"), None)
+    if path is not None:
+        raise InvalidInput(
+            "not a reference to a secret", field=path, rule=f'{{"{REFERENCE_KEY}": "its-name"}}, and nothing beside it'
+        )
+
+
+def _bad_references(value: object, path: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        if REFERENCE_KEY in value and not is_reference(value):
+            yield path
+        for name, item in value.items():
+            yield from _bad_references(item, f"{path}.{name}")
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _bad_references(item, f"{path}.{number}")
 
 
 def _paths(value: object, path: str) -> Iterator[str]:

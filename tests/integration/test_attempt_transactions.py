@@ -12,6 +12,7 @@ from uuid import UUID
 import psycopg
 import pytest
 from pydantic import BaseModel
+from structlog.testing import capture_logs
 
 from jobledger import App, JobContext, JobStatus, Ledger, Retry
 from jobledger.application.worker import WorkerEventName
@@ -364,6 +365,19 @@ def test_what_a_handler_leaves_in_its_session_is_gone(program: Program) -> None:
             ledger.dispatch("tested.pay", {}, tenant=TENANT)
         ledger.worker(program.app, drain=True, concurrency=1).run()
     assert seen == ['"$user", public'] * 2
+
+
+def test_a_type_that_promises_a_transaction_and_opens_none_is_told_of(program: Program) -> None:
+    """It may be right, where there is nothing to do: the job completes, and the log says so once."""
+
+    def handler(context: JobContext, payload: Payload) -> None: ...
+
+    program.handles(handler)
+    with capture_logs() as logs, program.opened() as ledger:
+        for _ in range(3):
+            ledger.dispatch("tested.pay", {}, tenant=TENANT)
+        ledger.worker(program.app, drain=True).run()
+    assert [log["job_type"] for log in logs if log["event"] == "worker.no_transaction"] == ["tested.pay"]
 
 
 def test_sqlite_has_no_such_transaction(tmp_path: Path) -> None:

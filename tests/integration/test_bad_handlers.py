@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 from pydantic import BaseModel
 
@@ -542,6 +543,14 @@ def test_a_copy_is_told_that_it_has_no_part_in_the_attempt(programs: Cli, databa
     """Nothing of the context works in a copy: the ledger hears of the worker's own handler only."""
     work_on(programs, database, "report")
     assert len((programs.directory / "traces" / "refused").read_text().split()) == 6
+
+
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+def test_a_copy_leaves_the_transaction_alone(programs: Cli, database: str) -> None:
+    """A copy that raises inside of the attempt's transaction neither rolls it back nor closes its connection."""
+    assert work_on(programs, database, "fork_in_transaction") == [JobStatus.COMPLETED]
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT number FROM forked").fetchall() == [(1,)]
 
 
 @pytest.mark.parametrize("name", bad_handlers.CLOSES)

@@ -212,6 +212,19 @@ def test_a_program_may_dispatch_the_reference_itself(app: App, opened: Callable[
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "reference", [{"$secret": 7}, {"$secret": ""}, {"$secret": NAME, "and": "more"}, {"$secret": {}}]
+)
+def test_another_form_of_a_reference_is_refused_at_dispatch(
+    app: App, opened: Callable[[], Ledger], reference: dict[str, object]
+) -> None:
+    """Also inside free-form JSON: what would fail the job later is told to who dispatches it, with its path."""
+    declare(app, lambda context, payload: None)
+    with pytest.raises(InvalidInput) as refused:
+        opened().dispatch("tested.pay", {"settings": {"deep": [reference]}}, tenant=TENANT)
+    assert refused.value.field == "payload.settings.deep.0"
+
+
 class _Shown(BaseModel):
     amount: int
 
@@ -328,7 +341,11 @@ def test_the_file_is_read_again_when_it_changes(app: App, opened: Callable[[], L
     ids=["gone", "readable by others", "not JSON", "a list", "not a text"],
 )
 def test_a_vault_that_cannot_say_costs_no_attempt(
-    request: pytest.FixtureRequest, vault: Vault, break_it: Callable[[Vault], None], why: str, payload: dict[str, object]
+    request: pytest.FixtureRequest,
+    vault: Vault,
+    break_it: Callable[[Vault], None],
+    why: str,
+    payload: dict[str, object],
 ) -> None:
     """While the vault is unusable, jobs that want a secret are put off, and the reason stands in their history."""
 

@@ -96,6 +96,17 @@ def _close_all(context: JobContext, payload: Where) -> None:
     os.close(2)
 
 
+@app.job("bad.fork_in_transaction", effects="transaction", retry=Retry.never())
+def fork_in_transaction(context: JobContext, payload: Where) -> None:
+    """The copy raises inside of the transaction that it shares with the worker."""
+    with context.transaction() as connection:
+        connection.execute("CREATE TABLE forked (number integer)")
+        if os.fork() == 0:
+            raise ValueError("in the copy")
+        os.wait()
+        connection.execute("INSERT INTO forked VALUES (1)")
+
+
 async def _fork_and_await(context: JobContext, payload: Where) -> None:
     os.fork()
     await asyncio.sleep(0.05)
