@@ -12,6 +12,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from jobledger.application.writes import ChangeJob, NewJob, Outcome, Write, WriteStatus
+from jobledger.domain.event import Facts
 from jobledger.domain.job import (
     JobCancelled,
     JobCompleted,
@@ -28,7 +29,7 @@ QUEUE_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60
 RUN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600)
 """Upper bounds of the histograms, inclusive."""
 
-OUTCOMES: Mapping[type[JobFacts], str] = {
+OUTCOMES: Mapping[type[Facts], str] = {
     JobCompleted: "completed", JobFailed: "failed", JobRetried: "retried", JobSentToDlq: "dead",
     JobSnoozed: "snoozed", JobInterrupted: "interrupted", JobCancelled: "cancelled", JobStalled: "stalled",
 }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 
@@ -47,4 +48,4 @@ def test_a_lost_worker_is_marked(cli: Cli) -> None:
     assert "1 lost, not shown: jobledger workers --all" in cli("workers").out
     (lost,) = cli("workers", "--all", "--json").json["workers"]
     assert (lost["lost"], lost["pid"]) == (True, worker.process.pid)
-    assert f"lost {lost['seconds_since_seen']:.0f}"[:6] in cli("workers", "--all").out
+    assert re.search(r"lost \d+ s", cli("workers", "--all").out)
