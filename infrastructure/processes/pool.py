@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import tempfile
 import threading
@@ -31,6 +32,7 @@ _REAPED_SECONDS = 2.0
 """A connection that ended for longer than this while its process lives was closed by the handler."""
 _ENDED_SECONDS = 10.0
 """How long to wait to be told what became of a child."""
+_TRACE_BYTES = 64_000
 _CUT_OFF = "lost its connection to the worker: did the handler close it?"
 _FULL_SHARE = 0.75
 """A child that still holds so much of a job's memory limit when the job ended would be unfair to the next one."""
@@ -57,7 +59,7 @@ class Child:
         self.cpu_seconds_in_all = 0.0
         self.killed_at_bytes: int | None = None
         self.why = ""
-        self._crash_log = crash_log
+        self._crash_log = [crash_log]
 
     def has_ended(self, status: int | None, cpu_seconds: float) -> None:
         """The process is gone."""
@@ -67,12 +69,18 @@ class Child:
 
     def last_words(self) -> bytes | None:
         """What a dying interpreter wrote about where it was; once."""
-        descriptor, self._crash_log = self._crash_log, -1
-        if descriptor < 0:
+        try:
+            descriptor = self._crash_log.pop()  # whichever thread comes first: closing twice would close another's
+        except IndexError:
             return None
         with os.fdopen(descriptor, "rb") as file:
             file.seek(0)
-            return file.read(64_000) or None
+            return file.read(_TRACE_BYTES) or None
+
+    def close(self) -> None:
+        """Release what is held for it; the process, if it still lives, ends at the end of its connection."""
+        self.last_words()
+        self.end.frames.shut_down()
 
 
 class Pool:
@@ -188,10 +196,11 @@ class Pool:
         if child.status is not None and os.waitstatus_to_exitcode(child.status) == CUT_OFF_CODE:
             child.why = _CUT_OFF
         child.attempt = None
+        trace = child.last_words()
         self._forget(child)
         self._fill()
         used = max(child.cpu_seconds_in_all - child.cpu_seconds, 0.0)
-        return Crashed(child.status, begun, used, child.why, child.killed_at_bytes, child.last_words())
+        return Crashed(child.status, begun, used, child.why, child.killed_at_bytes, trace)
 
     def _after(self, child: Child, message: Ended) -> None:
         child.attempt = None
@@ -262,6 +271,7 @@ class Pool:
             self._children.pop(child.number, None)
             if child in self._idle:
                 self._idle.remove(child)
+        child.close()
 
     # --- what the zygote tells, on a thread of its own -------------------------------------------------------------
 
@@ -286,9 +296,11 @@ class Pool:
         for child in children:
             if child.process is not None:
                 with suppress(OSError):
-                    os.killpg(child.process, 9)
+                    os.killpg(child.process, signal.SIGKILL)
             child.why = "was lost together with the process that starts them"
             child.has_ended(None, 0.0)
+            if child.attempt is None:
+                child.close()
 
 
 def _may_try_again(outcome: object, attempt: Attempt) -> bool:
