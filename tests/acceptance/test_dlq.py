@@ -184,6 +184,32 @@ def test_a_dead_job_says_why_and_what_to_do(cli: Cli) -> None:
     assert error["field"] == "job" and f"jobledger jobs show {job}" in error["hint"]
 
 
+def test_the_shapes_of_json_are_stable(cli: Cli) -> None:
+    """Programs depend on these names."""
+    kill(cli, count=2)
+    where = {"type", "kind", "queue", "persona", "cause", "error_type", "fingerprint", "since", "until"}
+    shown = cli("dlq", "requeue", "--all", "--dry-run", "--json").json
+    assert set(shown) == {
+        "tenant", "act", "filter", "jobs", "groups", "group_count", "first_dead_at", "last_dead_at", "until", "sample",
+        "as_of", "confirm",
+    }  # fmt: skip
+    assert set(shown["filter"]) == where and len(shown["sample"]) == 2
+    job = cli("dlq", "show", dead(cli)[0]["job_id"], "--json").json["job"]
+    assert {"dead_at", "cause", "error_fingerprint", "times_requeued", "attempts", "traceback", "payload"} <= set(job)
+    assert set(job["attempts"][0]) == {"number", "worker", "started_at", "ended_at", "ending", "error"}
+    done = cli("dlq", "discard", "--all", "--yes", *WHY, "--json").json
+    assert set(done) == {
+        "tenant", "filter", "act", "event_id", "confirmed", "changed", "skipped", "refused", "troubles", "position",
+    }  # fmt: skip
+    assert done["filter"]["until"] == shown["until"]
+    (act,) = cli("dlq", "history", "--json").json["acts"]
+    assert set(act) == {
+        "event_id", "act", "begun_at", "actor", "reason", "ticket", "attempts_granted", "filter", "confirmed",
+        "ended_at", "changed", "skipped", "refused", "finished",
+    }  # fmt: skip
+    assert set(act["filter"]) == set(done["filter"]) == where
+
+
 def test_ten_thousand_dead_jobs_are_requeued_at_once(cli: Cli) -> None:
     """By one command, in bounded batches; every one of them, none twice, and each names the act as its cause."""
     bury(cli, count=10_000)
