@@ -40,6 +40,9 @@ from .connection import ChildEnd
 from .control import CUT_OFF_CODE
 from .transactions import transactions_of
 
+_RESERVED_BYTES = 1_000_000_000
+"""Address space that threads and allocators reserve and hardly use: 72 MB for each thread with glibc."""
+
 
 class Life(NamedTuple):
     """What a child is given."""
@@ -144,11 +147,11 @@ class _Child:
     # --- limits and state ------------------------------------------------------------------------------------------
 
     def _limit_memory(self, limit_bytes: int | None) -> None:
-        """Let the address space grow by no more than the limit: one allocation too large then fails at once, in the
-        handler, with MemoryError. What is really used the worker watches."""
+        """Let the address space grow by little more than the limit: one allocation far too large then fails at once,
+        in the handler, with MemoryError. What is really used the worker watches."""
         soft, hard = self._address_space
         if limit_bytes is not None:
-            wanted = linux.memory_bytes()[0] + limit_bytes
+            wanted = linux.memory_bytes()[0] + limit_bytes + _RESERVED_BYTES
             soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
