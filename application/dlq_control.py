@@ -42,6 +42,8 @@ BATCH = 250
 """Jobs of one commit."""
 TRIES = 5
 """How often a job is decided anew when it moves on, or is held, between reading and saving."""
+INTERRUPTED_SECONDS = 10.0
+"""How long an interrupted act waits to hear what became of the batch under way."""
 TROUBLES_MAX = 50
 """Of jobs that stay in the dead-letter queue, so many are named."""
 
@@ -188,7 +190,7 @@ class DlqControl:
             writes = self._decide(run, left)
             if not writes:
                 return
-            outcomes = self._write(writes)
+            outcomes = self._write(run, writes)
             for write, outcome in zip(writes, outcomes, strict=True):
                 if run.settle(outcome):
                     del left[write.job_id]
@@ -225,11 +227,17 @@ class DlqControl:
         first, second = self._read(tenant, job_ids[:middle]), self._read(tenant, job_ids[middle:])
         return _Streams({**first.events, **second.events}, {**first.unreadable, **second.unreadable})
 
-    def _write(self, writes: list[ChangeJob]) -> list[Outcome]:
+    def _write(self, run: _Run, writes: list[ChangeJob]) -> list[Outcome]:
+        written = self._writer.submit(writes)
         try:
-            return self._writer.write(writes)
+            return written.result()
         except LedgerBusy:  # none of them was stored
             return [Outcome(WriteStatus.BUSY)] * len(writes)
+        except KeyboardInterrupt:  # what was handed in is stored all the same, and must be counted
+            with suppress(TimeoutError, JobledgerError):
+                for outcome in written.result(INTERRUPTED_SECONDS):
+                    run.settle(outcome)
+            raise
 
     def _end(self, run: _Run, *, finished: bool) -> int | None:
         """Record what came of it; the last position reached."""

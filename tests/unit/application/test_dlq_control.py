@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any
 from uuid import UUID
 
@@ -288,12 +289,17 @@ class Interfering:
         self.before = before
         self.batches = 0
 
-    def write(self, writes: Sequence[Write]) -> list[Outcome]:
-        if isinstance(writes[0], ChangeJob):
-            self.batches += 1
+    def submit(self, writes: Sequence[Write]) -> Future[list[Outcome]]:
+        future: Future[list[Outcome]] = Future()
+        self.batches += 1
+        try:
             answer = self.before(writes)
-            if answer is not None:
-                return answer
+            future.set_result(self.inner.write(writes) if answer is None else answer)
+        except Exception as error:  # noqa: BLE001 - told through the future, as the port says
+            future.set_exception(error)
+        return future
+
+    def write(self, writes: Sequence[Write]) -> list[Outcome]:
         return self.inner.write(writes)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
@@ -472,6 +478,38 @@ def test_an_act_that_breaks_off_says_so(monkeypatch: pytest.MonkeyPatch) -> None
     assert isinstance(ended, DlqBulkEnded)
     assert (ended.changed, ended.finished) == (2, False)
     assert sorted(str(status_of(cases, job)) for job in dead) == ["dlq"] * 3 + ["pending"] * 2
+
+
+class InterruptedOnce(Future[list[Outcome]]):
+    """Ctrl-C comes while somebody waits for it."""
+
+    interrupted = False
+
+    def result(self, timeout: float | None = None) -> list[Outcome]:
+        if not self.interrupted:
+            self.interrupted = True
+            raise KeyboardInterrupt
+        return super().result(timeout)
+
+
+def test_an_interrupted_act_counts_the_batch_under_way() -> None:
+    """It is stored all the same: the record says what really happened."""
+    cases = UseCases()
+    dead = some_dead(cases, 3)
+
+    class Interrupting(Interfering):
+        def submit(self, writes: Sequence[Write]) -> Future[list[Outcome]]:
+            future = InterruptedOnce()
+            future.set_result(self.inner.write(writes))
+            return future
+
+    control(cases, writer=Interrupting(cases, lambda writes: None))
+    with pytest.raises(KeyboardInterrupt):
+        cases.send(RequeueDlq, tenant="acme", confirmed=3, reason="x")
+    ended = cases.events(dlq_stream("acme"))[-1].facts
+    assert isinstance(ended, DlqBulkEnded)
+    assert (ended.changed, ended.finished) == (3, False)
+    assert all(status_of(cases, job) is JobStatus.PENDING for job in dead)
 
 
 def test_two_acts_at_once_share_the_stream() -> None:
