@@ -165,7 +165,7 @@ class Worker:
         self.vitals.begin()
         try:
             if self._processes is not None:
-                self._processes.start(lambda: self._stop_requested)
+                self._processes.start(self._turns_while_loading)
             if not self._first_beat():
                 return RunResult.STOPPED
             self._heartbeat.start()
@@ -237,6 +237,11 @@ class Worker:
         if due_seconds == 0:
             return self._claimer.looked_in_vain
         return due_seconds is None or due_seconds > self.options.drain_wait_seconds
+
+    def _turns_while_loading(self) -> bool:
+        """Importing a large program may take minutes: that is no reason to be taken for dead. Whether to stop."""
+        self.vitals.turn()
+        return self._stop_requested
 
     def _first_beat(self) -> bool:
         """Register before anything is claimed. False if asked to stop before the ledger answered."""

@@ -408,15 +408,18 @@ def test_a_child_is_replaced_after_so_many_jobs(
     opened.ledger.close()
 
 
-@pytest.mark.parametrize("left", ["process", "streams"])
+@pytest.mark.parametrize("left", ["process", "streams", "trap"])
 def test_what_a_handler_leaves_behind_meets_no_other_job(on_sqlite: Opened, left: str) -> None:
-    """A child whose handler left a process, or closed its streams, is replaced; the process is ended with it."""
+    """A child whose handler left a process, or closed its streams, is replaced, and what it left is ended with it. One
+    that dies before it calls the next handler costs that job no attempt."""
     job_ids = [on_sqlite.dispatch("child.leaves", {"what": what}) for what in ("nothing", "nothing", left, "nothing")]
     on_sqlite.drain(concurrency=1)
     first, second, third, fourth = (_result(on_sqlite, job_id) for job_id in job_ids)
     assert first["process"] == second["process"] == third["process"] != fourth["process"]
-    assert left == "streams" or third["left"] > 0
-    until(lambda: is_gone(third["process"]) and (left == "streams" or is_gone(third["left"])))
+    assert (third["left"] > 0) == (left == "process")
+    until(lambda: is_gone(third["process"]) and is_gone(third["left"] or third["process"]))
+    started = [event for event in on_sqlite.history(job_ids[-1]) if isinstance(event.facts, JobStarted)]
+    assert len(started) == 1
 
 
 def test_an_idle_child_that_dies_costs_no_attempt(on_sqlite: Opened) -> None:

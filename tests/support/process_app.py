@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from jobledger import App, Dispatch, InvalidInput, JobContext, Retry, Snooze
+from jobledger.infrastructure.processes import child
 
 _AT_ONCE = Retry.fixed(max_attempts=2, base_seconds=0)
 _ONCE = Retry.fixed(max_attempts=1, base_seconds=0)
@@ -114,11 +115,14 @@ def grows(_context: JobContext, payload: Number) -> None:
 
 @app.job("child.leaves", effects="none", isolation="process", timeout_seconds=30)
 def leaves(_context: JobContext, payload: Named) -> dict[str, int]:
-    """Return, and leave something behind: a process, or closed streams."""
+    """Return, and leave something behind: a process, closed streams, or a trap that ends the process as soon as it
+    takes another job."""
     if payload.what == "process":
         return {"process": os.getpid(), "left": _sleeping(start_new_session=True).pid}
     if payload.what == "streams":
         os.close(1)
+    if payload.what == "trap":
+        setattr(child, "Begun", lambda: os._exit(9))  # noqa: B010 - for mypy it is a class
     return {"process": os.getpid(), "left": 0}
 
 
