@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+from collections import deque
 from contextlib import suppress
 
 from .log import say
@@ -15,6 +17,10 @@ from .log import say
 _STREAMS = {1: "stdout", 2: "stderr"}
 _is_open = os.get_inheritable
 """Raises for a number that stands for no open file; the cheapest question there is about one."""
+_reopening = threading.Lock()
+_replaced: deque[object] = deque(maxlen=1_000)
+"""Streams that `sys` held. While one thread replaces one, `print` in another may be using it without holding it
+(CPython before 3.13): letting go of it would crash the process."""
 
 
 class StandardStreams:
@@ -38,14 +44,16 @@ class StandardStreams:
                 return
         except Exception:  # noqa: BLE001 - a program may have put anything in the place of a stream
             pass
-        for number, kept in self._kept.copy().items():
-            with suppress(Exception):
-                _reopen(number, kept)
+        with _reopening:
+            for number, kept in self._kept.copy().items():
+                with suppress(Exception):
+                    _reopen(number, kept)
 
     def close(self) -> None:
         """Let go of what is remembered."""
-        while self._kept:
-            os.close(self._kept.popitem()[1])
+        with _reopening:
+            while self._kept:
+                os.close(self._kept.popitem()[1])
 
 
 def _reopen(number: int, kept: int) -> None:
@@ -57,5 +65,6 @@ def _reopen(number: int, kept: int) -> None:
         say("warning", "worker.stream_reopened", stream=name)
     if getattr(sys, name).closed:
         stream = open(number, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115 - it stays
+        _replaced.extend((getattr(sys, name), stream))
         setattr(sys, name, stream)
         say("warning", "worker.stream_reopened", stream=f"sys.{name}")
