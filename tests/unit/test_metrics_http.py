@@ -169,15 +169,18 @@ def test_a_closed_server_frees_its_port(server: HttpServer) -> None:
 
 def test_a_forked_child_does_not_keep_the_port(server: HttpServer) -> None:
     """Handlers in processes of their own outlive a killed worker for a moment: the port must be free by then."""
-    read, write = os.pipe()
+    ready, began = os.pipe()
+    ending, end = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(write)
-        os.read(read, 1)  # until the test closes its end
+        os.close(end)
+        os.write(began, b"!")
+        os.read(ending, 1)  # until the test closes its end
         os._exit(0)
-    os.close(read)
+    os.close(ending)
+    assert os.read(ready, 1) == b"!"
     _in_parent(server)
-    os.close(write)
+    os.close(end)
     os.waitpid(child, 0)
 
 
