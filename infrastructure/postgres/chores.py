@@ -54,7 +54,7 @@ class Chores:
             connection = self._connect()
         try:
             return connection, _try_lock(connection, chore)
-        except psycopg.OperationalError:
+        except psycopg.Error:
             connection.close()  # the server closed it while it lay idle; a new one tells what is really wrong
         connection = self._connect()
         try:

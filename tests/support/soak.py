@@ -42,8 +42,8 @@ class Plan(NamedTuple):
     seed: int
     jobs: int = 10_000
     workers: int = 4
-    acts: int = 28
-    cuts: int = 12
+    acts: int = 24
+    cuts: int = 10
     poisons: int = 2
     pause_seconds: tuple[float, float] = (0.3, 1.5)
     limit_seconds: float = 160.0
@@ -237,7 +237,9 @@ def work(plan: Plan, chance: random.Random) -> list[Dispatch]:
     jobs = [_job(kind, number, chance) for number, kind in enumerate(drawn)]
     places = ("effect", "effect", "record")
     jobs += [
-        Dispatch("soak.cut", {"number": number, "where": places[number % 3], "times": 1 + number % 2}, tenant="acme")
+        Dispatch(
+            "soak.cut", {"number": number, "where": places[number % 3], "times": 2 - bool(number % 3)}, tenant="acme"
+        )
         for number in range(plan.cuts)
     ]
     jobs += [Dispatch("soak.poison", {"number": number}, tenant="acme") for number in range(plan.poisons)]
