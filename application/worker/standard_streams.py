@@ -6,10 +6,10 @@ somebody prints ends up in it.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import threading
-from collections import deque
 from contextlib import suppress
 
 from .log import say
@@ -18,9 +18,17 @@ _STREAMS = {1: "stdout", 2: "stderr"}
 _is_open = os.get_inheritable
 """Raises for a number that stands for no open file; the cheapest question there is about one."""
 _reopening = threading.Lock()
-_replaced: deque[object] = deque(maxlen=1_000)
+_replaced: list[object] = []
 """Streams that `sys` held. While one thread replaces one, `print` in another may be using it without holding it
 (CPython before 3.13): letting go of it would crash the process."""
+
+
+class _LastingStream(io.TextIOWrapper):
+    """Whoever closes it a second time does not."""
+
+    def close(self) -> None:
+        """Write what is buffered; stay open."""
+        self.flush()
 
 
 class StandardStreams:
@@ -64,7 +72,8 @@ def _reopen(number: int, kept: int) -> None:
         os.dup2(kept, number)
         say("warning", "worker.stream_reopened", stream=name)
     if getattr(sys, name).closed:
-        stream = open(number, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115 - it stays
+        raw = open(number, "wb", closefd=False)  # noqa: SIM115 - it stays
+        stream = _LastingStream(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
         _replaced.extend((getattr(sys, name), stream))
         setattr(sys, name, stream)
         say("warning", "worker.stream_reopened", stream=f"sys.{name}")
