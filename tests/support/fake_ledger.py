@@ -122,6 +122,12 @@ class FakeLedger:
         self.wake_up.notify(frozenset({"default"}))
         return event.originator_id
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Nobody claims in between."""
+        with self._lock:
+            yield
+
     def topics(self, job_id: UUID) -> list[str]:
         """The history of a job, without the prefix `job.`."""
         return [event.topic.removeprefix("job.") for event in self.events[job_id]]

@@ -100,15 +100,22 @@ def test_a_suspect_runs_alone(
 def test_a_job_that_stalled_once_runs_beside_others_but_nothing_is_claimed_ahead(
     app: App, ledger: FakeLedger, doors: Doors
 ) -> None:
-    """Four slots, four jobs begin; the fifth stays in the queue for other workers while the one on probation runs."""
-    once = _stalled(app, ledger, 1)
+    """Jobs were quick so far. Of forty that become ready at once, three begin in the slots beside the one on probation;
+    the others stay in the queue for other workers."""
+    doors.all_open = True
+    quick = [ledger.dispatch(app, "tested.one") for _ in range(200)]
     with working(_worker(app, ledger)) as watched:
+        watched.wait_for(WorkerEventName.PROCESSED, count=len(quick))
+        doors.all_open = False
+        once = _stalled(app, ledger, 1)
+        ledger.wake_up.notify(frozenset({"default"}))
         doors.wait_for(once)
-        others = [ledger.dispatch(app, "tested.one") for _ in range(4)]
+        with ledger.at_once():
+            others = [ledger.dispatch(app, "tested.one") for _ in range(40)]
         doors.wait_for(once, *others[:3])
-        assert ledger.rows[others[3]].state.worker is None
+        assert [job for job in others if ledger.rows[job].state.worker is not None] == others[:3]
         doors.let_out()
-        watched.wait_for(WorkerEventName.PROCESSED, count=5)
+        watched.wait_for(WorkerEventName.PROCESSED, count=len(quick) + 41)
 
 
 def test_a_suspect_that_waits_is_given_back_at_once(app: App, ledger: FakeLedger, doors: Doors) -> None:
