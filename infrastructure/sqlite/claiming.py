@@ -219,9 +219,13 @@ class _Choice:
         asked = _Asked(
             queue, tenant, self._wanted.job_types, self._wanted.personas, json.dumps(personas) if personas else None
         )
-        plain = self._jobs(SQL["candidates"], asked, share)
-        lanes = [self._jobs_in_lane(asked, lane) for lane in self._lanes(asked)]
-        return merge(plain, *lanes) if lanes else plain
+        if self._request.personas is None:
+            lines = [self._jobs(SQL["candidates"], asked, share)]
+        else:
+            free = [persona for persona in dict.fromkeys(self._request.personas) if persona not in personas]
+            lines = [self._jobs(SQL["candidates_of_persona"], asked, share, persona) for persona in free]
+        lines += [self._jobs_in_lane(asked, lane) for lane in self._lanes(asked)]
+        return lines[0] if len(lines) == 1 else merge(*lines)
 
     def _lanes(self, asked: _Asked) -> list[_Lane]:
         """The tenant's lanes that have room: a bounded number of them, beginning after those of the last visit."""
@@ -238,12 +242,16 @@ class _Choice:
                 return lanes  # all of them were seen
             lane = _Lane(*row)
             last = lane.name
-            if self._room(asked, lane) > 0:
+            if self._is_for_this_worker(lane) and self._room(asked, lane) > 0:
                 lanes.append(lane)
                 if len(lanes) == LANES_VISITED_MAX:
                     break
         self._turns.lanes[visit] = last
         return lanes
+
+    def _is_for_this_worker(self, lane: _Lane) -> bool:
+        personas = self._request.personas
+        return personas is None or not lane.is_of_persona or lane.persona in personas
 
     def _room(self, asked: _Asked, lane: _Lane) -> int:
         """How many jobs of a lane may be started."""
@@ -265,11 +273,12 @@ class _Choice:
                 return
             yield job
 
-    def _jobs(self, statement: str, asked: _Asked, count: int, *lane: str) -> Iterator[Candidate]:
-        """Jobs in order of urgency, `count` of them and then, as far as they are asked for, ever more at a time."""
+    def _jobs(self, statement: str, asked: _Asked, count: int, *of: str) -> Iterator[Candidate]:
+        """Jobs (`of` one lane or persona) in order of urgency: `count` of them and then, as far as they are asked for,
+        ever more at a time."""
         begin = 0
         while True:
-            rows: list[_Row] = self._execute(statement, (*asked, count, begin, *lane)).fetchall()
+            rows: list[_Row] = self._execute(statement, (*asked, count, begin, *of)).fetchall()
             for priority, due_at, job_id, persona, lock_key, limit_key in rows:
                 yield Candidate(-priority, due_at, job_id, asked.tenant, asked.queue, persona, lock_key, limit_key)
             if len(rows) < count:

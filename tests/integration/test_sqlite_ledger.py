@@ -105,6 +105,7 @@ HOT = [
     (claiming.SQL["promote_due_jobs"], 2, {"open_jobs_delayed"}),
     (claiming.SQL["next_tenant"], 2, {"open_jobs_ready", "open_jobs_ready_in_lane"}),
     (claiming.SQL["candidates"], 7, {"open_jobs_ready"}),
+    (claiming.SQL["candidates_of_persona"], 8, {"open_jobs_ready_of_persona"}),
     (claiming.SQL["next_lane"], 3, {"open_jobs_ready_in_lane"}),
     (claiming.SQL["candidates_in_lane"], 8, {"open_jobs_ready_in_lane"}),
     (claiming.SQL["lock_is_held"], 2, {"open_jobs_running_key"}),
@@ -152,7 +153,7 @@ def _reads_a_whole_table(step: str) -> bool:
 # --- limits ----------------------------------------------------------------------------------------------------------
 
 
-def _steps_of_a_claim(ledger: SqliteLedger, jobs: int) -> int:
+def _steps_of_a_claim(ledger: SqliteLedger, jobs: int, personas: tuple[str, ...] | None = None) -> int:
     """How many instructions of its machine SQLite needs for a claim, which brings so many jobs."""
     steps = 0
 
@@ -161,7 +162,7 @@ def _steps_of_a_claim(ledger: SqliteLedger, jobs: int) -> int:
         steps += 1
         return 0
 
-    request = ClaimRequest("w1", ("default",), ("invoice.send",), 10, "v1", 30.0, metadata().time)
+    request = ClaimRequest("w1", ("default",), ("invoice.send",), 10, "v1", 30.0, metadata().time, personas=personas)
     with ledger.database.write() as connection:
         connection.set_progress_handler(count, 1)
         claimed = claiming.claim_in_transaction(connection, request, claiming.Turns()).jobs
@@ -201,3 +202,20 @@ def test_what_a_limit_holds_back_is_not_looked_at(tmp_path: Path, limited_first:
     few = _steps_beside_a_backlog(tmp_path / "few.db", 50, limited_first=limited_first)
     many = _steps_beside_a_backlog(tmp_path / "many.db", 5_000, limited_first=limited_first)
     assert many < 1.2 * few
+
+
+def _steps_of_a_dedicated_worker(path: Path, backlog: int) -> int:
+    migrate(path)
+    event = Event(stream_id("acme", "tenant", "acme"), 1, "acme", metadata(), TenantCreated(name="acme"))
+    with closing(open_ledger(path)) as ledger:
+        ledger.writer.write([AppendEvents((event,), TenantRow("acme", TenantStatus.ACTIVE))])
+        about = metadata()
+        ledger.writer.write([new_job(persona="x", priority=50, about=about) for _ in range(backlog)])
+        ledger.writer.write([new_job(persona="bot", about=about)])
+        return _steps_of_a_claim(ledger, 1, personas=("bot",))
+
+
+def test_a_worker_of_one_persona_looks_at_no_others_jobs(tmp_path: Path) -> None:
+    """A worker for some personas finds their jobs behind five thousand of others at the price of fifty."""
+    few = _steps_of_a_dedicated_worker(tmp_path / "few.db", 50)
+    assert _steps_of_a_dedicated_worker(tmp_path / "many.db", 5_000) < 1.2 * few

@@ -27,11 +27,14 @@ CREATE TABLE limit_uses (
 -- bound by the same things. Most jobs have none.
 ALTER TABLE open_jobs ADD COLUMN limit_key TEXT;
 ALTER TABLE open_jobs ADD COLUMN lane TEXT;
-UPDATE open_jobs SET lane = 'l' || lock_key WHERE lock_key IS NOT NULL;
+UPDATE open_jobs SET lane = 'l' || replace(lock_key, char(31), char(31) || char(31)) WHERE lock_key IS NOT NULL;
 DROP INDEX open_jobs_ready;
 DROP INDEX open_jobs_ready_keyed;
 CREATE INDEX open_jobs_ready ON open_jobs (queue, tenant_id, priority DESC, due_at, job_id)
     WHERE status = 'pending' AND stalls = 0 AND lane IS NULL;
+-- For workers that run the jobs of some personas only.
+CREATE INDEX open_jobs_ready_of_persona ON open_jobs (queue, tenant_id, persona, priority DESC, due_at, job_id)
+    WHERE status = 'pending' AND stalls = 0 AND lane IS NULL AND persona IS NOT NULL;
 CREATE INDEX open_jobs_ready_in_lane ON open_jobs (queue, tenant_id, lane, priority DESC, due_at, job_id)
     WHERE status = 'pending' AND stalls = 0 AND lane IS NOT NULL;
 

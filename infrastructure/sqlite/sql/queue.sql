@@ -50,8 +50,15 @@ ORDER BY o.due_at, o.job_id LIMIT ?8
 SELECT priority, due_at, job_id, persona, lock_key, limit_key FROM open_jobs
 WHERE queue = ?1 AND tenant_id = ?2 AND status = 'pending' AND stalls = 0 AND lane IS NULL
   AND job_type IN (SELECT value FROM json_each(?3))
-  AND (?4 IS NULL OR persona IN (SELECT value FROM json_each(?4)))
   AND (?5 IS NULL OR persona IS NULL OR persona NOT IN (SELECT value FROM json_each(?5)))
+ORDER BY priority DESC, due_at, job_id LIMIT ?6 OFFSET ?7
+
+-- name: candidates_of_persona
+-- The same for a worker of some personas: others' backlog is not looked at.
+SELECT priority, due_at, job_id, persona, lock_key, limit_key FROM open_jobs
+WHERE queue = ?1 AND tenant_id = ?2 AND persona = ?8 AND status = 'pending' AND stalls = 0 AND lane IS NULL
+  AND persona IS NOT NULL
+  AND job_type IN (SELECT value FROM json_each(?3))
 ORDER BY priority DESC, due_at, job_id LIMIT ?6 OFFSET ?7
 
 -- name: next_lane
