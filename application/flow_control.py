@@ -28,12 +28,14 @@ _PREFIX_MARK = "*"
 def lane_of(lock_key: str | None, limit_key: str | None, persona: str | None) -> str | None:
     """The lane that a job waits in: jobs of one are bound by the same things. None: nothing holds the job by itself.
 
-    `persona` is given where it is limited. Two keys that hold the separator may share a lane; that costs time only.
+    `persona` is given where it is limited. The separator is doubled where a key holds it: no two bounds share a lane.
     """
     if lock_key is None and limit_key is None and persona is None:
         return None
     bound_by = (("l", lock_key), ("k", limit_key), ("p", persona))
-    return _LANE_SEPARATOR.join(kind + value for kind, value in bound_by if value is not None)
+    return _LANE_SEPARATOR.join(
+        kind + value.replace(_LANE_SEPARATOR, 2 * _LANE_SEPARATOR) for kind, value in bound_by if value is not None
+    )
 
 
 class Candidate(NamedTuple):
@@ -276,6 +278,15 @@ def targets_of(queue: str, tenant: str | None, persona: str | None, limit_key: s
             yield Target(Scope.PERSONA, tenant, persona)
         if limit_key is not None:
             yield Target(Scope.KEY, tenant, limit_key)
+
+
+def covers(limited: Target, target: Target) -> bool:
+    """Whether limits of the first may be in force for the second: the same, or a key that begins with a prefix."""
+    if limited == target:
+        return True
+    if not limited.scope == target.scope == Scope.KEY or limited.tenant != target.tenant:
+        return False
+    return limited.subject.endswith(_PREFIX_MARK) and target.subject.startswith(limited.subject[:-1])
 
 
 def bucket_end(rate: Rate, now: int) -> int:

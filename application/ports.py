@@ -218,7 +218,7 @@ class ClaimRequest(NamedTuple):
 
     `at_once` is how many of them begin as soon as they are claimed (None: all): jobs under a rate are claimed no
     further ahead than that, so that the rate holds for when they run, too. `except_tenants` are left out: the worker
-    has jobs of theirs waiting.
+    has jobs of theirs waiting, and takes none that stalled before beside them.
     """
 
     worker: str
@@ -415,10 +415,6 @@ class WakeUp(Protocol):
 
     def notify(self, queues: frozenset[str]) -> None:
         """Say that jobs became ready. Never blocks; the first goes out at once, later ones are coalesced."""
-        ...
-
-    def poke(self) -> None:
-        """Wake who waits in this process, and nobody else. Never blocks."""
         ...
 
     def wait(self, timeout_seconds: float) -> bool:

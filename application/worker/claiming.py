@@ -4,7 +4,7 @@ A worker claims ahead at most what it will begin within about a second, judged b
 wakes on hints, and polls where none come; a delayed job starts on time because the worker asks when the next is due.
 
 Nobody waits behind another tenant's backlog: what was claimed runs in turns, and while much of it waits here, jobs of
-tenants that have nothing waiting are let in (`_look_aside`).
+tenants that have nothing waiting are let in (`look_aside`).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from .rate_window import RateWindow
 from .seclusion import Seclusion
 from .trouble import FATAL, Trouble
 
+LONG_CLAIM_SECONDS = 0.005
+"""A claim under way for so long is a large one: who comes now should not wait for the one after it."""
 UNEXPECTED_MAX = 5
 """So many errors in a row that no ledger in good order gives end the worker."""
 _VAIN_SECONDS = 0.02
 _BACK_PRESSURE_SECONDS = 0.02
-_ASIDE_SECONDS_MIN, _ASIDE_SECONDS_MAX = 0.003, 0.25
-"""The pause between two looks for other tenants' jobs: after a hint, and without one."""
 
 
 class Claimer:
@@ -65,7 +65,7 @@ class Claimer:
         self._rate = None if options.rate is None else RateWindow(options.rate)
         self._again_at: float | None = None
         """When a rate allows the next job; monotonic."""
-        self._looked_aside_at = 0.0
+        self._claiming_since: float | None = None
         self._vain = 0
         self._unexpected = 0
         self.found_nothing = False
@@ -83,72 +83,84 @@ class Claimer:
             self._wake_up.wait(min(pause_seconds, self._options.poll_seconds))
             return False
         room = self._room()
-        return self._take(room, ()) if room > 0 else self._wait_for_room()
-
-    def _wait_for_room(self) -> bool:
-        """Wait until few enough jobs wait here, for as long as between two polls; True if others were let in."""
-        low, clock = self._slots.below_low_mark, self._clock
-        give_up_at = clock.monotonic() + self._options.poll_seconds
-        while not low.is_set() and (left_seconds := give_up_at - clock.monotonic()) > 0:
-            # woken by hints, and by the slots once they are low
-            hinted = self._wake_up.wait(min(left_seconds, _ASIDE_SECONDS_MAX))
-            if not low.is_set() and self._look_aside(hinted=hinted):
-                return True
-        return False
-
-    def _look_aside(self, *, hinted: bool) -> bool:
-        """Let in jobs of tenants that have nothing waiting here; True if there were any."""
-        options, slots = self._options, self._slots
-        only_one_tenant = options.tenants is not None and len(set(options.tenants)) == 1
-        if only_one_tenant or not 0 < slots.waiting < 2 * options.fetch_size:
+        if room <= 0:
+            self._slots.below_low_mark.wait(self._options.poll_seconds)
             return False
-        since = self._clock.monotonic() - self._looked_aside_at
-        if since < (_ASIDE_SECONDS_MIN if hinted else _ASIDE_SECONDS_MAX):
-            slots.below_low_mark.wait(_ASIDE_SECONDS_MIN)  # hints may come without end
-            if not hinted or slots.below_low_mark.is_set():
-                return False
-        self._looked_aside_at = self._clock.monotonic()
-        brought = self._take(options.concurrency, slots.waiting_tenants)
-        self.found_nothing = False  # nothing aside: there may be more of those that wait here already
-        return brought
-
-    def _take(self, room: int, except_tenants: tuple[str, ...]) -> bool:
-        """Claim up to so many jobs and have them run; True if there were any."""
         if self._lane is None:
-            return self._take_share(self._request.job_types, room, except_tenants)
-        brought = [
-            self._take_share(*share, except_tenants)
-            for share in self._lane.shares(room)
-            if not self._seclusion.has_begun
-        ]
+            return self._take(self._request.job_types, room)
+        brought = [self._take(*share) for share in self._lane.shares(room) if not self._seclusion.has_begun]
         self.found_nothing &= not any(brought)
         return any(brought)
 
-    def _take_share(self, job_types: tuple[str, ...], room: int, except_tenants: tuple[str, ...]) -> bool:
-        claim = self._claim(job_types, room, except_tenants)
-        if claim is None:
+    def _take(self, job_types: tuple[str, ...], room: int) -> bool:
+        """Claim up to so many jobs and have them run; True if there were any."""
+        self._claiming_since = self._clock.monotonic()
+        try:
+            claim = self._claim(job_types, room)
+        except Exception as error:  # noqa: BLE001 - see _bear
+            self._bear(error)
             return False
+        finally:
+            self._claiming_since = None
+        self._unexpected = 0
+        self._again_at = None if claim.again_seconds is None else self._clock.monotonic() + claim.again_seconds
+        self._trouble.over()
         self.found_nothing = not claim.jobs
         if claim.jobs:
             self._vain = 0
-            now, worker = self._clock.monotonic(), self._request.worker
-            attempts = [Attempt(job, self._jobs[job.state.job_type], worker, claimed_at=now) for job in claim.jobs]
-            if claim.limited:
-                for attempt in attempts:
-                    attempt.frees_others = True
-            if self._rate is not None:
-                self._rate.take(len(attempts), now)
-            if self._lane is not None:
-                self._lane.claimed(attempts)
-            self._held.add(attempts)
-            self._held.claims_ended += 1
-            self._slots.offer(self._seclusion.admit(attempts))
-            self._log_started(claim)
-        else:
-            self._held.claims_ended += 1
         if claim.inactive_tenants:
             self._inactive()
         return bool(claim.jobs)
+
+    @property
+    def has_others_to_let_in(self) -> bool:
+        """Whether so much waits here, or is just being claimed, that tenants who have nothing here should not wait for
+        its end."""
+        options, waiting = self._options, self._slots.waiting
+        if self._seclusion.is_careful or waiting >= 2 * options.fetch_size or self._rate is not None:
+            return False
+        if options.tenants is not None and len(set(options.tenants)) == 1:
+            return False
+        since = self._claiming_since
+        return waiting > 0 or (since is not None and self._clock.monotonic() - since >= LONG_CLAIM_SECONDS)
+
+    def look_aside(self) -> bool:
+        """Claim a few jobs of tenants that have nothing waiting here; True if there were any. Called on a thread of its
+        own, beside `look`."""
+        job_types = self._request.job_types if self._lane is None else self._lane.others
+        with self._seclusion.gate:
+            if not job_types or not self.has_others_to_let_in:
+                return False
+            return bool(self._claim(job_types, self._options.concurrency, self._slots.waiting_tenants).jobs)
+
+    def _claim(self, job_types: tuple[str, ...], room: int, except_tenants: tuple[str, ...] = ()) -> Claim:
+        """Claim jobs, hold them and have them run. Where this raises, whether the claim took place is not known: the
+        heartbeat gives back what it brought."""
+        request = self._request._replace(
+            job_types=job_types, limit=room, now=self._clock.now(), except_tenants=except_tenants,
+            # a worker whose slots are never idle gets to jobs under a rate all the same
+            at_once=max(self._slots.free, self._options.concurrency // 4, 1),
+        )  # fmt: skip
+        with self._held.claiming():
+            claim = self._queue.claim(request)
+            attempts = self._attempts_of(claim)
+            self._held.add(attempts)
+        if attempts:
+            self._slots.offer(self._seclusion.admit(attempts))
+            self._log_started(claim)
+        return claim
+
+    def _attempts_of(self, claim: Claim) -> list[Attempt]:
+        now, worker = self._clock.monotonic(), self._request.worker
+        attempts = [Attempt(job, self._jobs[job.state.job_type], worker, claimed_at=now) for job in claim.jobs]
+        if claim.limited:
+            for attempt in attempts:
+                attempt.frees_others = True
+        if self._rate is not None:
+            self._rate.take(len(attempts), now)
+        if self._lane is not None:
+            self._lane.claimed(attempts)
+        return attempts
 
     def _log_started(self, claim: Claim) -> None:
         try:
@@ -168,24 +180,6 @@ class Claimer:
             return 0
         room = min(options.fetch_size, options.concurrency + ahead - slots.active)
         return room if self._rate is None else min(room, self._rate.room(now))
-
-    def _claim(self, job_types: tuple[str, ...], room: int, except_tenants: tuple[str, ...]) -> Claim | None:
-        self._held.claims_begun += 1
-        request = self._request._replace(
-            job_types=job_types, limit=room, now=self._clock.now(), at_once=self._slots.free,
-            except_tenants=except_tenants,
-        )  # fmt: skip
-        try:
-            claim = self._queue.claim(request)
-        except Exception as error:  # noqa: BLE001 - see _bear
-            # Whether the claim took place is not known: the heartbeat gives back what it brought.
-            self._held.claims_ended += 1
-            self._bear(error)
-            return None
-        self._unexpected = 0
-        self._again_at = None if claim.again_seconds is None else self._clock.monotonic() + claim.again_seconds
-        self._trouble.over()
-        return claim
 
     def _bear(self, error: Exception) -> None:
         """Wait out a ledger that is away, however long. What nobody expects may pass a few times, then ends us: a

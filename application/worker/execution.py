@@ -47,11 +47,7 @@ class Releases(Protocol):
 class Slots:
     """The concurrency limit, and the attempts that were claimed ahead of it."""
 
-    def __init__(
-        self, count: int, begin: Callable[[Attempt], None], became_low: Callable[[], None] | None = None
-    ) -> None:
-        """`became_low` is called, quickly and with a lock held, when `below_low_mark` is set."""
-        self._became_low = became_low
+    def __init__(self, count: int, begin: Callable[[Attempt], None]) -> None:
         self._count = count
         self._free = count
         self._begin = begin
@@ -78,8 +74,6 @@ class Slots:
                 self._free += 1
             if len(self._waiting) <= self._low_mark and not self.below_low_mark.is_set():
                 self.below_low_mark.set()
-                if self._became_low is not None:
-                    self._became_low()
             return following
 
     def pass_on(self) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from .attempt import Attempt, LeaseKey
 
@@ -21,8 +22,28 @@ class Held:
         self._few = -1
         self._are_few = threading.Event()
         self.claims_begun = 0
-        self.claims_ended = 0
-        """Claims of the one claiming thread: a lease of a claim under way is not known here yet."""
+        """Claims are numbered from 1: a lease of a claim under way is not known here yet."""
+        self._claims_under_way: set[int] = set()
+        self._claims_lock = threading.Lock()
+
+    @contextmanager
+    def claiming(self) -> Iterator[None]:
+        """A claim takes place, and what it brings is added, during the block."""
+        with self._claims_lock:
+            self.claims_begun += 1
+            number = self.claims_begun
+            self._claims_under_way.add(number)
+        try:
+            yield
+        finally:
+            with self._claims_lock:
+                self._claims_under_way.discard(number)
+
+    @property
+    def claims_ended(self) -> int:
+        """The number up to which all claims have ended."""
+        with self._claims_lock:
+            return min(self._claims_under_way, default=self.claims_begun + 1) - 1
 
     def add(self, attempts: Iterable[Attempt]) -> None:
         """Hold these from now on."""

@@ -39,6 +39,11 @@ class ProcessLane:
         self._claimed = 0
         self._was_short = False
 
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The job types that need no child."""
+        return self._others
+
     def claimed(self, attempts: Iterable[Attempt]) -> None:
         """Count attempts that were claimed."""
         count = sum(attempt.declared.in_process for attempt in attempts)

@@ -8,6 +8,7 @@ twice because of others at most, however often they kill a worker.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 from .attempt import Attempt
@@ -18,7 +19,7 @@ _STALLS_SUSPECT = 2
 
 
 class Seclusion:
-    """Belongs to the claiming thread."""
+    """Belongs to the claiming thread; others may ask whether it `is_careful`."""
 
     def __init__(self, held: Held, slots: Slots) -> None:
         self._held = held
@@ -26,6 +27,8 @@ class Seclusion:
         self._suspect: Attempt | None = None
         self._begun = False
         self._on_probation: list[Attempt] = []
+        self.gate = threading.Lock()
+        """Held by whoever claims on another thread: until it is free, that may still bring something."""
 
     def admit(self, attempts: Sequence[Attempt]) -> Sequence[Attempt]:
         """Those of a claim that may begin now; the others begin later, by `is_on`."""
@@ -43,6 +46,8 @@ class Seclusion:
         if suspect is None:
             return False
         if not self._begun:
+            with self.gate:
+                pass  # from here on nobody else claims
             if not self._held.wait_for_at_most(1, wait_seconds):
                 return True
             self._begun = True
@@ -51,6 +56,11 @@ class Seclusion:
             return True
         self._suspect = None
         return False
+
+    @property
+    def is_careful(self) -> bool:
+        """Whether nothing should be claimed beside and ahead, as far as is known."""
+        return self._suspect is not None or bool(self._on_probation)
 
     @property
     def has_begun(self) -> bool:

@@ -25,6 +25,7 @@ from ..ports import (
     WorkerReport,
 )
 from ..telemetry import Telemetry
+from .aside import Aside
 from .attempt import Attempt, ChildDispatch, Services
 from .claiming import Claimer
 from .clock_skew import ClockSkew
@@ -105,7 +106,7 @@ class Worker:
             self.name, f"worker:{self.name}", ports.clock, ports.writer, ports.reader, self.events,
             dispatch_children or _no_children, cpu_seconds, ports.vault, ports.transactions,
         )  # fmt: skip
-        self._slots = Slots(self.options.concurrency, self._begin, became_low=ports.wake_up.poke)
+        self._slots = Slots(self.options.concurrency, self._begin)
         self._settler = Settler(
             self._services, queue=ports.queue, identifiers=ports.identifiers, held=self._held, trouble=self._trouble,
             backlog=lambda: self._slots.waiting, open_again=self._open_again,
@@ -143,6 +144,7 @@ class Worker:
             trouble=self._trouble, unsettled=lambda: self._settler.unsettled, inactive=self._reject_inactive,
             lane=self._lane,
         )  # fmt: skip
+        self._aside = Aside(self._claimer, ports.wake_up, self._trouble, name=f"{self.name}-aside")
         self._ended = threading.Event()
         self.vitals = Vitals(
             ports.clock, self.options, beaten_at=lambda: self._heartbeat.beaten_at,
@@ -169,6 +171,7 @@ class Worker:
             if not self._first_beat():
                 return RunResult.STOPPED
             self._heartbeat.start()
+            self._aside.start()
             return self._work()
         except JobledgerError as error:
             self._trouble.error("worker.refused", error)
@@ -306,6 +309,8 @@ class Worker:
     def _end(self) -> None:
         self.vitals.begin_ending()
         self._tell(WorkerEventName.STOPPING)
+        self._wake()
+        self._aside.stop()
         waiting = [*self._slots.take_waiting(), *self._claimer.take_waiting()]
         waiting += self._lane.take_parked() if self._lane is not None else ()
         self._give_back(waiting, "the worker stopped before the attempt began")

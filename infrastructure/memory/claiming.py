@@ -65,7 +65,7 @@ class MemoryClaims:
             if len(chosen) == request.limit or allowed.room(queue) <= 0:
                 continue
             ready = self._ready(queue, request, inactive)
-            if not chosen:
+            if not chosen and not request.except_tenants:
                 stalled_ones = sorted(filter(self._has_stalled, ready), key=lambda job: (job.due_at, job.job_id))
                 stalled = next(filter(allowed.take, stalled_ones), None)
                 if stalled is not None:

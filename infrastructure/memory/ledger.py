@@ -177,10 +177,6 @@ class MemoryWakeUp:
         """Say that jobs became ready."""
         self._hint.set()
 
-    def poke(self) -> None:
-        """Wake who waits."""
-        self._hint.set()
-
     def wait(self, timeout_seconds: float) -> bool:
         """Wait for a hint; True if one came."""
         hinted = self._hint.wait(timeout_seconds)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from threading import RLock
 from typing import NamedTuple
 from uuid import UUID
 
+from jobledger.application.flow_control import covers
 from jobledger.application.ports import OpenJob, WorkerHeartbeat
 from jobledger.application.writes import (
     AppendEvents,
@@ -30,6 +31,8 @@ from jobledger.domain.limit import FlowState, Target
 from jobledger.domain.tenant import TenantStatus
 
 from .. import mapper
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _Key = tuple[str, str, str]
 _CONFLICT, _MISSING = Outcome(WriteStatus.CONFLICT), Outcome(WriteStatus.MISSING)
@@ -167,10 +170,22 @@ class Store:
                 self.job_types[row.definition.name] = row
             case LimitRow(target, state) if state == FlowState():
                 self.limits.pop(target, None)
+                self._close_buckets(target)
             case LimitRow(target, state):
                 self.limits[target] = state
+                self._close_buckets(target)
             case None:
                 pass
+
+    def _close_buckets(self, limited: Target) -> None:
+        """What rates granted was started by now: buckets of another window must not count for longer than that."""
+        now = (self.now() - _EPOCH) // timedelta(microseconds=1)
+        for target, uses in self.limit_uses.items():
+            if covers(limited, target):
+                closed = Counter[int]()
+                for ends_at, tokens in uses.items():
+                    closed[min(ends_at, now)] += tokens
+                self.limit_uses[target] = closed
 
 
 def _key_of(new: NewJob) -> _Key | None:

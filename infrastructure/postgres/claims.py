@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
+from uuid import UUID
 
 import psycopg
 
@@ -19,7 +20,7 @@ from .statements import SQL, Row
 _PROMOTED_AT_ONCE = 1_000
 _LANE_CURSORS_MAX = 10_000
 _IN_PROGRESS = JobStatus.IN_PROGRESS.value
-_INACTIVE, _TURN, _LANE, _LIMITED = 0, -1, -2, -3
+_INACTIVE, _TURN, _LANE, _LIMITED, _STALLED = 0, -1, -2, -3, -4
 """What a row without a job tells, by its version; see claim_jobs."""
 
 
@@ -41,6 +42,8 @@ class Claims:
         """The tenant whose turn was last, by worker and queue; a torn update only costs somebody a turn."""
         self._lanes: dict[tuple[str, str], dict[str, str]] = {}
         """The lane after which the next look goes on, by worker and queue, of tenants with very many lanes."""
+        self._stalled: dict[tuple[str, str], tuple[datetime, UUID]] = {}
+        """The stalled job after which the next look goes on, by worker and queue, where many of them are held back."""
         self._first_queue: dict[str, int] = {}
 
     def claim(self, request: ClaimRequest) -> Claim:
@@ -69,7 +72,7 @@ class Claims:
 
     def forget(self, worker: str) -> None:
         """The worker ended."""
-        for remembered in (self._cursors, self._lanes):
+        for remembered in (self._cursors, self._lanes, self._stalled):
             for turn in [turn for turn in remembered if turn[0] == worker]:
                 remembered.pop(turn, None)
         self._first_queue.pop(worker, None)
@@ -87,18 +90,22 @@ class Claims:
     ) -> _Found:
         turn = (request.worker, queue)
         lanes = self._lanes.get(turn, {})
+        stalled = (None, None) if claimed else self._stalled.pop(turn, (None, None))
         parameters = (
             queue, list(request.job_types), _optional_list(request.personas), _optional_list(request.tenants),
             list(request.except_tenants), min(request.limit - claimed, TICKET_EVENTS),
             None if request.at_once is None else max(0, request.at_once - claimed), self._cursors.get(turn, ""),
-            list(lanes), list(lanes.values()), request.worker, fragments.head, fragments.tail, not claimed,
+            list(lanes), list(lanes.values()), request.worker, fragments.head, fragments.tail,
+            not claimed and not request.except_tenants,
+            *stalled,
         )  # fmt: skip
         with connection.pipeline():  # without BEGIN: one round trip, one transaction
             connection.execute(SQL["promote"], (queue, _PROMOTED_AT_ONCE), prepare=True)
-            rows = connection.execute(SQL["claim"], parameters, prepare=True, binary=True).fetchall()
-        return self._read(rows, turn, request.now)
+            found = connection.execute(SQL["claim"], parameters, prepare=True, binary=True)
+        # Not before the pipeline's end: asked for rows, it would wait for them with the transaction open.
+        return self._read(found.fetchall(), turn)
 
-    def _read(self, rows: Sequence[Row], turn: tuple[str, str], now: datetime) -> _Found:
+    def _read(self, rows: Sequence[Row], turn: tuple[str, str]) -> _Found:
         jobs: list[OpenJob] = []
         inactive: list[str] = []
         limited, again_seconds = False, None
@@ -112,6 +119,8 @@ class Claims:
                     self._cursors[turn] = row[1]
                 case tells if tells == _LANE:
                     self._remember_lane(turn, row[1], row[10])
+                case tells if tells == _STALLED:
+                    self._stalled[turn] = (row[4], UUID(row[10]))
                 case tells if tells == _LIMITED:
                     limited = True
                     if row[5]:

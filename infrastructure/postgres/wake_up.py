@@ -49,10 +49,6 @@ class PostgresWakeUp:
         self._to_send.set()
         self._ensure("notify", self._send)
 
-    def poke(self) -> None:
-        """Wake who waits in this process, and nobody else."""
-        self._hint()
-
     def wait(self, timeout_seconds: float) -> bool:
         """Wait for a hint, from this process or another; True if one came since this thread's last wait."""
         self._ensure("listen", self._listen)

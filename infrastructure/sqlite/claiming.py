@@ -142,7 +142,7 @@ class _Choice:
                 break
             if self._allowed.room(queue) <= 0:
                 continue
-            stalled = None if chosen else self._stalled(queue)
+            stalled = None if chosen or self._request.except_tenants else self._stalled(queue)
             if stalled is not None:
                 return [stalled], self._inactive
             chosen += self._waiting(queue, limit - len(chosen))

@@ -36,10 +36,6 @@ class SqliteWakeUp:
         del queues  # who waits looks at his own
         self._hint()
 
-    def poke(self) -> None:
-        """Wake who waits in this process, and nobody else."""
-        self._hint()
-
     def wait(self, timeout_seconds: float) -> bool:
         """Wait for a hint, from this process or another; True if one came since this thread's last wait."""
         with self._changed:

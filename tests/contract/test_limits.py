@@ -481,6 +481,15 @@ def test_tenants_that_are_left_out(ledger: LedgerUnderTest) -> None:
     assert [job.state.stalls for job in ledger.claim().jobs] == [1]
 
 
+def test_a_look_aside_takes_no_job_that_stalled(ledger: LedgerUnderTest) -> None:
+    """Beside the jobs of tenants that wait at the worker, a job that may have killed its worker is left where it is."""
+    stalled = ledger.dispatch(tenant="a")
+    _stall(ledger, ledger.claim_one())
+    other = ledger.dispatch(tenant="b")
+    assert ledger.claimed_ids(10, except_tenants=("c",)) == [other]
+    assert ledger.claimed_ids(10) == [stalled]
+
+
 def test_tenants_without_room_keep_no_other_waiting(stored_ledger: LedgerUnderTest) -> None:
     """More paused tenants than a claim visits: the one behind them has its turn."""
     for number in range(120):

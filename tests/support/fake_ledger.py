@@ -45,10 +45,6 @@ class FakeWakeUp:
         """Say that jobs became ready."""
         self._hint.set()
 
-    def poke(self) -> None:
-        """Wake who waits."""
-        self._hint.set()
-
     def wait(self, timeout_seconds: float) -> bool:
         """Wait for a hint."""
         hinted = self._hint.wait(timeout_seconds)

@@ -179,9 +179,6 @@ class Hints:
         """Somebody says that jobs may start."""
         self.queues.append(queues)
 
-    def poke(self) -> None:
-        """Nobody waits here."""
-
     def wait(self, timeout_seconds: float) -> bool:
         """Nobody waits here."""
         return False

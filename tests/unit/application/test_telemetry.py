@@ -320,8 +320,6 @@ def test_workers_are_woken_by_what_became_ready() -> None:
         def notify(self, queues: frozenset[str]) -> None:
             woken.append(queues)
 
-        def poke(self) -> None: ...
-
         def wait(self, timeout_seconds: float) -> bool:
             return False
 
