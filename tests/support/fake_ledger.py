@@ -237,7 +237,8 @@ class FakeLedger:
 
     def _is_ready(self, job: OpenJob, request: ClaimRequest, now: datetime) -> bool:
         waits = job.state.status in (JobStatus.PENDING, JobStatus.DELAYED) and job.state.due_at <= now
-        return waits and job.state.job_type in request.job_types
+        wanted = request.tenants is None or job.tenant in request.tenants
+        return waits and wanted and job.state.job_type in request.job_types and job.tenant not in request.except_tenants
 
     def _locked(self, job: OpenJob) -> bool:
         key = job.state.lock_key
