@@ -13,7 +13,8 @@ from jobledger.application.worker import Worker, WorkerEventName, WorkerOptions
 from tests.support.fake_ledger import FakeLedger
 from tests.support.watched_worker import WAIT_SECONDS, WatchedWorker, working
 
-QUICK = 200
+QUICK, GATED = 100, 200
+"""More than a worker claims ahead after so many quick ones: so it does not look for more until half of them began."""
 
 
 class Payload(BaseModel):
@@ -62,14 +63,14 @@ class Gate:
 
 
 def _claimed_ahead(app: App, ledger: FakeLedger, gate: Gate, watched: WatchedWorker) -> None:
-    """After many quick jobs the worker claims forty of tenant `acme` ahead, of which one runs."""
+    """After many quick jobs the worker claims dozens of tenant `acme` ahead, of which one runs."""
     with ledger.at_once():
         for _ in range(QUICK):
             ledger.dispatch(app, "tested.gate")
     watched.wait_for(WorkerEventName.PROCESSED, count=QUICK)
     gate.shut()
     with ledger.at_once():
-        for _ in range(40):
+        for _ in range(GATED):
             ledger.dispatch(app, "tested.gate")
     gate.wait_for(1)
 
@@ -91,7 +92,7 @@ def test_a_late_tenant_is_the_next_but_one(app: App, ledger: FakeLedger) -> None
         gate.let_one_through()
         assert late in gate.wait_for(3)
         gate.open()
-        watched.wait_for(WorkerEventName.PROCESSED, count=QUICK + 41)
+        watched.wait_for(WorkerEventName.PROCESSED, count=QUICK + GATED + 1)
 
 
 def test_a_worker_of_one_tenant_does_not_look_aside(app: App, ledger: FakeLedger) -> None:
@@ -101,7 +102,7 @@ def test_a_worker_of_one_tenant_does_not_look_aside(app: App, ledger: FakeLedger
         _claimed_ahead(app, ledger, gate, watched)
         late = ledger.dispatch(app, "tested.gate", tenant="small")
         gate.open()
-        watched.wait_for(WorkerEventName.PROCESSED, count=QUICK + 40)
+        watched.wait_for(WorkerEventName.PROCESSED, count=QUICK + GATED)
         assert ledger.rows[late].state.worker is None
 
 
