@@ -90,14 +90,13 @@ class Claims:
     ) -> _Found:
         turn = (request.worker, queue)
         lanes = self._lanes.get(turn, {})
-        stalled = (None, None) if claimed else self._stalled.pop(turn, (None, None))
+        with_stalled = not claimed and not request.except_tenants
+        stalled = self._stalled.pop(turn, (None, None)) if with_stalled else (None, None)
         parameters = (
             queue, list(request.job_types), _optional_list(request.personas), _optional_list(request.tenants),
             list(request.except_tenants), min(request.limit - claimed, TICKET_EVENTS),
             None if request.at_once is None else max(0, request.at_once - claimed), self._cursors.get(turn, ""),
-            list(lanes), list(lanes.values()), request.worker, fragments.head, fragments.tail,
-            not claimed and not request.except_tenants,
-            *stalled,
+            list(lanes), list(lanes.values()), request.worker, fragments.head, fragments.tail, with_stalled, *stalled,
         )  # fmt: skip
         with connection.pipeline():  # without BEGIN: one round trip, one transaction
             connection.execute(SQL["promote"], (queue, _PROMOTED_AT_ONCE), prepare=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 
-from jobledger.application.flow_control import NO_RULES, Allowance, Rules, Running, Use, lane_of
+from jobledger.application.flow_control import NO_RULES, Allowance, Rules, Running, Use, covers, lane_of
 from jobledger.application.ports import ClaimRequest
 from jobledger.application.writes import LimitRow
 from jobledger.domain.limit import FlowState, Limits, Rate, Scope, Target
@@ -67,7 +67,19 @@ def save_limit(connection: sqlite3.Connection, row: LimitRow) -> None:
             SQL["save_limit"],
             (*row.target, limits.concurrency, count, seconds, limits.weight, int(row.state.paused)),
         )
+    _close_buckets(connection, row.target)
     connection.execute(SQL["limits_changed"])
+
+
+def _close_buckets(connection: sqlite3.Connection, limited: Target) -> None:
+    """What rates granted was started by now: buckets of another window must not count for longer than that."""
+    now = database_now()
+    used = connection.execute(SQL["limit_uses_unfinished"], (limited.scope, limited.tenant, now)).fetchall()
+    for subject, bucket, tokens in used:
+        target = limited._replace(subject=subject)
+        if covers(limited, target):
+            connection.execute(SQL["forget_limit_use"], (*target, bucket))
+            connection.execute(SQL["add_limit_use"], (*target, now, tokens))
 
 
 def limit_rows(connection: sqlite3.Connection) -> list[LimitRow]:

@@ -131,3 +131,22 @@ def test_a_server_that_is_away_is_one_line_without_the_password() -> None:
             migrate(dsn)
         assert "s3cret" not in "".join(traceback.format_exception(raised.value))
         assert "\n" not in str(raised.value)
+
+
+_WAITING = """
+INSERT INTO jobledger.open_jobs (job_id, tenant_id, version, status, queue, job_type, priority, due_at,
+                                 attempts_allowed, lock_key, spec, identity, thread, payload)
+VALUES (gen_random_uuid(), 'acme', 1, 'pending', 'default', 'invoice.send', 0, now(), 3, %s, '', '', '', '')"""
+
+
+@pytest.mark.parametrize(("lock_key", "lane"), [(None, None), ("k", "lk"), ("a\x1fkb", "la\x1f\x1fkb")])
+def test_jobs_that_wait_with_a_lock_key_come_into_their_lanes(
+    empty_postgres_database: str, lock_key: str | None, lane: str | None
+) -> None:
+    """Jobs of a ledger from before there were lanes are held by their lock keys as before."""
+    migrate(empty_postgres_database, shipped()[:2])
+    with psycopg.connect(empty_postgres_database) as connection:
+        connection.execute(_WAITING, (lock_key,))
+    migrate(empty_postgres_database)
+    with psycopg.connect(empty_postgres_database) as connection:
+        assert connection.execute("SELECT lane FROM jobledger.open_jobs").fetchall() == [(lane,)]

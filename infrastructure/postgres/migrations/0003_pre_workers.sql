@@ -71,13 +71,19 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON limit_uses TO jobledger_writer;
 -- none and are found as before.
 ALTER TABLE open_jobs ADD COLUMN limit_key text, ADD COLUMN lane text COLLATE "C";
 
+-- The separator is doubled where a key holds it: no two bounds share a lane.
 CREATE FUNCTION job_lane(lock_key text, limit_key text, limited_persona text) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
-  SELECT nullif(concat_ws(chr(31), 'l' || lock_key, 'k' || limit_key, 'p' || limited_persona), '')
+  SELECT nullif(concat_ws(chr(31), 'l' || replace(lock_key, chr(31), chr(31) || chr(31)),
+                          'k' || replace(limit_key, chr(31), chr(31) || chr(31)),
+                          'p' || replace(limited_persona, chr(31), chr(31) || chr(31))), '')
 $$;
 GRANT EXECUTE ON FUNCTION job_lane(text, text, text) TO jobledger_writer;
 
+-- Row-level security is forced: the owner of the table sees none of its rows.
+SET LOCAL ROLE jobledger_writer;
 UPDATE open_jobs SET lane = job_lane(lock_key, null, null) WHERE lock_key IS NOT NULL;
+SET LOCAL ROLE jobledger_owner;
 
 DROP INDEX open_jobs_ready;
 DROP INDEX open_jobs_ready_keyed;
@@ -109,6 +115,8 @@ CREATE FUNCTION save_limit(
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = jobledger, pg_temp AS $$
 DECLARE
   nothing boolean := p_concurrency IS NULL AND p_rate_count IS NULL AND p_weight = 1 AND NOT p_paused;
+  prefix text := CASE WHEN p_scope = 'key' AND right(p_subject, 1) = '*' THEN left(p_subject, -1) END;
+  now_at timestamptz;
 BEGIN
   PERFORM pg_advisory_xact_lock(1818584168);
   IF nothing AND p_scope <> 'persona' THEN
@@ -120,7 +128,8 @@ BEGIN
         rate_count = excluded.rate_count, rate_seconds = excluded.rate_seconds, weight = excluded.weight,
         paused = excluded.paused;
   END IF;
-  IF p_concurrency IS NOT NULL THEN
+  -- A key whose own limits go, or do not count what runs, may fall under a prefix that does, now or later.
+  IF p_concurrency IS NOT NULL OR p_scope = 'key' THEN
     INSERT INTO limit_holds (scope, tenant_id, subject, job_id, attempt)
       SELECT p_scope, p_tenant, CASE p_scope WHEN 'key' THEN o.limit_key ELSE p_subject END, o.job_id, o.attempt
         FROM open_jobs o
@@ -128,11 +137,27 @@ BEGIN
           AND CASE p_scope
                 WHEN 'queue' THEN o.queue = p_subject
                 WHEN 'persona' THEN o.persona = p_subject
-                WHEN 'key' THEN o.limit_key = p_subject
-                  OR (right(p_subject, 1) = '*' AND starts_with(o.limit_key, left(p_subject, -1)))
+                WHEN 'key' THEN o.limit_key = p_subject OR starts_with(o.limit_key, prefix)
                 ELSE true END
       ON CONFLICT (scope, tenant_id, subject, job_id) DO UPDATE SET attempt = excluded.attempt;
   END IF;
+  -- What a rate granted was started by now: the buckets of another window must not count for longer than that, and
+  -- are kept for as long as this one looks back.
+  now_at := clock_timestamp();
+  UPDATE limit_uses u SET expires_at = u.ends_at + make_interval(secs => p_rate_seconds)
+    WHERE u.scope = p_scope AND u.tenant_id = p_tenant AND (u.subject = p_subject OR starts_with(u.subject, prefix))
+      AND u.expires_at < u.ends_at + make_interval(secs => p_rate_seconds);
+  WITH unfinished AS (
+    DELETE FROM limit_uses u
+      WHERE u.scope = p_scope AND u.tenant_id = p_tenant AND (u.subject = p_subject OR starts_with(u.subject, prefix))
+        AND u.ends_at > now_at
+      RETURNING *
+  )
+  INSERT INTO limit_uses (scope, tenant_id, subject, ends_at, tokens, expires_at)
+    SELECT u.scope, u.tenant_id, u.subject, now_at, sum(u.tokens), max(u.expires_at)
+      FROM unfinished u GROUP BY u.scope, u.tenant_id, u.subject
+    ON CONFLICT (scope, tenant_id, subject, ends_at) DO UPDATE SET tokens = limit_uses.tokens + excluded.tokens,
+      expires_at = greatest(limit_uses.expires_at, excluded.expires_at);
 END $$;
 
 -- Brings the lanes of waiting jobs in line with limits of personas that came or went since the jobs were dispatched,
@@ -140,33 +165,39 @@ END $$;
 CREATE FUNCTION apply_limits(p_limit integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = jobledger, pg_temp AS $$
 DECLARE
-  persona_limit record;
-  wanted text;
   changed integer := 0;
-  added integer;
 BEGIN
-  DELETE FROM limit_uses WHERE expires_at < clock_timestamp();
-  DELETE FROM limit_holds h WHERE NOT EXISTS (
-    SELECT FROM open_jobs o WHERE o.job_id = h.job_id AND o.attempt = h.attempt AND o.status = 'in_progress');
-  FOR persona_limit IN
-    SELECT tenant_id, subject, concurrency IS NULL AND rate_count IS NULL AND NOT paused AS gone
-      FROM limits WHERE scope = 'persona' ORDER BY tenant_id, subject
-  LOOP
-    wanted := CASE WHEN persona_limit.gone THEN NULL ELSE persona_limit.subject END;
-    UPDATE open_jobs o SET lane = job_lane(o.lock_key, o.limit_key, wanted)
-      WHERE o.job_id IN (
-        SELECT w.job_id FROM open_jobs w
-          WHERE w.tenant_id = persona_limit.tenant_id AND w.persona = persona_limit.subject
-            AND w.status <> 'in_progress' AND w.lane IS DISTINCT FROM job_lane(w.lock_key, w.limit_key, wanted)
-          ORDER BY w.job_id LIMIT p_limit - changed FOR UPDATE SKIP LOCKED);
-    GET DIAGNOSTICS added = ROW_COUNT;
-    changed := changed + added;
-    EXIT WHEN changed >= p_limit;
-    IF persona_limit.gone AND added = 0 THEN
-      DELETE FROM limits WHERE scope = 'persona' AND tenant_id = persona_limit.tenant_id
-        AND subject = persona_limit.subject AND concurrency IS NULL AND rate_count IS NULL AND NOT paused;
+  IF EXISTS (SELECT FROM limits l WHERE l.scope = 'persona') THEN
+    UPDATE open_jobs o SET lane = wrong.right_lane
+      FROM (
+        SELECT w.job_id, r.right_lane FROM open_jobs w
+          JOIN limits l ON l.scope = 'persona' AND l.tenant_id = w.tenant_id AND l.subject = w.persona
+          CROSS JOIN LATERAL (
+            SELECT job_lane(w.lock_key, w.limit_key, CASE WHEN l.concurrency IS NOT NULL OR l.rate_count IS NOT NULL
+                                                            OR l.paused THEN l.subject END)) AS r(right_lane)
+          WHERE w.status <> 'in_progress' AND w.lane IS DISTINCT FROM r.right_lane
+          LIMIT p_limit FOR UPDATE OF w SKIP LOCKED) AS wrong
+      WHERE o.job_id = wrong.job_id;
+    GET DIAGNOSTICS changed = ROW_COUNT;
+    IF changed < p_limit THEN
+      DELETE FROM limits l
+        WHERE l.scope = 'persona' AND l.concurrency IS NULL AND l.rate_count IS NULL AND NOT l.paused
+          AND NOT EXISTS (SELECT FROM open_jobs w WHERE w.tenant_id = l.tenant_id AND w.persona = l.subject
+                            AND w.status <> 'in_progress'
+                            AND w.lane IS DISTINCT FROM job_lane(w.lock_key, w.limit_key, NULL));
     END IF;
-  END LOOP;
+  END IF;
+  -- Last, and never waiting: claims meet these rows. A claim that took its time may still ask for uses of a moment ago.
+  DELETE FROM limit_uses u USING (
+    SELECT e.scope, e.tenant_id, e.subject, e.ends_at FROM limit_uses e
+      WHERE e.expires_at < clock_timestamp() - interval '1 minute' FOR UPDATE SKIP LOCKED) AS expired
+    WHERE (u.scope, u.tenant_id, u.subject, u.ends_at)
+        = (expired.scope, expired.tenant_id, expired.subject, expired.ends_at);
+  DELETE FROM limit_holds h USING (
+    SELECT e.scope, e.tenant_id, e.subject, e.job_id FROM limit_holds e
+      WHERE NOT EXISTS (SELECT FROM open_jobs o WHERE o.job_id = e.job_id AND o.attempt = e.attempt
+                          AND o.status = 'in_progress') FOR UPDATE OF e SKIP LOCKED) AS ended
+    WHERE (h.scope, h.tenant_id, h.subject, h.job_id) = (ended.scope, ended.tenant_id, ended.subject, ended.job_id);
   RETURN changed;
 END $$;
 
@@ -319,17 +350,21 @@ BEGIN
   END LOOP;
 END $$;
 
--- How many more may start under a limit, null where it limits nothing, and when a rate that holds jobs back allows the
--- next one. Takes the target's lock until the transaction ends: where another claim has it, nothing is left for this
--- one, and nobody waits.
+-- How many more may start under a limit, null where it limits nothing; when a rate that holds jobs back allows the next
+-- one; and whether there is a rate, under which at most p_at_once may start. With p_locks it takes the target's lock
+-- until the transaction ends, and what it says holds: where another claim has it, nothing is left for this one, and
+-- nobody waits. Without, it only tells where looking further is in vain.
 CREATE FUNCTION limit_room(
-  p_limit limits, p_subject text, p_now timestamptz, p_at_once integer, OUT room integer, OUT again_at timestamptz
+  p_limit limits, p_subject text, p_at_once integer, p_locks boolean,
+  OUT room integer, OUT again_at timestamptz, OUT rated boolean
 ) LANGUAGE plpgsql SET search_path = jobledger, pg_temp AS $$
 DECLARE
+  now_at timestamptz;
   running integer;
   used integer;
   first_ends_at timestamptz;
 BEGIN
+  rated := false;
   IF p_limit.scope IS NULL OR p_limit.paused THEN
     room := CASE WHEN p_limit.paused THEN 0 END;
     RETURN;
@@ -337,24 +372,23 @@ BEGIN
   IF p_limit.concurrency IS NULL AND p_limit.rate_count IS NULL THEN
     RETURN;
   END IF;
-  IF NOT pg_try_advisory_xact_lock(
+  IF p_locks AND NOT pg_try_advisory_xact_lock(
       1818584167, hashtext(p_limit.scope || chr(31) || p_limit.tenant_id || chr(31) || p_subject)) THEN
     room := 0;
     RETURN;
   END IF;
   IF p_limit.concurrency IS NOT NULL THEN
-    DELETE FROM limit_holds h
-      WHERE h.scope = p_limit.scope AND h.tenant_id = p_limit.tenant_id AND h.subject = p_subject
-        AND NOT EXISTS (SELECT FROM open_jobs o WHERE o.job_id = h.job_id AND o.attempt = h.attempt
-                          AND o.status = 'in_progress');
     SELECT count(*) INTO running FROM limit_holds h
+      JOIN open_jobs o ON o.job_id = h.job_id AND o.attempt = h.attempt AND o.status = 'in_progress'
       WHERE h.scope = p_limit.scope AND h.tenant_id = p_limit.tenant_id AND h.subject = p_subject;
     room := greatest(0, p_limit.concurrency - running);
   END IF;
   IF p_limit.rate_count IS NOT NULL THEN
+    rated := true;
+    now_at := clock_timestamp();  -- after the lock: claims of a target follow each other in time
     SELECT coalesce(sum(u.tokens), 0), min(u.ends_at) INTO used, first_ends_at FROM limit_uses u
       WHERE u.scope = p_limit.scope AND u.tenant_id = p_limit.tenant_id AND u.subject = p_subject
-        AND u.ends_at > p_now - make_interval(secs => p_limit.rate_seconds);
+        AND u.ends_at > now_at - make_interval(secs => p_limit.rate_seconds);
     room := least(room, greatest(0, p_limit.rate_count - used), p_at_once);  -- least() ignores nulls
     IF used >= p_limit.rate_count THEN
       again_at := first_ends_at + make_interval(secs => p_limit.rate_seconds);
@@ -362,7 +396,8 @@ BEGIN
   END IF;
 END $$;
 
--- Counts jobs that a claim is about to start toward a limit.
+-- Counts jobs that a claim starts at p_now toward a limit whose lock it has, and forgets what does not count any more.
+-- The moment is one after the lock was taken.
 CREATE FUNCTION limit_take(p_limit limits, p_subject text, p_jobs uuid[], p_now timestamptz) RETURNS void
 LANGUAGE plpgsql SET search_path = jobledger, pg_temp AS $$
 DECLARE
@@ -370,6 +405,13 @@ DECLARE
   bucket_ends_at timestamptz;
 BEGIN
   IF p_limit.concurrency IS NOT NULL THEN
+    DELETE FROM limit_holds h
+      WHERE h.scope = p_limit.scope AND h.tenant_id = p_limit.tenant_id AND h.subject = p_subject
+        AND h.job_id IN (
+          SELECT e.job_id FROM limit_holds e
+            WHERE e.scope = p_limit.scope AND e.tenant_id = p_limit.tenant_id AND e.subject = p_subject
+              AND NOT EXISTS (SELECT FROM open_jobs o WHERE o.job_id = e.job_id AND o.attempt = e.attempt
+                                AND o.status = 'in_progress') FOR UPDATE OF e SKIP LOCKED);
     INSERT INTO limit_holds (scope, tenant_id, subject, job_id, attempt)
       SELECT p_limit.scope, p_limit.tenant_id, p_subject, o.job_id, o.attempt + 1
         FROM open_jobs o WHERE o.job_id = ANY (p_jobs)
@@ -379,11 +421,15 @@ BEGIN
     bucket_ends_at := to_timestamp((floor(extract(epoch FROM p_now)::float8 / width) + 1) * width);
     DELETE FROM limit_uses u
       WHERE u.scope = p_limit.scope AND u.tenant_id = p_limit.tenant_id AND u.subject = p_subject
-        AND u.ends_at <= p_now - make_interval(secs => p_limit.rate_seconds);
+        AND u.ends_at IN (
+          SELECT e.ends_at FROM limit_uses e
+            WHERE e.scope = p_limit.scope AND e.tenant_id = p_limit.tenant_id AND e.subject = p_subject
+              AND e.ends_at <= p_now - make_interval(secs => p_limit.rate_seconds) FOR UPDATE SKIP LOCKED);
     INSERT INTO limit_uses (scope, tenant_id, subject, ends_at, tokens, expires_at)
       VALUES (p_limit.scope, p_limit.tenant_id, p_subject, bucket_ends_at, cardinality(p_jobs),
               bucket_ends_at + make_interval(secs => p_limit.rate_seconds))
-      ON CONFLICT (scope, tenant_id, subject, ends_at) DO UPDATE SET tokens = limit_uses.tokens + excluded.tokens;
+      ON CONFLICT (scope, tenant_id, subject, ends_at) DO UPDATE SET tokens = limit_uses.tokens + excluded.tokens,
+        expires_at = greatest(limit_uses.expires_at, excluded.expires_at);
   END IF;
 END $$;
 
@@ -401,28 +447,28 @@ LANGUAGE sql STABLE SET search_path = jobledger, pg_temp AS $$
   SELECT l FROM limits l WHERE l.scope = p_scope AND l.tenant_id = p_tenant AND l.subject = p_subject
 $$;
 
--- What a persona's limit leaves: null where it has none. Jobs in p_chosen count as started.
+-- What a persona's limit leaves (see limit_room). Jobs in p_chosen count as started.
 CREATE FUNCTION room_of_persona(
-  p_tenant text, p_persona text, p_chosen uuid[], p_now timestamptz, p_at_once integer,
-  OUT room integer, OUT again_at timestamptz
+  p_tenant text, p_persona text, p_chosen uuid[], p_at_once integer, p_locks boolean,
+  OUT room integer, OUT again_at timestamptz, OUT rated boolean
 ) LANGUAGE plpgsql SET search_path = jobledger, pg_temp AS $$
 BEGIN
-  SELECT r.room, r.again_at INTO room, again_at
-    FROM limit_room(limit_of('persona', p_tenant, p_persona), p_persona, p_now, p_at_once) AS r;
+  SELECT r.room, r.again_at, r.rated INTO room, again_at, rated
+    FROM limit_room(limit_of('persona', p_tenant, p_persona), p_persona, p_at_once, p_locks) AS r;
   IF room > 0 AND cardinality(p_chosen) > 0 THEN
     room := room - (SELECT count(*) FROM open_jobs o
                       WHERE o.job_id = ANY (p_chosen) AND o.tenant_id = p_tenant AND o.persona = p_persona);
   END IF;
 END $$;
 
--- What the limit of a custom key leaves: null where it has none. Jobs in p_chosen count as started.
+-- What the limit of a custom key leaves (see limit_room). Jobs in p_chosen count as started.
 CREATE FUNCTION room_of_key(
-  p_tenant text, p_key text, p_chosen uuid[], p_now timestamptz, p_at_once integer,
-  OUT room integer, OUT again_at timestamptz
+  p_tenant text, p_key text, p_chosen uuid[], p_at_once integer, p_locks boolean,
+  OUT room integer, OUT again_at timestamptz, OUT rated boolean
 ) LANGUAGE plpgsql SET search_path = jobledger, pg_temp AS $$
 BEGIN
-  SELECT r.room, r.again_at INTO room, again_at
-    FROM limit_room(limit_of_key(p_tenant, p_key), p_key, p_now, p_at_once) AS r;
+  SELECT r.room, r.again_at, r.rated INTO room, again_at, rated
+    FROM limit_room(limit_of_key(p_tenant, p_key), p_key, p_at_once, p_locks) AS r;
   IF room > 0 AND cardinality(p_chosen) > 0 THEN
     room := room - (SELECT count(*) FROM open_jobs o
                       WHERE o.job_id = ANY (p_chosen) AND o.tenant_id = p_tenant AND o.limit_key = p_key);
@@ -430,13 +476,17 @@ BEGIN
 END $$;
 
 -- A tenant's best ready jobs in lanes, not locked yet. At most 100 lanes with a job that may run are taken from, and
--- 1,000 looked at, from the one after p_cursor and round again, so that none starves; of each, as many jobs as its bounds leave. Then the best of all, as long as each
--- bound leaves room: a persona limited to one runs its oldest job, whatever lanes its jobs are in. lane_cursor is where
--- the next claim begins, '' where all lanes were seen.
+-- 1,000 looked at, from the one after p_cursor and round again, so that none starves; of each, as many jobs as its
+-- bounds leave. Then the best of all, as long as each bound leaves room: a persona limited to one runs its oldest job,
+-- whatever lanes its jobs are in. lane_cursor is where the next claim begins, '' where all lanes were seen. rated is
+-- how many of the jobs fall under a rate of their persona or key: at most p_at_once.
+--
+-- The lanes are looked at without a lock. Locks are taken for what is chosen only: they stay until the transaction
+-- ends, and the server has room for some thousands of them.
 CREATE FUNCTION claim_candidates_in_lanes(
   p_queue text, p_tenant text, p_job_types text[], p_personas text[], p_limit integer, p_limited boolean,
-  p_chosen uuid[], p_cursor text, p_now timestamptz, p_at_once integer,
-  OUT jobs uuid[], OUT limited boolean, OUT again_at timestamptz, OUT lane_cursor text
+  p_chosen uuid[], p_cursor text, p_at_once integer,
+  OUT jobs uuid[], OUT limited boolean, OUT again_at timestamptz, OUT lane_cursor text, OUT rated integer
 ) LANGUAGE plpgsql SET search_path = jobledger, pg_temp AS $$
 DECLARE
   visited record;
@@ -444,6 +494,7 @@ DECLARE
   left_by record;
   room integer;
   of_one_persona boolean;
+  of_rate boolean;
   found_before integer;
   taken_from integer := 0;
   last_lane text := p_cursor;
@@ -455,12 +506,14 @@ DECLARE
   limit_keys text[] := '{}';
   personas text[] := '{}';
   taken_locks text[] := '{}';
-  persona_rooms jsonb := '{}';
-  key_rooms jsonb := '{}';
+  rooms jsonb := '{}';  -- of keys ('k' and the key) and personas ('p' and the persona), as they look
+  sure_rooms jsonb := '{}';  -- with their locks
+  rates text[] := '{}';  -- those of them that have one
 BEGIN
   jobs := '{}';
   limited := false;
   lane_cursor := '';
+  rated := 0;
   FOR step IN 1..1000 LOOP
     SELECT o.lane, o.lock_key, o.limit_key, o.persona INTO visited FROM open_jobs o
       WHERE o.queue = p_queue AND o.tenant_id = p_tenant AND o.lane > last_lane
@@ -484,28 +537,28 @@ BEGIN
     CONTINUE WHEN of_one_persona AND visited.persona <> ALL (p_personas);
     room := p_limit;
     IF visited.lock_key IS NOT NULL THEN
-      CONTINUE WHEN NOT pg_try_advisory_xact_lock(1818584166, hashtext(p_tenant || chr(31) || visited.lock_key));
       CONTINUE WHEN EXISTS (SELECT FROM open_jobs r WHERE r.tenant_id = p_tenant AND r.lock_key = visited.lock_key
-                              AND (r.status = 'in_progress' OR r.job_id = ANY (p_chosen)));
+                              AND r.status = 'in_progress');
+      CONTINUE WHEN EXISTS (SELECT FROM open_jobs r WHERE r.job_id = ANY (p_chosen) AND r.lock_key = visited.lock_key);
       room := 1;
     END IF;
     IF p_limited AND visited.limit_key IS NOT NULL THEN
-      IF NOT key_rooms ? visited.limit_key THEN
-        SELECT * INTO left_by FROM room_of_key(p_tenant, visited.limit_key, p_chosen, p_now, p_at_once);
-        key_rooms := key_rooms || jsonb_build_object(visited.limit_key, left_by.room);
+      IF NOT rooms ? ('k' || visited.limit_key) THEN
+        SELECT * INTO left_by FROM room_of_key(p_tenant, visited.limit_key, p_chosen, p_at_once, false);
+        rooms := rooms || jsonb_build_object('k' || visited.limit_key, left_by.room);
         limited := limited OR left_by.room IS NOT NULL;
         again_at := least(again_at, left_by.again_at);
       END IF;
-      room := least(room, (key_rooms ->> visited.limit_key)::integer);
+      room := least(room, (rooms ->> ('k' || visited.limit_key))::integer);
     END IF;
     IF p_limited AND of_one_persona THEN
-      IF NOT persona_rooms ? visited.persona THEN
-        SELECT * INTO left_by FROM room_of_persona(p_tenant, visited.persona, p_chosen, p_now, p_at_once);
-        persona_rooms := persona_rooms || jsonb_build_object(visited.persona, left_by.room);
+      IF NOT rooms ? ('p' || visited.persona) THEN
+        SELECT * INTO left_by FROM room_of_persona(p_tenant, visited.persona, p_chosen, p_at_once, false);
+        rooms := rooms || jsonb_build_object('p' || visited.persona, left_by.room);
         limited := limited OR left_by.room IS NOT NULL;
         again_at := least(again_at, left_by.again_at);
       END IF;
-      room := least(room, (persona_rooms ->> visited.persona)::integer);
+      room := least(room, (rooms ->> ('p' || visited.persona))::integer);
     END IF;
     CONTINUE WHEN room <= 0;
     found_before := cardinality(found_jobs);
@@ -528,30 +581,53 @@ BEGIN
     EXIT WHEN taken_from >= 100;
   END LOOP;
   FOR candidate IN
-    SELECT * FROM unnest(found_jobs, priorities, due_times, lock_keys, limit_keys, personas)
+    SELECT c.*, 'k' || c.limit_key AS of_key, 'p' || c.persona AS of_persona
+      FROM unnest(found_jobs, priorities, due_times, lock_keys, limit_keys, personas)
         AS c(job_id, priority, due_at, lock_key, limit_key, persona)
-      ORDER BY priority DESC, due_at, job_id
+      ORDER BY c.priority DESC, c.due_at, c.job_id
   LOOP
     EXIT WHEN cardinality(jobs) >= p_limit;
     CONTINUE WHEN candidate.lock_key = ANY (taken_locks);
-    -- in a lane made before its persona was limited, jobs of several personas wait
-    IF p_limited AND candidate.persona IS NOT NULL AND NOT persona_rooms ? candidate.persona THEN
-      SELECT * INTO left_by FROM room_of_persona(p_tenant, candidate.persona, p_chosen, p_now, p_at_once);
-      persona_rooms := persona_rooms || jsonb_build_object(candidate.persona, left_by.room);
-      limited := limited OR left_by.room IS NOT NULL;
-      again_at := least(again_at, left_by.again_at);
+    of_rate := false;
+    IF p_limited THEN
+      -- what is known to have no room needs no lock
+      CONTINUE WHEN (sure_rooms ->> candidate.of_key)::integer <= 0
+        OR (sure_rooms ->> candidate.of_persona)::integer <= 0;
+      IF candidate.limit_key IS NOT NULL AND NOT sure_rooms ? candidate.of_key THEN
+        SELECT * INTO left_by FROM room_of_key(p_tenant, candidate.limit_key, p_chosen, p_at_once, true);
+        sure_rooms := sure_rooms || jsonb_build_object(candidate.of_key, left_by.room);
+        rates := CASE WHEN left_by.rated THEN rates || candidate.of_key ELSE rates END;
+        limited := limited OR left_by.room IS NOT NULL;
+        again_at := least(again_at, left_by.again_at);
+      END IF;
+      -- in a lane made before its persona was limited, jobs of several personas wait
+      IF candidate.persona IS NOT NULL AND NOT sure_rooms ? candidate.of_persona THEN
+        SELECT * INTO left_by FROM room_of_persona(p_tenant, candidate.persona, p_chosen, p_at_once, true);
+        sure_rooms := sure_rooms || jsonb_build_object(candidate.of_persona, left_by.room);
+        rates := CASE WHEN left_by.rated THEN rates || candidate.of_persona ELSE rates END;
+        limited := limited OR left_by.room IS NOT NULL;
+        again_at := least(again_at, left_by.again_at);
+      END IF;
+      CONTINUE WHEN (sure_rooms ->> candidate.of_key)::integer <= 0
+        OR (sure_rooms ->> candidate.of_persona)::integer <= 0;
+      of_rate := coalesce(candidate.of_key = ANY (rates), false) OR coalesce(candidate.of_persona = ANY (rates), false);
+      CONTINUE WHEN of_rate AND rated >= p_at_once;
     END IF;
-    CONTINUE WHEN (persona_rooms ->> candidate.persona)::integer <= 0
-      OR (key_rooms ->> candidate.limit_key)::integer <= 0;
+    IF candidate.lock_key IS NOT NULL THEN
+      CONTINUE WHEN NOT pg_try_advisory_xact_lock(1818584166, hashtext(p_tenant || chr(31) || candidate.lock_key));
+      CONTINUE WHEN EXISTS (SELECT FROM open_jobs r WHERE r.tenant_id = p_tenant AND r.lock_key = candidate.lock_key
+                              AND r.status = 'in_progress');
+      taken_locks := taken_locks || candidate.lock_key;
+    END IF;
     jobs := jobs || candidate.job_id;
-    taken_locks := taken_locks || candidate.lock_key;
-    IF persona_rooms ->> candidate.persona IS NOT NULL THEN
-      persona_rooms := persona_rooms
-        || jsonb_build_object(candidate.persona, (persona_rooms ->> candidate.persona)::integer - 1);
+    rated := rated + of_rate::integer;
+    IF sure_rooms ->> candidate.of_persona IS NOT NULL THEN
+      sure_rooms := sure_rooms
+        || jsonb_build_object(candidate.of_persona, (sure_rooms ->> candidate.of_persona)::integer - 1);
     END IF;
-    IF key_rooms ->> candidate.limit_key IS NOT NULL THEN
-      key_rooms := key_rooms
-        || jsonb_build_object(candidate.limit_key, (key_rooms ->> candidate.limit_key)::integer - 1);
+    IF sure_rooms ->> candidate.of_key IS NOT NULL THEN
+      sure_rooms := sure_rooms
+        || jsonb_build_object(candidate.of_key, (sure_rooms ->> candidate.of_key)::integer - 1);
     END IF;
   END LOOP;
 END $$;
@@ -583,8 +659,8 @@ END $$;
 -- persona that is limited by now wait for their lane (see apply_limits).
 CREATE FUNCTION claim_candidates(
   p_queue text, p_tenant text, p_job_types text[], p_personas text[], p_limit integer, p_in_lanes boolean,
-  p_limited boolean, p_chosen uuid[], p_lane_cursor text, p_now timestamptz, p_at_once integer,
-  OUT jobs uuid[], OUT limited boolean, OUT again_at timestamptz, OUT lane_cursor text
+  p_limited boolean, p_chosen uuid[], p_lane_cursor text, p_at_once integer,
+  OUT jobs uuid[], OUT limited boolean, OUT again_at timestamptz, OUT lane_cursor text, OUT rated integer
 ) LANGUAGE plpgsql SET search_path = jobledger, pg_temp AS $$
 DECLARE
   limited_personas text[];
@@ -609,13 +685,14 @@ BEGIN
   END IF;
   limited := limited_personas IS NOT NULL;
   lane_cursor := '';
+  rated := 0;
   IF NOT p_in_lanes THEN
     RETURN;
   END IF;
-  SELECT l.jobs, l.limited OR limited_personas IS NOT NULL, l.again_at, l.lane_cursor
-    INTO in_lanes, limited, again_at, lane_cursor
+  SELECT l.jobs, l.limited OR limited_personas IS NOT NULL, l.again_at, l.lane_cursor, l.rated
+    INTO in_lanes, limited, again_at, lane_cursor, rated
     FROM claim_candidates_in_lanes(p_queue, p_tenant, p_job_types, p_personas, p_limit, p_limited, p_chosen,
-                                   p_lane_cursor, p_now, p_at_once) AS l;
+                                   p_lane_cursor, p_at_once) AS l;
   IF cardinality(in_lanes) = 0 THEN
     RETURN;
   END IF;
@@ -625,48 +702,128 @@ BEGIN
                   ORDER BY o.priority DESC, o.due_at, o.job_id LIMIT p_limit);
 END $$;
 
--- A job that stalled before, locked: the first of some that no key and no limit holds back.
+-- What the limits of a stalled job's tenant, persona and key leave (see limit_room), null where none limits it.
+CREATE FUNCTION room_of_stalled(
+  p_tenant text, p_persona text, p_limit_key text, p_locks boolean, OUT room integer, OUT again_at timestamptz
+) LANGUAGE sql SET search_path = jobledger, pg_temp AS $$
+  SELECT min(rooms.room), min(rooms.again_at) FROM (
+    SELECT r.room, r.again_at FROM limit_room(limit_of('tenant', p_tenant, p_tenant), p_tenant, 1, p_locks) AS r
+    UNION ALL
+    SELECT r.room, r.again_at FROM room_of_persona(p_tenant, p_persona, '{}', 1, p_locks) AS r
+      WHERE p_persona IS NOT NULL
+    UNION ALL
+    SELECT r.room, r.again_at FROM room_of_key(p_tenant, p_limit_key, '{}', 1, p_locks) AS r
+      WHERE p_limit_key IS NOT NULL) AS rooms
+$$;
+
+-- A job that stalled before, locked: the first that no key and no limit holds back, of 100 after the one that p_after_due
+-- and p_after_id name. Where all of these are held back, next_due and next_id are where the next claim goes on.
 CREATE FUNCTION claim_stalled(
   p_queue text, p_job_types text[], p_personas text[], p_tenants text[], p_except_tenants text[], p_limited boolean,
-  p_now timestamptz, OUT job uuid, OUT limited boolean
+  p_after_due timestamptz, p_after_id uuid,
+  OUT job uuid, OUT limited boolean, OUT again_at timestamptz, OUT next_due timestamptz, OUT next_id uuid
 ) LANGUAGE plpgsql SET search_path = jobledger, pg_temp AS $$
 DECLARE
   candidate record;
-  found_job uuid;
+  left_by record;
+  looked_at integer := 0;
 BEGIN
   limited := false;
   FOR candidate IN
-    SELECT o.job_id, o.tenant_id, o.lock_key, o.limit_key, o.persona FROM open_jobs o
+    SELECT o.job_id, o.tenant_id, o.lock_key, o.limit_key, o.persona, o.due_at FROM open_jobs o
       JOIN tenants t ON t.tenant_id = o.tenant_id AND t.status = 'active'
       WHERE o.queue = p_queue AND o.status = 'pending' AND o.stalls > 0 AND o.job_type = ANY (p_job_types)
+        AND (o.due_at, o.job_id) > (p_after_due, p_after_id)
         AND (p_personas IS NULL OR o.persona = ANY (p_personas))
         AND (p_tenants IS NULL OR o.tenant_id = ANY (p_tenants)) AND o.tenant_id <> ALL (p_except_tenants)
       ORDER BY o.due_at, o.job_id LIMIT 100
   LOOP
+    looked_at := looked_at + 1;
+    next_due := candidate.due_at;
+    next_id := candidate.job_id;
+    CONTINUE WHEN candidate.lock_key IS NOT NULL AND EXISTS (
+      SELECT FROM open_jobs r WHERE r.tenant_id = candidate.tenant_id AND r.lock_key = candidate.lock_key
+        AND r.status = 'in_progress');
+    IF p_limited THEN
+      limited := true;
+      SELECT * INTO left_by
+        FROM room_of_stalled(candidate.tenant_id, candidate.persona, candidate.limit_key, false);
+      again_at := least(again_at, left_by.again_at);
+      CONTINUE WHEN left_by.room <= 0;
+      SELECT * INTO left_by FROM room_of_stalled(candidate.tenant_id, candidate.persona, candidate.limit_key, true);
+      CONTINUE WHEN left_by.room <= 0;
+    END IF;
     IF candidate.lock_key IS NOT NULL THEN
       CONTINUE WHEN NOT pg_try_advisory_xact_lock(
         1818584166, hashtext(candidate.tenant_id || chr(31) || candidate.lock_key));
       CONTINUE WHEN EXISTS (SELECT FROM open_jobs r WHERE r.tenant_id = candidate.tenant_id
                               AND r.lock_key = candidate.lock_key AND r.status = 'in_progress');
     END IF;
-    IF p_limited THEN
-      limited := true;
-      CONTINUE WHEN 0 >= (
-        SELECT min(room) FROM (
-          SELECT r.room FROM limit_room(limit_of('tenant', candidate.tenant_id, candidate.tenant_id),
-                                        candidate.tenant_id, p_now, 1) AS r
-          UNION ALL
-          SELECT r.room FROM room_of_persona(candidate.tenant_id, candidate.persona, '{}', p_now, 1) AS r
-            WHERE candidate.persona IS NOT NULL
-          UNION ALL
-          SELECT r.room FROM room_of_key(candidate.tenant_id, candidate.limit_key, '{}', p_now, 1) AS r
-            WHERE candidate.limit_key IS NOT NULL) AS rooms);
-    END IF;
-    SELECT o.job_id INTO found_job FROM open_jobs o
+    SELECT o.job_id INTO job FROM open_jobs o
       WHERE o.job_id = candidate.job_id AND o.status = 'pending' FOR UPDATE SKIP LOCKED;
-    CONTINUE WHEN NOT FOUND;
-    job := found_job;
-    RETURN;
+    EXIT WHEN FOUND;
+  END LOOP;
+  IF job IS NOT NULL OR looked_at < 100 THEN
+    next_due := NULL;
+    next_id := NULL;
+  END IF;
+END $$;
+
+-- Whose turn it is: tenants with ready jobs that are active and have room, as it looks without a lock, with their rooms
+-- and weights. At most 100 tenants after a cursor; where none of these has room the next hundred, up to a thousand.
+-- last_visited is where the next claim goes on; it is given where there are jobs at all.
+CREATE FUNCTION claim_turn(
+  p_queue text, p_tenants text[], p_except_tenants text[], p_cursor text, p_limit integer, p_limited boolean,
+  p_at_once integer,
+  OUT active text[], OUT rooms integer[], OUT weights integer[], OUT inactive text[], OUT last_visited text,
+  OUT limited boolean, OUT again_at timestamptz
+) LANGUAGE plpgsql SET search_path = jobledger, pg_temp AS $$
+DECLARE
+  turn text[];
+  first_visited text;
+  visited text[];
+  left_by record;
+  tenant_limit limits;
+  tenant text;
+BEGIN
+  active := '{}';
+  rooms := '{}';
+  weights := '{}';
+  inactive := '{}';
+  limited := false;
+  FOR hundred IN 1..10 LOOP
+    IF p_tenants IS NULL THEN
+      turn := ARRAY(SELECT t FROM tenants_with_ready_jobs(p_queue, coalesce(last_visited, p_cursor), 100) AS t);
+    ELSE
+      turn := ARRAY(SELECT t FROM (SELECT DISTINCT t FROM unnest(p_tenants) AS t) AS wanted ORDER BY t <= p_cursor, t);
+    END IF;
+    EXIT WHEN cardinality(turn) = 0 OR first_visited = ANY (turn);
+    first_visited := coalesce(first_visited, turn[1]);
+    -- the tenant after the first one visited begins next time, where all were seen: nobody is first for ever
+    last_visited := turn[CASE WHEN cardinality(turn) < 100 OR p_tenants IS NOT NULL THEN 1 ELSE 100 END];
+    SELECT coalesce(array_agg(w.tenant ORDER BY w.n) FILTER (WHERE t.tenant_id IS NOT NULL), '{}'),
+           inactive || coalesce(array_agg(w.tenant ORDER BY w.n) FILTER (WHERE t.tenant_id IS NULL), '{}')
+      INTO visited, inactive
+      FROM unnest(turn) WITH ORDINALITY AS w(tenant, n)
+      LEFT JOIN tenants t ON t.tenant_id = w.tenant AND t.status = 'active'
+      WHERE w.tenant <> ALL (p_except_tenants);
+    IF NOT p_limited THEN
+      active := visited;
+      rooms := array_fill(p_limit, ARRAY[cardinality(visited)]);
+      weights := array_fill(1, ARRAY[cardinality(visited)]);
+      EXIT;
+    END IF;
+    FOREACH tenant IN ARRAY visited LOOP
+      tenant_limit := limit_of('tenant', tenant, tenant);
+      SELECT * INTO left_by FROM limit_room(tenant_limit, tenant, p_at_once, false);
+      limited := limited OR left_by.room IS NOT NULL;
+      again_at := least(again_at, left_by.again_at);
+      CONTINUE WHEN left_by.room <= 0;
+      active := active || tenant;
+      rooms := rooms || least(p_limit, left_by.room);
+      weights := weights || coalesce(tenant_limit.weight, 1);
+    END LOOP;
+    EXIT WHEN cardinality(active) > 0 OR cardinality(turn) < 100 OR p_tenants IS NOT NULL;
   END LOOP;
 END $$;
 
@@ -704,12 +861,14 @@ END $$;
 --
 -- Rows with a null job_id tell, by their version: 0 a tenant that is unknown or suspended, whose jobs are not started;
 -- -1 the tenant after which the next claim goes on; -2 the lane (in persona) of a tenant after which it goes on;
--- -3 that limits had a say and, with attempt 1, when (due_at) a rate allows more.
+-- -3 that limits had a say and, with attempt 1, when (due_at) a rate allows more; -4 the stalled job (due_at and, in
+-- persona, its id) after which the next look goes on.
 -- job.started is built from fragments, byte for byte what the mapper would write.
 CREATE FUNCTION claim_jobs(
   p_queue text, p_job_types text[], p_personas text[], p_tenants text[], p_except_tenants text[], p_limit integer,
   p_at_once integer, p_cursor text, p_lane_tenants text[], p_lane_cursors text[],
-  p_worker text, p_metadata_end bytea, p_facts_end bytea, p_with_stalled boolean
+  p_worker text, p_metadata_end bytea, p_facts_end bytea, p_with_stalled boolean,
+  p_stalled_due timestamptz DEFAULT NULL, p_stalled_id uuid DEFAULT NULL
 ) RETURNS TABLE (
   job_id uuid, tenant_id text, version integer, priority integer, due_at timestamptz, attempt integer,
   attempts_counted integer, attempts_allowed integer, stalls integer, job_type text, persona text, lock_key text,
@@ -717,119 +876,143 @@ CREATE FUNCTION claim_jobs(
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = jobledger, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-  now_at timestamptz := clock_timestamp();
-  now_microseconds bigint := microseconds(now_at);
+  now_at timestamptz;
+  now_microseconds bigint;
   under_limits boolean;
   limited boolean := false;
   next_at timestamptz;
   found_room record;
   stalled record;
+  turn record;
   candidates record;
-  turn text[];
-  active text[];
-  weights integer[];
   rooms integer[];
-  all_weights integer := 0;
+  begun boolean[];
+  lane_cursors text[];
+  visiting integer[];
+  unsated integer[];
+  all_weights integer;
+  even boolean;
+  share numeric;
+  reached numeric;
+  n integer;
   tenant text;
   wanted integer;
   last_visited text;
   chosen uuid[] := '{}';
-  has_more integer[] := '{}';
+  of_rates integer := 0;
+  rated boolean[];
   in_lanes boolean;
-  lane_cursor text;
   base bigint;
 BEGIN
   PERFORM pg_advisory_xact_lock_shared(1818584168);  -- see save_limit
   under_limits := EXISTS (SELECT FROM limits);
   IF under_limits THEN
-    SELECT * INTO found_room FROM limit_room(limit_of('queue', 'system', p_queue), p_queue, now_at, p_at_once);
+    SELECT * INTO found_room FROM limit_room(limit_of('queue', 'system', p_queue), p_queue, p_at_once, true);
     limited := found_room.room IS NOT NULL;
     next_at := found_room.again_at;
     p_limit := least(p_limit, found_room.room);
   END IF;
   IF p_with_stalled AND p_limit > 0 THEN
     SELECT * INTO stalled
-      FROM claim_stalled(p_queue, p_job_types, p_personas, p_tenants, p_except_tenants, under_limits, now_at);
+      FROM claim_stalled(p_queue, p_job_types, p_personas, p_tenants, p_except_tenants, under_limits,
+                         coalesce(p_stalled_due, '-infinity'),
+                         coalesce(p_stalled_id, '00000000-0000-0000-0000-000000000000'));
     limited := limited OR stalled.limited;
+    next_at := least(next_at, stalled.again_at);
     IF stalled.job IS NOT NULL THEN
       chosen := ARRAY[stalled.job];
     END IF;
+    IF stalled.next_id IS NOT NULL THEN
+      RETURN QUERY SELECT null::uuid, '', -4, 0, stalled.next_due, 0, 0, 0, 0, '', stalled.next_id::text, null::text,
+                          null::text, ''::bytea, ''::bytea, ''::bytea, stalled.next_due;
+    END IF;
   END IF;
   IF cardinality(chosen) = 0 AND p_limit > 0 THEN
-    IF p_tenants IS NULL THEN
-      SELECT array_agg(t) INTO turn FROM tenants_with_ready_jobs(p_queue, p_cursor, 100) AS t;
-    ELSE
-      SELECT array_agg(DISTINCT t) INTO turn FROM unnest(p_tenants) AS t;
-      turn := ARRAY(SELECT t FROM unnest(turn) AS t ORDER BY t <= p_cursor, t);
+    SELECT * INTO turn
+      FROM claim_turn(p_queue, p_tenants, p_except_tenants, p_cursor, p_limit, under_limits, p_at_once);
+    limited := limited OR turn.limited;
+    next_at := least(next_at, turn.again_at);
+    last_visited := turn.last_visited;
+    IF cardinality(turn.inactive) > 0 THEN
+      RETURN QUERY SELECT null::uuid, t, 0, 0, clock_timestamp(), 0, 0, 0, 0, '', null::text, null::text, null::text,
+                          ''::bytea, ''::bytea, ''::bytea, clock_timestamp()
+        FROM unnest(turn.inactive) AS t;
     END IF;
-    last_visited := turn[cardinality(turn)];
-    IF cardinality(p_except_tenants) > 0 THEN
-      turn := ARRAY(SELECT t FROM unnest(turn) WITH ORDINALITY AS w(t, n) WHERE t <> ALL (p_except_tenants) ORDER BY n);
-    END IF;
-    SELECT array_agg(t.tenant_id ORDER BY w.n) INTO active
-      FROM unnest(turn) WITH ORDINALITY AS w(tenant, n) JOIN tenants t ON t.tenant_id = w.tenant AND t.status = 'active';
-    IF cardinality(turn) > coalesce(cardinality(active), 0) THEN
-      RETURN QUERY SELECT null::uuid, t, 0, 0, now_at, 0, 0, 0, 0, '', null::text, null::text, null::text, ''::bytea,
-                          ''::bytea, ''::bytea, now_at
-        FROM unnest(turn) AS t WHERE active IS NULL OR t <> ALL (active);
-    END IF;
-    IF active IS NOT NULL THEN
-      weights := array_fill(1, ARRAY[cardinality(active)]);
-      rooms := array_fill(p_limit, ARRAY[cardinality(active)]);
-      IF under_limits THEN
-        weights := ARRAY(SELECT coalesce(l.weight, 1) FROM unnest(active) WITH ORDINALITY AS a(tenant, n)
-                           LEFT JOIN limits l ON l.scope = 'tenant' AND l.tenant_id = a.tenant ORDER BY a.n);
-      END IF;
-      SELECT sum(w) INTO all_weights FROM unnest(weights) AS w;
+    IF cardinality(turn.active) > 0 THEN
+      rooms := turn.rooms;
+      begun := array_fill(false, ARRAY[cardinality(turn.active)]);
+      rated := begun;
+      lane_cursors := array_fill(null::text, ARRAY[cardinality(turn.active)]);
+      visiting := ARRAY(SELECT generate_series(1, cardinality(turn.active)));
       in_lanes := EXISTS (SELECT FROM open_jobs o WHERE o.queue = p_queue AND o.status = 'pending' AND o.stalls = 0
                             AND o.lane IS NOT NULL);
-      FOR n IN 1..cardinality(active) LOOP
-        tenant := active[n];
-        IF under_limits THEN
-          SELECT * INTO found_room FROM limit_room(limit_of('tenant', tenant, tenant), tenant, now_at, p_at_once);
-          limited := limited OR found_room.room IS NOT NULL;
-          next_at := least(next_at, found_room.again_at);
-          rooms[n] := least(rooms[n], found_room.room);
-          CONTINUE WHEN rooms[n] <= 0;
+    END IF;
+    -- what some leave goes to the others, by their weights again
+    WHILE cardinality(visiting) > 0 AND cardinality(chosen) < p_limit LOOP
+      SELECT sum(turn.weights[n]), min(turn.weights[n]) = max(turn.weights[n]) INTO all_weights, even
+        FROM unnest(visiting) AS n;
+      share := (p_limit - cardinality(chosen))::numeric / all_weights;
+      reached := random();
+      unsated := '{}';
+      FOREACH n IN ARRAY visiting LOOP
+        EXIT WHEN cardinality(chosen) >= p_limit;
+        tenant := turn.active[n];
+        IF NOT begun[n] THEN
+          begun[n] := true;
+          IF under_limits THEN
+            SELECT * INTO found_room
+              FROM limit_room(limit_of('tenant', tenant, tenant), tenant, p_at_once - of_rates, true);
+            next_at := least(next_at, found_room.again_at);
+            rooms[n] := least(rooms[n], found_room.room);
+            rated[n] := found_room.rated;
+          END IF;
+          lane_cursors[n] := coalesce(p_lane_cursors[array_position(p_lane_tenants, tenant)], '');
         END IF;
-        wanted := least(ceil(p_limit::numeric * weights[n] / all_weights)::integer, rooms[n],
-                        p_limit - cardinality(chosen));
+        -- uneven shares are rounded by chance, to the batch in all: so they hold for batches of one as well
+        wanted := CASE WHEN even THEN ceil(share)
+                       ELSE floor(reached + share * turn.weights[n]) - floor(reached) END;
+        reached := reached + share * turn.weights[n];
+        IF rated[n] THEN
+          rooms[n] := least(rooms[n], p_at_once - of_rates);
+        END IF;
+        CONTINUE WHEN rooms[n] <= 0;
+        wanted := least(wanted, rooms[n], p_limit - cardinality(chosen));
+        IF wanted = 0 THEN
+          unsated := unsated || n;
+          CONTINUE;
+        END IF;
         SELECT * INTO candidates FROM claim_candidates(
-          p_queue, tenant, p_job_types, p_personas, wanted, in_lanes, under_limits, '{}',
-          coalesce(p_lane_cursors[array_position(p_lane_tenants, tenant)], ''), now_at, p_at_once);
+          p_queue, tenant, p_job_types, p_personas, wanted, in_lanes, under_limits,
+          ARRAY(SELECT o.job_id FROM open_jobs o WHERE o.job_id = ANY (chosen) AND o.tenant_id = tenant),
+          lane_cursors[n], p_at_once - of_rates);
         limited := limited OR candidates.limited;
         next_at := least(next_at, candidates.again_at);
         chosen := chosen || candidates.jobs;
+        of_rates := of_rates + CASE WHEN rated[n] THEN cardinality(candidates.jobs) ELSE candidates.rated END;
         rooms[n] := rooms[n] - cardinality(candidates.jobs);
-        IF cardinality(candidates.jobs) = wanted AND rooms[n] > 0 THEN
-          has_more := has_more || n;
+        lane_cursors[n] := candidates.lane_cursor;
+        IF cardinality(candidates.jobs) = wanted THEN
+          unsated := unsated || n;
         END IF;
-        IF candidates.lane_cursor <> '' OR tenant = ANY (p_lane_tenants) THEN
-          RETURN QUERY SELECT null::uuid, tenant, -2, 0, now_at, 0, 0, 0, 0, '', candidates.lane_cursor, null::text,
-                              null::text, ''::bytea, ''::bytea, ''::bytea, now_at;
-        END IF;
-        IF cardinality(chosen) >= p_limit THEN
+        IF cardinality(chosen) >= p_limit AND n < cardinality(turn.active) THEN
           last_visited := tenant;
-          EXIT;
         END IF;
       END LOOP;
-      -- what some leave goes to the others
-      FOR n IN 1..coalesce(cardinality(has_more), 0) LOOP
-        EXIT WHEN cardinality(chosen) >= p_limit OR cardinality(active) = 1;
-        tenant := active[has_more[n]];
-        SELECT * INTO candidates FROM claim_candidates(
-          p_queue, tenant, p_job_types, p_personas, least(rooms[has_more[n]], p_limit - cardinality(chosen)), in_lanes,
-          under_limits, ARRAY(SELECT o.job_id FROM open_jobs o WHERE o.job_id = ANY (chosen) AND o.tenant_id = tenant),
-          '', now_at, p_at_once);
-        chosen := chosen || candidates.jobs;
-      END LOOP;
-    END IF;
-    IF turn IS NOT NULL THEN
+      visiting := unsated;
+    END LOOP;
+    RETURN QUERY SELECT null::uuid, turn.active[n], -2, 0, now_at, 0, 0, 0, 0, '', lane_cursors[n], null::text,
+                        null::text, ''::bytea, ''::bytea, ''::bytea, now_at
+      FROM generate_series(1, cardinality(lane_cursors)) AS n
+      WHERE lane_cursors[n] <> '' OR turn.active[n] = ANY (p_lane_tenants) AND begun[n];
+    IF last_visited IS NOT NULL THEN
       -- where the next claim goes on, also when there was nothing for this worker
       RETURN QUERY SELECT null::uuid, last_visited, -1, 0, now_at, 0, 0, 0, 0, '', null::text, null::text, null::text,
                           ''::bytea, ''::bytea, ''::bytea, now_at;
     END IF;
   END IF;
+  -- After all locks: what starts now lies in the windows of rates as they were looked at, or later.
+  now_at := clock_timestamp();
+  now_microseconds := microseconds(now_at);
   IF limited THEN
     RETURN QUERY SELECT null::uuid, '', -3, 0, coalesce(next_at, now_at), (next_at IS NOT NULL)::integer, 0, 0, 0, '',
                         null::text, null::text, null::text, ''::bytea, ''::bytea, ''::bytea, now_at;
@@ -920,7 +1103,8 @@ GRANT EXECUTE ON FUNCTION
   TO jobledger_worker, jobledger_api;
 GRANT EXECUTE ON FUNCTION
   apply_limits(integer),
-  claim_jobs(text, text[], text[], text[], text[], integer, integer, text, text[], text[], text, bytea, bytea, boolean)
+  claim_jobs(text, text[], text[], text[], text[], integer, integer, text, text[], text[], text, bytea, bytea, boolean,
+             timestamptz, uuid)
   TO jobledger_worker;
 
 -- Plans as in the first migration: made once a session, with indexes only.
@@ -930,8 +1114,9 @@ DECLARE
 BEGIN
   FOR function IN SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'jobledger'::regnamespace
       AND proname IN ('dispatch_jobs', 'tenants_with_ready_jobs', 'claim_jobs', 'claim_candidates',
-                      'claim_candidates_of_personas', 'claim_candidates_in_lanes', 'claim_stalled', 'limit_room', 'limit_take', 'take_limits',
-                      'room_of_persona', 'room_of_key', 'waiting_of_inactive_tenants') LOOP
+                      'claim_candidates_of_personas', 'claim_candidates_in_lanes', 'claim_stalled', 'claim_turn',
+                      'limit_room', 'limit_take', 'take_limits', 'room_of_persona', 'room_of_key',
+                      'waiting_of_inactive_tenants') LOOP
     EXECUTE format('ALTER FUNCTION %s SET plan_cache_mode = force_generic_plan', function);
     EXECUTE format('ALTER FUNCTION %s SET enable_seqscan = off', function);
     IF function::text LIKE '%dispatch_jobs(%' THEN

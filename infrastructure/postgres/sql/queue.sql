@@ -8,7 +8,7 @@ SELECT promote_due_jobs(%s, %s)
 -- name: claim
 SELECT job_id, tenant_id, version, priority, due_at, attempt, attempts_counted, attempts_allowed, stalls, job_type,
        persona, lock_key, limit_key, spec, thread, payload, started_at
-FROM claim_jobs(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+FROM claim_jobs(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 
 -- name: apply_limits
 SELECT apply_limits(%s)

@@ -43,6 +43,12 @@ SELECT bucket, tokens FROM limit_uses WHERE scope = ? AND tenant_id = ? AND subj
 INSERT INTO limit_uses (scope, tenant_id, subject, bucket, tokens) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (scope, tenant_id, subject, bucket) DO UPDATE SET tokens = tokens + excluded.tokens
 
+-- name: limit_uses_unfinished
+SELECT subject, bucket, tokens FROM limit_uses WHERE scope = ? AND tenant_id = ? AND bucket > ?
+
+-- name: forget_limit_use
+DELETE FROM limit_uses WHERE scope = ? AND tenant_id = ? AND subject = ? AND bucket = ?
+
 -- name: used_targets
 SELECT scope, tenant_id, subject, min(bucket) FROM limit_uses GROUP BY scope, tenant_id, subject
 
