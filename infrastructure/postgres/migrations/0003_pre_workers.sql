@@ -317,6 +317,8 @@ BEGIN
 END $$;
 
 -- --- claiming: tenants take weighted turns, nothing goes above a limit ---------------------------------------------
+-- Functions without settings (a search path among them) are called only by those that have them: each call of one with
+-- settings pays for making and undoing them.
 
 DROP FUNCTION claim_jobs(text, text[], text[], text[], integer, text, text, bytea, bytea, boolean);
 DROP FUNCTION claim_candidates(text, text, text[], text[], integer, boolean);
@@ -324,7 +326,7 @@ DROP FUNCTION claim_candidates_with_key(text, text, text[], text[]);
 
 -- Tenants that have ready jobs in a queue, after a cursor and round again: a loose index scan, at most p_limit probes.
 CREATE OR REPLACE FUNCTION tenants_with_ready_jobs(p_queue text, p_cursor text, p_limit integer) RETURNS SETOF text
-LANGUAGE plpgsql STABLE SET search_path = jobledger, pg_temp AS $$
+LANGUAGE plpgsql STABLE AS $$
 DECLARE
   tenant text := p_cursor;
   next_plain text;
@@ -357,7 +359,7 @@ END $$;
 CREATE FUNCTION limit_room(
   p_limit limits, p_subject text, p_at_once integer, p_locks boolean,
   OUT room integer, OUT again_at timestamptz, OUT rated boolean
-) LANGUAGE plpgsql SET search_path = jobledger, pg_temp AS $$
+) LANGUAGE plpgsql AS $$
 DECLARE
   now_at timestamptz;
   running integer;
@@ -399,7 +401,7 @@ END $$;
 -- Counts jobs that a claim starts at p_now toward a limit whose lock it has, and forgets what does not count any more.
 -- The moment is one after the lock was taken.
 CREATE FUNCTION limit_take(p_limit limits, p_subject text, p_jobs uuid[], p_now timestamptz) RETURNS void
-LANGUAGE plpgsql SET search_path = jobledger, pg_temp AS $$
+LANGUAGE plpgsql AS $$
 DECLARE
   width double precision := p_limit.rate_seconds / 100;
   bucket_ends_at timestamptz;
@@ -435,7 +437,7 @@ END $$;
 
 -- The limit of a custom key: its own, else that of the longest prefix ("gateway:*" is for each key that begins so).
 CREATE FUNCTION limit_of_key(p_tenant text, p_key text) RETURNS limits
-LANGUAGE sql STABLE SET search_path = jobledger, pg_temp AS $$
+LANGUAGE sql STABLE AS $$
   SELECT l FROM limits l
     WHERE l.scope = 'key' AND l.tenant_id = p_tenant
       AND (l.subject = p_key OR (right(l.subject, 1) = '*' AND starts_with(p_key, left(l.subject, -1))))
@@ -443,7 +445,7 @@ LANGUAGE sql STABLE SET search_path = jobledger, pg_temp AS $$
 $$;
 
 CREATE FUNCTION limit_of(p_scope text, p_tenant text, p_subject text) RETURNS limits
-LANGUAGE sql STABLE SET search_path = jobledger, pg_temp AS $$
+LANGUAGE sql STABLE AS $$
   SELECT l FROM limits l WHERE l.scope = p_scope AND l.tenant_id = p_tenant AND l.subject = p_subject
 $$;
 
@@ -451,7 +453,7 @@ $$;
 CREATE FUNCTION room_of_persona(
   p_tenant text, p_persona text, p_chosen uuid[], p_at_once integer, p_locks boolean,
   OUT room integer, OUT again_at timestamptz, OUT rated boolean
-) LANGUAGE plpgsql SET search_path = jobledger, pg_temp AS $$
+) LANGUAGE plpgsql AS $$
 BEGIN
   SELECT r.room, r.again_at, r.rated INTO room, again_at, rated
     FROM limit_room(limit_of('persona', p_tenant, p_persona), p_persona, p_at_once, p_locks) AS r;
@@ -465,7 +467,7 @@ END $$;
 CREATE FUNCTION room_of_key(
   p_tenant text, p_key text, p_chosen uuid[], p_at_once integer, p_locks boolean,
   OUT room integer, OUT again_at timestamptz, OUT rated boolean
-) LANGUAGE plpgsql SET search_path = jobledger, pg_temp AS $$
+) LANGUAGE plpgsql AS $$
 BEGIN
   SELECT r.room, r.again_at, r.rated INTO room, again_at, rated
     FROM limit_room(limit_of_key(p_tenant, p_key), p_key, p_at_once, p_locks) AS r;
@@ -487,7 +489,7 @@ CREATE FUNCTION claim_candidates_in_lanes(
   p_queue text, p_tenant text, p_job_types text[], p_personas text[], p_limit integer, p_limited boolean,
   p_chosen uuid[], p_cursor text, p_at_once integer,
   OUT jobs uuid[], OUT limited boolean, OUT again_at timestamptz, OUT lane_cursor text, OUT rated integer
-) LANGUAGE plpgsql SET search_path = jobledger, pg_temp AS $$
+) LANGUAGE plpgsql AS $$
 DECLARE
   visited record;
   candidate record;
@@ -636,7 +638,7 @@ END $$;
 CREATE FUNCTION claim_candidates_of_personas(
   p_queue text, p_tenant text, p_job_types text[], p_personas text[], p_limited_personas text[], p_limit integer,
   p_chosen uuid[]
-) RETURNS uuid[] LANGUAGE plpgsql SET search_path = jobledger, pg_temp AS $$
+) RETURNS uuid[] LANGUAGE plpgsql AS $$
 DECLARE
   wanted text;
   found_jobs uuid[] := '{}';
@@ -661,7 +663,7 @@ CREATE FUNCTION claim_candidates(
   p_queue text, p_tenant text, p_job_types text[], p_personas text[], p_limit integer, p_in_lanes boolean,
   p_limited boolean, p_chosen uuid[], p_lane_cursor text, p_at_once integer,
   OUT jobs uuid[], OUT limited boolean, OUT again_at timestamptz, OUT lane_cursor text, OUT rated integer
-) LANGUAGE plpgsql SET search_path = jobledger, pg_temp AS $$
+) LANGUAGE plpgsql AS $$
 DECLARE
   limited_personas text[];
   in_lanes uuid[];
@@ -705,7 +707,7 @@ END $$;
 -- What the limits of a stalled job's tenant, persona and key leave (see limit_room), null where none limits it.
 CREATE FUNCTION room_of_stalled(
   p_tenant text, p_persona text, p_limit_key text, p_locks boolean, OUT room integer, OUT again_at timestamptz
-) LANGUAGE sql SET search_path = jobledger, pg_temp AS $$
+) LANGUAGE sql AS $$
   SELECT min(rooms.room), min(rooms.again_at) FROM (
     SELECT r.room, r.again_at FROM limit_room(limit_of('tenant', p_tenant, p_tenant), p_tenant, 1, p_locks) AS r
     UNION ALL
@@ -722,7 +724,7 @@ CREATE FUNCTION claim_stalled(
   p_queue text, p_job_types text[], p_personas text[], p_tenants text[], p_except_tenants text[], p_limited boolean,
   p_after_due timestamptz, p_after_id uuid,
   OUT job uuid, OUT limited boolean, OUT again_at timestamptz, OUT next_due timestamptz, OUT next_id uuid
-) LANGUAGE plpgsql SET search_path = jobledger, pg_temp AS $$
+) LANGUAGE plpgsql AS $$
 DECLARE
   candidate record;
   left_by record;
@@ -769,19 +771,46 @@ BEGIN
   END IF;
 END $$;
 
--- Whose turn it is: tenants with ready jobs that are active and have room, as it looks without a lock, with their rooms
--- and weights. At most 100 tenants after a cursor; where none of these has room the next hundred, up to a thousand.
--- last_visited is where the next claim goes on; it is given where there are jobs at all.
-CREATE FUNCTION claim_turn(
-  p_queue text, p_tenants text[], p_except_tenants text[], p_cursor text, p_limit integer, p_limited boolean,
-  p_at_once integer,
-  OUT active text[], OUT rooms integer[], OUT weights integer[], OUT inactive text[], OUT last_visited text,
-  OUT limited boolean, OUT again_at timestamptz
-) LANGUAGE plpgsql SET search_path = jobledger, pg_temp AS $$
+-- Up to a hundred tenants after a cursor that have ready jobs, or all of those asked for, less p_except_tenants; and
+-- where the next claim goes on: null where there are no jobs. are_all says whether there are no more.
+CREATE FUNCTION claim_hundred(
+  p_queue text, p_tenants text[], p_except_tenants text[], p_cursor text,
+  OUT active text[], OUT inactive text[], OUT last_visited text, OUT first_visited text, OUT are_all boolean
+) LANGUAGE plpgsql AS $$
 DECLARE
   turn text[];
+BEGIN
+  IF p_tenants IS NULL THEN
+    turn := ARRAY(SELECT tenants_with_ready_jobs(p_queue, p_cursor, 100));
+  ELSE
+    turn := ARRAY(SELECT t FROM (SELECT DISTINCT t FROM unnest(p_tenants) AS t) AS wanted ORDER BY t <= p_cursor, t);
+  END IF;
+  are_all := cardinality(turn) < 100 OR p_tenants IS NOT NULL;
+  first_visited := turn[1];
+  -- where all were seen the next claim begins after the first one: nobody is first for ever
+  last_visited := CASE WHEN are_all THEN turn[1] ELSE turn[100] END;
+  IF cardinality(p_except_tenants) > 0 THEN
+    turn := ARRAY(SELECT w.tenant FROM unnest(turn) WITH ORDINALITY AS w(tenant, n)
+                    WHERE w.tenant <> ALL (p_except_tenants) ORDER BY w.n);
+  END IF;
+  active := ARRAY(SELECT w.tenant FROM unnest(turn) WITH ORDINALITY AS w(tenant, n)
+                    JOIN tenants t ON t.tenant_id = w.tenant AND t.status = 'active' ORDER BY w.n);
+  inactive := '{}';
+  IF cardinality(turn) > cardinality(active) THEN
+    inactive := ARRAY(SELECT t FROM unnest(turn) AS t WHERE t <> ALL (active));
+  END IF;
+END $$;
+
+-- Whose turn it is under limits: those of a hundred that have room, as it looks without a lock, with their rooms and
+-- weights; where none of these has room, those of the next hundred, up to a thousand.
+CREATE FUNCTION claim_turn(
+  p_queue text, p_tenants text[], p_except_tenants text[], p_cursor text, p_limit integer, p_at_once integer,
+  OUT active text[], OUT rooms integer[], OUT weights integer[], OUT inactive text[], OUT last_visited text,
+  OUT limited boolean, OUT again_at timestamptz
+) LANGUAGE plpgsql AS $$
+DECLARE
+  hundred record;
   first_visited text;
-  visited text[];
   left_by record;
   tenant_limit limits;
   tenant text;
@@ -791,29 +820,14 @@ BEGIN
   weights := '{}';
   inactive := '{}';
   limited := false;
-  FOR hundred IN 1..10 LOOP
-    IF p_tenants IS NULL THEN
-      turn := ARRAY(SELECT t FROM tenants_with_ready_jobs(p_queue, coalesce(last_visited, p_cursor), 100) AS t);
-    ELSE
-      turn := ARRAY(SELECT t FROM (SELECT DISTINCT t FROM unnest(p_tenants) AS t) AS wanted ORDER BY t <= p_cursor, t);
-    END IF;
-    EXIT WHEN cardinality(turn) = 0 OR first_visited = ANY (turn);
-    first_visited := coalesce(first_visited, turn[1]);
-    -- the tenant after the first one visited begins next time, where all were seen: nobody is first for ever
-    last_visited := turn[CASE WHEN cardinality(turn) < 100 OR p_tenants IS NOT NULL THEN 1 ELSE 100 END];
-    SELECT coalesce(array_agg(w.tenant ORDER BY w.n) FILTER (WHERE t.tenant_id IS NOT NULL), '{}'),
-           inactive || coalesce(array_agg(w.tenant ORDER BY w.n) FILTER (WHERE t.tenant_id IS NULL), '{}')
-      INTO visited, inactive
-      FROM unnest(turn) WITH ORDINALITY AS w(tenant, n)
-      LEFT JOIN tenants t ON t.tenant_id = w.tenant AND t.status = 'active'
-      WHERE w.tenant <> ALL (p_except_tenants);
-    IF NOT p_limited THEN
-      active := visited;
-      rooms := array_fill(p_limit, ARRAY[cardinality(visited)]);
-      weights := array_fill(1, ARRAY[cardinality(visited)]);
-      EXIT;
-    END IF;
-    FOREACH tenant IN ARRAY visited LOOP
+  FOR number IN 1..10 LOOP
+    SELECT * INTO hundred
+      FROM claim_hundred(p_queue, p_tenants, p_except_tenants, coalesce(last_visited, p_cursor));
+    EXIT WHEN hundred.last_visited IS NULL OR first_visited = ANY (hundred.active || hundred.inactive);
+    first_visited := coalesce(first_visited, hundred.first_visited);
+    last_visited := hundred.last_visited;
+    inactive := inactive || hundred.inactive;
+    FOREACH tenant IN ARRAY hundred.active LOOP
       tenant_limit := limit_of('tenant', tenant, tenant);
       SELECT * INTO left_by FROM limit_room(tenant_limit, tenant, p_at_once, false);
       limited := limited OR left_by.room IS NOT NULL;
@@ -823,13 +837,13 @@ BEGIN
       rooms := rooms || least(p_limit, left_by.room);
       weights := weights || coalesce(tenant_limit.weight, 1);
     END LOOP;
-    EXIT WHEN cardinality(active) > 0 OR cardinality(turn) < 100 OR p_tenants IS NOT NULL;
+    EXIT WHEN cardinality(active) > 0 OR hundred.are_all;
   END LOOP;
 END $$;
 
 -- Counts what a claim is about to start toward every limit that it falls under.
 CREATE FUNCTION take_limits(p_queue text, p_jobs uuid[], p_now timestamptz) RETURNS void
-LANGUAGE plpgsql SET search_path = jobledger, pg_temp AS $$
+LANGUAGE plpgsql AS $$
 DECLARE
   taken record;
 BEGIN
@@ -885,13 +899,16 @@ DECLARE
   stalled record;
   turn record;
   candidates record;
+  active text[];
   rooms integer[];
-  begun boolean[];
-  lane_cursors text[];
-  visiting integer[];
+  weights integer[];
+  even boolean := true;
+  lane_cursors text[];  -- null where the tenant was not come to
+  mine uuid[];
+  round integer := 0;
+  visiting integer[] := '{}';
   unsated integer[];
   all_weights integer;
-  even boolean;
   share numeric;
   reached numeric;
   n integer;
@@ -928,50 +945,64 @@ BEGIN
     END IF;
   END IF;
   IF cardinality(chosen) = 0 AND p_limit > 0 THEN
-    SELECT * INTO turn
-      FROM claim_turn(p_queue, p_tenants, p_except_tenants, p_cursor, p_limit, under_limits, p_at_once);
-    limited := limited OR turn.limited;
-    next_at := least(next_at, turn.again_at);
+    IF under_limits THEN
+      SELECT * INTO turn
+        FROM claim_turn(p_queue, p_tenants, p_except_tenants, p_cursor, p_limit, p_at_once);
+      limited := limited OR turn.limited;
+      next_at := least(next_at, turn.again_at);
+      active := turn.active;
+      rooms := turn.rooms;
+      weights := turn.weights;
+      even := NOT EXISTS (SELECT FROM unnest(weights) AS w WHERE w <> weights[1]);
+    ELSE
+      SELECT * INTO turn FROM claim_hundred(p_queue, p_tenants, p_except_tenants, p_cursor);
+      active := turn.active;
+      rooms := array_fill(p_limit, ARRAY[cardinality(active)]);
+    END IF;
     last_visited := turn.last_visited;
     IF cardinality(turn.inactive) > 0 THEN
       RETURN QUERY SELECT null::uuid, t, 0, 0, clock_timestamp(), 0, 0, 0, 0, '', null::text, null::text, null::text,
                           ''::bytea, ''::bytea, ''::bytea, clock_timestamp()
         FROM unnest(turn.inactive) AS t;
     END IF;
-    IF cardinality(turn.active) > 0 THEN
-      rooms := turn.rooms;
-      begun := array_fill(false, ARRAY[cardinality(turn.active)]);
-      rated := begun;
-      lane_cursors := array_fill(null::text, ARRAY[cardinality(turn.active)]);
-      visiting := ARRAY(SELECT generate_series(1, cardinality(turn.active)));
+    IF cardinality(active) > 0 THEN
+      FOR i IN 1..cardinality(active) LOOP
+        visiting := visiting || i;
+      END LOOP;
+      rated := array_fill(false, ARRAY[cardinality(active)]);
       in_lanes := EXISTS (SELECT FROM open_jobs o WHERE o.queue = p_queue AND o.status = 'pending' AND o.stalls = 0
                             AND o.lane IS NOT NULL);
     END IF;
     -- what some leave goes to the others, by their weights again
     WHILE cardinality(visiting) > 0 AND cardinality(chosen) < p_limit LOOP
-      SELECT sum(turn.weights[n]), min(turn.weights[n]) = max(turn.weights[n]) INTO all_weights, even
-        FROM unnest(visiting) AS n;
+      round := round + 1;
+      all_weights := cardinality(visiting);
+      IF NOT even THEN
+        SELECT sum(weights[v]) INTO all_weights FROM unnest(visiting) AS v;
+        reached := random();
+      END IF;
       share := (p_limit - cardinality(chosen))::numeric / all_weights;
-      reached := random();
       unsated := '{}';
       FOREACH n IN ARRAY visiting LOOP
         EXIT WHEN cardinality(chosen) >= p_limit;
-        tenant := turn.active[n];
-        IF NOT begun[n] THEN
-          begun[n] := true;
-          IF under_limits THEN
-            SELECT * INTO found_room
-              FROM limit_room(limit_of('tenant', tenant, tenant), tenant, p_at_once - of_rates, true);
-            next_at := least(next_at, found_room.again_at);
-            rooms[n] := least(rooms[n], found_room.room);
-            rated[n] := found_room.rated;
-          END IF;
-          lane_cursors[n] := coalesce(p_lane_cursors[array_position(p_lane_tenants, tenant)], '');
+        tenant := active[n];
+        mine := '{}';
+        IF round > 1 THEN
+          mine := ARRAY(SELECT o.job_id FROM open_jobs o WHERE o.job_id = ANY (chosen) AND o.tenant_id = tenant);
+        ELSIF under_limits THEN
+          SELECT * INTO found_room
+            FROM limit_room(limit_of('tenant', tenant, tenant), tenant, p_at_once - of_rates, true);
+          next_at := least(next_at, found_room.again_at);
+          rooms[n] := least(rooms[n], found_room.room);
+          rated[n] := found_room.rated;
         END IF;
         -- uneven shares are rounded by chance, to the batch in all: so they hold for batches of one as well
-        wanted := CASE WHEN even THEN ceil(share)
-                       ELSE floor(reached + share * turn.weights[n]) - floor(reached) END;
-        reached := reached + share * turn.weights[n];
+        IF even THEN
+          wanted := ceil(share);
+        ELSE
+          wanted := floor(reached + share * weights[n]) - floor(reached);
+          reached := reached + share * weights[n];
+        END IF;
         IF rated[n] THEN
           rooms[n] := least(rooms[n], p_at_once - of_rates);
         END IF;
@@ -981,10 +1012,12 @@ BEGIN
           unsated := unsated || n;
           CONTINUE;
         END IF;
+        IF round = 1 THEN
+          lane_cursors[n] := coalesce(p_lane_cursors[array_position(p_lane_tenants, tenant)], '');
+        END IF;
         SELECT * INTO candidates FROM claim_candidates(
-          p_queue, tenant, p_job_types, p_personas, wanted, in_lanes, under_limits,
-          ARRAY(SELECT o.job_id FROM open_jobs o WHERE o.job_id = ANY (chosen) AND o.tenant_id = tenant),
-          lane_cursors[n], p_at_once - of_rates);
+          p_queue, tenant, p_job_types, p_personas, wanted, in_lanes, under_limits, mine,
+          coalesce(lane_cursors[n], ''), p_at_once - of_rates);
         limited := limited OR candidates.limited;
         next_at := least(next_at, candidates.again_at);
         chosen := chosen || candidates.jobs;
@@ -994,16 +1027,18 @@ BEGIN
         IF cardinality(candidates.jobs) = wanted THEN
           unsated := unsated || n;
         END IF;
-        IF cardinality(chosen) >= p_limit AND n < cardinality(turn.active) THEN
+        IF cardinality(chosen) >= p_limit AND n < cardinality(active) THEN
           last_visited := tenant;
         END IF;
       END LOOP;
       visiting := unsated;
     END LOOP;
-    RETURN QUERY SELECT null::uuid, turn.active[n], -2, 0, now_at, 0, 0, 0, 0, '', lane_cursors[n], null::text,
-                        null::text, ''::bytea, ''::bytea, ''::bytea, now_at
-      FROM generate_series(1, cardinality(lane_cursors)) AS n
-      WHERE lane_cursors[n] <> '' OR turn.active[n] = ANY (p_lane_tenants) AND begun[n];
+    IF in_lanes OR cardinality(p_lane_tenants) > 0 THEN
+      RETURN QUERY SELECT null::uuid, active[v], -2, 0, now_at, 0, 0, 0, 0, '', lane_cursors[v], null::text,
+                          null::text, ''::bytea, ''::bytea, ''::bytea, now_at
+        FROM generate_series(1, cardinality(active)) AS v
+        WHERE lane_cursors[v] <> '' OR lane_cursors[v] = '' AND active[v] = ANY (p_lane_tenants);
+    END IF;
     IF last_visited IS NOT NULL THEN
       -- where the next claim goes on, also when there was nothing for this worker
       RETURN QUERY SELECT null::uuid, last_visited, -1, 0, now_at, 0, 0, 0, 0, '', null::text, null::text, null::text,
@@ -1113,10 +1148,7 @@ DECLARE
   function regprocedure;
 BEGIN
   FOR function IN SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'jobledger'::regnamespace
-      AND proname IN ('dispatch_jobs', 'tenants_with_ready_jobs', 'claim_jobs', 'claim_candidates',
-                      'claim_candidates_of_personas', 'claim_candidates_in_lanes', 'claim_stalled', 'claim_turn',
-                      'limit_room', 'limit_take', 'take_limits', 'room_of_persona', 'room_of_key',
-                      'waiting_of_inactive_tenants') LOOP
+      AND proname IN ('dispatch_jobs', 'claim_jobs', 'waiting_of_inactive_tenants') LOOP
     EXECUTE format('ALTER FUNCTION %s SET plan_cache_mode = force_generic_plan', function);
     EXECUTE format('ALTER FUNCTION %s SET enable_seqscan = off', function);
     IF function::text LIKE '%dispatch_jobs(%' THEN
