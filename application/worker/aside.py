@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import threading
 
+from jobledger.domain.errors import LedgerBusy, LedgerUnavailable
+
 from ..ports import WakeUp
 from .claiming import LONG_CLAIM_SECONDS, Claimer
 from .trouble import Trouble
@@ -53,6 +55,9 @@ class Aside:
     def _look(self) -> bool:
         try:
             return self._claimer.look_aside()
+        except (LedgerBusy, LedgerUnavailable) as error:
+            self._stop.wait(self._trouble.pause(error))
+            return False
         except Exception as error:  # noqa: BLE001 - the claiming thread meets the same, and knows what to do
             self._trouble.error("worker.looking_aside_failed", error)
             return False

@@ -213,6 +213,10 @@ class Claimer:
             self._bear(error)
             return self._options.poll_seconds
 
+    def wait_for_look_aside(self) -> None:
+        """Wait until a look aside that is under way has ended, and what it brought is held."""
+        self._seclusion.wait_for_others()
+
     def take_waiting(self) -> Sequence[Attempt]:
         """What was claimed and waits for its turn elsewhere than in the slots; it will not begin."""
         return self._seclusion.take_waiting()

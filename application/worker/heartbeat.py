@@ -135,12 +135,13 @@ class Heartbeat:
         just recorded, looks the same at first. So it is given back when it is seen again after all claims that had
         begun when it was first seen have ended."""
         claims_begun = self._held.claims_begun  # read after the answer: the claim of each lease in it began before
+        claims_ended = self._held.claims_ended  # read before looking what is held: what they brought is held by then
         seen: dict[LeaseKey, int] = {}
         for key, lease in believed.items():
             if self._held.get(key) is not None:
                 continue
             first_seen_claims = self._unknown.get(key)
-            if first_seen_claims is None or self._held.claims_ended < first_seen_claims:
+            if first_seen_claims is None or claims_ended < first_seen_claims:
                 seen[key] = claims_begun if first_seen_claims is None else first_seen_claims
             else:
                 self._give_back(lease)

@@ -9,6 +9,7 @@ twice because of others at most, however often they kill a worker.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Sequence
 
 from .attempt import Attempt
@@ -19,12 +20,14 @@ _STALLS_SUSPECT = 2
 
 
 class Seclusion:
-    """Belongs to the claiming thread; others may ask whether it `is_careful`."""
+    """Belongs to the claiming thread; whoever claims on another one may `admit` what that brings, and ask whether it
+    `is_careful`."""
 
     def __init__(self, held: Held, slots: Slots) -> None:
         self._held = held
         self._slots = slots
-        self._suspect: Attempt | None = None
+        self._suspects: deque[Attempt] = deque()
+        """Two threads may bring one each at the same time. The first is the one that waits to be alone, or is."""
         self._begun = False
         self._on_probation: list[Attempt] = []
         self.gate = threading.Lock()
@@ -35,50 +38,54 @@ class Seclusion:
         for attempt in attempts:
             if attempt.job.state.stalls and attempt.declared.definition.isolation != "process":
                 if _is_suspect(attempt):  # it was claimed alone
-                    self._suspect, self._begun = attempt, False
+                    self._suspects.append(attempt)
                     return ()
                 self._on_probation.append(attempt)
         return attempts
 
     def is_on(self, wait_seconds: float) -> bool:
         """Whether nothing may be claimed, after waiting for so long at most for the end of that."""
-        suspect = self._suspect
-        if suspect is None:
-            return False
-        if not self._begun:
-            with self.gate:
-                pass  # from here on nobody else claims
-            if not self._held.wait_for_at_most(1, wait_seconds):
+        while self._suspects:
+            if not self._begun:
+                self.wait_for_others()
+                if not self._held.wait_for_at_most(len(self._suspects), wait_seconds):
+                    return True
+                self._begun = True
+                self._slots.offer((self._suspects[0],))
+            if not self._held.wait_for_at_most(len(self._suspects) - 1, wait_seconds):
                 return True
-            self._begun = True
-            self._slots.offer((suspect,))
-        if not self._held.wait_for_at_most(0, wait_seconds):
-            return True
-        self._suspect = None
+            self._suspects.popleft()
+            self._begun = False
         return False
+
+    def wait_for_others(self) -> None:
+        """Wait until nobody claims on another thread, and what that brought is held. While the claiming thread claims
+        nothing and nothing waits here, nobody begins to."""
+        with self.gate:
+            pass
 
     @property
     def is_careful(self) -> bool:
         """Whether nothing should be claimed beside and ahead, as far as is known."""
-        return self._suspect is not None or bool(self._on_probation)
+        return bool(self._suspects or self._on_probation)
 
     @property
     def has_begun(self) -> bool:
         """Whether there is a job that must run alone."""
-        return self._suspect is not None
+        return bool(self._suspects)
 
     @property
     def forbids_claiming_ahead(self) -> bool:
         """Whether a job that stalled once is held here."""
-        if self._on_probation:
-            held = self._held
-            self._on_probation = [attempt for attempt in self._on_probation if held.get(attempt.key) is attempt]
+        for attempt in self._on_probation.copy():
+            if self._held.get(attempt.key) is not attempt:
+                self._on_probation.remove(attempt)  # (another thread may add to the list meanwhile)
         return bool(self._on_probation)
 
     def take_waiting(self) -> Sequence[Attempt]:
-        """The attempt that waits to be alone; it will not begin."""
-        waiting = () if self._suspect is None or self._begun else (self._suspect,)
-        self._suspect = None
+        """The attempts that wait to be alone; they will not begin."""
+        waiting = list(self._suspects)[1 if self._begun else 0 :]
+        self._suspects.clear()
         return waiting
 
 

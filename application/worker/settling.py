@@ -281,6 +281,14 @@ class Settler:
             self._wait_out(error)
             self._wake.set()
             return
+        except Exception as error:  # noqa: BLE001 - neither it nor those that travel with it may be lost
+            if settlement.tries >= _REDECIDE_MAX:
+                self._record_otherwise(settlement, error)
+                return
+            self._trouble.error("worker.row_not_read", error, job_id=str(attempt.job.job_id))
+            self._pending.append(settlement._replace(tries=settlement.tries + 1))
+            self._wake.set()
+            return
         holds = job is not None and (job.state.worker, job.state.attempt) == attempt.lease
         if job is None or not holds or settlement.tries >= _REDECIDE_MAX:
             self._drop(settlement)

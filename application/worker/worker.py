@@ -234,6 +234,7 @@ class Worker:
 
     def _drained(self) -> bool:
         """Whether nothing is left to do."""
+        self._claimer.wait_for_look_aside()
         if self._held:
             return False
         due_seconds = self._claimer.due_seconds()
