@@ -31,8 +31,10 @@ $(STAMP): pyproject.toml uv.lock
 demo: $(STAMP)  ## run the condominium example on real input (POSTGRES=1: on an embedded PostgreSQL)
 	@$(BIN)/python -m examples.condominium $(if $(filter 1 yes true,$(POSTGRES)),--postgres)
 
-test: $(STAMP)  ## run all tests, PostgreSQL ones included (TESTS=tests/unit narrows it)
-	@$(BIN)/python -m pytest $(TESTS)
+# Many tests wait for processes that they started or killed: two run at a time. Those of a file stay together.
+WORKERS ?= 2
+test: $(STAMP)  ## run all tests, PostgreSQL ones included (TESTS=tests/unit narrows it, WORKERS=0: one at a time)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(TESTS)
 
 lint: $(STAMP)  ## lint FILES=... (default: everything)
 	@$(BIN)/ruff check $(FILES)
