@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -16,15 +18,22 @@ from jobledger.application.writes import AppendEvents, LimitRow, TenantRow, Writ
 from jobledger.domain.event import Event
 from jobledger.domain.identifiers import stream_id
 from jobledger.domain.job import Lease, Measured, complete
-from jobledger.domain.limit import FlowState, Limits, Scope, Target, TenantLimited, tenant_target
+from jobledger.domain.limit import FlowState, Limits, Rate, Scope, Target, TenantLimited, tenant_target
 from jobledger.domain.tenant import TenantCreated, TenantStatus
 from jobledger.infrastructure.postgres.connect import PostgresLedger, open_ledger
-from jobledger.infrastructure.postgres.connections import Role
+from jobledger.infrastructure.postgres.connections import LOCK_TIMEOUT_MS, Role
 from tests.contract.support import change_of, metadata, new_job
 
 _CLAIM = """
 SELECT job_id FROM jobledger.claim_jobs('default', '{invoice.send}', NULL, NULL, '{}', 5, 5, '', '{}', '{}', 'w1',
                                         '}', '}', true) WHERE job_id IS NOT NULL"""
+_CLAIMS_HELD_UP = 1818584168
+"""The lock that changes of limits hold claims up with."""
+_IS_HELD_UP = f"""
+SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND objid = {_CLAIMS_HELD_UP} AND NOT granted"""
+_STARTED_BY_ANOTHER = """
+SELECT limit_take(l, 'acme', ARRAY[%s::uuid], clock_timestamp()) FROM limits l"""
+_STARTS = "SELECT recorded_at FROM jobledger.ledger WHERE topic = 'job.started' ORDER BY recorded_at"
 _LOCKS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
 
 
@@ -64,7 +73,8 @@ def test_a_claim_locks_what_it_takes_not_what_it_looks_at(ledger: PostgresLedger
         tenant = f"t{number}"
         _tenant(ledger, tenant)
         _limit(ledger, Target(Scope.KEY, tenant, "*"), Limits(concurrency=1))
-        ledger.writer.write([new_job(tenant=tenant, **{key: f"k-{index}"}) for index in range(150)])
+        options: list[dict[str, Any]] = [{key: f"k-{index}"} for index in range(150)]
+        ledger.writer.write([new_job(tenant=tenant, **each) for each in options])
     with psycopg.connect(postgres_dsn) as connection:
         taken: list[tuple[UUID]] = connection.execute(_CLAIM).fetchall()
         locks = connection.execute(_LOCKS).fetchone()
@@ -87,6 +97,18 @@ def test_a_claim_does_not_wait_for_maintenance(ledger: PostgresLedger, postgres_
     assert _claim(ledger) == ()
 
 
+def test_a_claim_waits_for_a_change_of_limits(ledger: PostgresLedger, postgres_dsn: str) -> None:
+    """A change of limits that takes longer than claims wait for locks elsewhere holds them up, and fails none."""
+    _tenant(ledger, "acme")
+    ledger.writer.write([new_job()])
+    with psycopg.connect(postgres_dsn) as other, ThreadPoolExecutor() as threads:
+        other.execute("SELECT pg_advisory_xact_lock(%s)", (_CLAIMS_HELD_UP,))
+        claim = threads.submit(_claim, ledger)
+        other.execute("SELECT pg_sleep(%s)", (3 * LOCK_TIMEOUT_MS / 1000,))
+        other.commit()
+        assert len(claim.result(30)) == 1
+
+
 def test_a_claim_is_committed_without_the_client(postgres_dsn: str) -> None:
     """A worker that stops where it reads the answer has its jobs already: it holds no transaction open, and with it
     no lock and no reader of the ledger."""
@@ -104,3 +126,26 @@ def test_a_claim_is_committed_without_the_client(postgres_dsn: str) -> None:
     first_answer = next(number for number, (sender, _) in enumerate(messages) if sender == b"B")
     assert (b"F", b"Execute") in messages[:first_answer]
     assert (b"F", b"Sync") in messages[:first_answer]  # which commits
+
+
+def test_a_claim_that_took_its_time_stays_within_a_rate(ledger: PostgresLedger, postgres_dsn: str) -> None:
+    """A claim that was held up counts by the moment at which it goes on: what another one started meanwhile, and what
+    that one forgot because it had left its window, lie as far back as they should."""
+    seconds = 0.3
+    _tenant(ledger, "acme")
+    _limit(ledger, tenant_target("acme"), Limits(rate=Rate(count=2, seconds=seconds)))
+    ledger.writer.write([new_job() for _ in range(5)])
+    assert len(_claim(ledger)) == 2
+    with psycopg.connect(postgres_dsn) as other, psycopg.connect(postgres_dsn) as late, ThreadPoolExecutor() as threads:
+        other.execute("SELECT pg_advisory_xact_lock(%s)", (_CLAIMS_HELD_UP,))
+        held_up = threads.submit(lambda: late.execute(_CLAIM).fetchall())
+        while other.execute(_IS_HELD_UP).fetchone() != (True,):
+            pass
+        other.execute("SELECT pg_sleep(%s)", (seconds + 0.02,))
+        other.execute("SET LOCAL search_path = jobledger")
+        other.execute(_STARTED_BY_ANOTHER, (new_job().event.originator_id,))
+        other.commit()
+        assert len(held_up.result(30)) == 1
+        starts = [at for (at,) in late.execute(_STARTS)]
+    assert starts[0] == starts[1]
+    assert (starts[2] - starts[0]).total_seconds() > seconds

@@ -1151,6 +1151,10 @@ BEGIN
       AND proname IN ('dispatch_jobs', 'claim_jobs', 'waiting_of_inactive_tenants') LOOP
     EXECUTE format('ALTER FUNCTION %s SET plan_cache_mode = force_generic_plan', function);
     EXECUTE format('ALTER FUNCTION %s SET enable_seqscan = off', function);
+    IF function::text LIKE '%claim_jobs(%' THEN
+      -- a claim waits for changes of limits only, which are soon over: better late than failed
+      EXECUTE format('ALTER FUNCTION %s SET lock_timeout = %L', function, '2s');
+    END IF;
     IF function::text LIKE '%dispatch_jobs(%' THEN
       EXECUTE format('ALTER FUNCTION %s SET enable_nestloop = off', function);
     ELSE
