@@ -221,6 +221,10 @@ class Claimer:
         """What was claimed and waits for its turn elsewhere than in the slots; it will not begin."""
         return self._seclusion.take_waiting()
 
+    def may_go_on_within(self, seconds: float) -> bool:
+        """Whether a rate that holds jobs back lets more start within so many seconds."""
+        return self._again_at is not None and self._again_at - self._clock.monotonic() <= seconds
+
     @property
     def looked_in_vain(self) -> bool:
         """Whether what is ready was found not to be for us several times in a row."""

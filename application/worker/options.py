@@ -39,7 +39,7 @@ class WorkerOptions:
     drain: bool = False
     """End as soon as nothing is ready and nothing runs here."""
     drain_wait_seconds: float = 0.0
-    """With `drain`: also wait for jobs that become due within so many seconds."""
+    """With `drain`: also wait for jobs that become due, or that a rate lets start, within so many seconds."""
 
     def __post_init__(self) -> None:
         _at_least("queues", len(self.queues), 1)

@@ -239,7 +239,8 @@ class Worker:
             return False
         due_seconds = self._claimer.due_seconds()
         if due_seconds == 0:
-            return self._claimer.looked_in_vain
+            wait_seconds = self.options.drain_wait_seconds
+            return self._claimer.looked_in_vain and not (wait_seconds and self._claimer.may_go_on_within(wait_seconds))
         return due_seconds is None or due_seconds > self.options.drain_wait_seconds
 
     def _turns_while_loading(self) -> bool:
