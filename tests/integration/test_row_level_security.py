@@ -144,3 +144,30 @@ def test_nobody_writes_events_but_through_the_functions(two_tenants: str, role: 
 def test_the_owner_is_bound_by_the_policies_too(two_tenants: str) -> None:
     """FORCE: who owns the tables reads no row of any tenant by accident."""
     assert _tenants_seen(two_tenants, "jobledger_owner", "ledger", None) == set()
+
+
+_MAY_CALL = """
+SELECT proname::text FROM pg_proc
+WHERE pronamespace = 'jobledger'::regnamespace AND has_function_privilege(%s, oid, 'EXECUTE')
+"""
+_BOTH_CALL = {
+    "change_jobs", "complete_jobs", "dispatch_jobs", "ledger_append", "ledger_horizon", "save_job_type", "save_limit",
+    "save_tenant",
+}  # fmt: skip
+_WORKERS_CALL = {"apply_limits", "claim_jobs", "ensure_partitions", "promote_due_jobs", "waiting_of_inactive_tenants"}
+
+
+@pytest.mark.parametrize(
+    ("role", "functions"),
+    [
+        ("jobledger_api", _BOTH_CALL),
+        ("jobledger_worker", _BOTH_CALL | _WORKERS_CALL),
+        ("jobledger_auditor", {"ledger_horizon"}),
+    ],
+)
+def test_a_role_calls_only_the_functions_that_are_made_for_it(
+    postgres_dsn: str, role: str, functions: set[str]
+) -> None:
+    """What these are made of, such as the counting of limits, is called by nobody else."""
+    with psycopg.connect(postgres_dsn) as connection:
+        assert {name for (name,) in connection.execute(_MAY_CALL, (role,))} == functions

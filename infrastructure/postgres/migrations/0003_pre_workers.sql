@@ -208,9 +208,9 @@ DROP FUNCTION dispatch_jobs(uuid[], integer[], bytea[], bytea[], timestamptz[], 
 
 -- Dispatches: version 1 of each job, its queue row and its idempotency key.
 --
--- p_limit_keys may be empty: then no job has one. What jobs of a batch share stands once, in a profile; p_profiles holds the 1-based profile of each job. A key that
--- a caller's open transaction holds is "deferred": nobody waits for it here. With p_waits (a caller's own
--- transaction) the key's advisory lock is taken instead. Returns the base, and one entry for each job not written.
+-- p_limit_keys may be empty: then no job has one. What jobs of a batch share stands once, in a profile; p_profiles
+-- holds the 1-based profile of each job. A key that a caller's open transaction holds is "deferred": nobody waits for it
+-- here. With p_waits (a caller's own transaction) the key's advisory lock is taken instead. Returns the base, and one entry for each job not written.
 CREATE FUNCTION dispatch_jobs(
   p_ids uuid[], p_profiles integer[], p_states bytea[], p_bodies bytea[], p_due_at timestamptz[], p_lock_keys text[],
   p_limit_keys text[], p_keys text[], p_payload_sha256 text[],
@@ -718,8 +718,9 @@ CREATE FUNCTION room_of_stalled(
       WHERE p_limit_key IS NOT NULL) AS rooms
 $$;
 
--- A job that stalled before, locked: the first that no key and no limit holds back, of 100 after the one that p_after_due
--- and p_after_id name. Where all of these are held back, next_due and next_id are where the next claim goes on.
+-- A job that stalled before, locked: the first that no key and no limit holds back, of 100 after the one that
+-- p_after_due and p_after_id name. Where all of these are held back, next_due and next_id are where the next claim goes
+-- on.
 CREATE FUNCTION claim_stalled(
   p_queue text, p_job_types text[], p_personas text[], p_tenants text[], p_except_tenants text[], p_limited boolean,
   p_after_due timestamptz, p_after_id uuid,
