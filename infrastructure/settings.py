@@ -11,7 +11,7 @@ import getpass
 import json
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -332,6 +332,12 @@ def load(**overrides: object) -> Settings:
 def variable(field: str) -> str:
     """The environment variable of a field: `lease_seconds` is JOBLEDGER_LEASE_SECONDS."""
     return f"{PREFIX}{field.upper()}"
+
+
+def environment() -> MutableMapping[str, str]:
+    """The environment of this process, for a child process that brings it back after each job. Settings are not read
+    from here."""
+    return os.environ
 
 
 def _require_less(low: float, high: float, low_field: str, high_field: str) -> None:

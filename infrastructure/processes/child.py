@@ -38,6 +38,7 @@ from ..system import SystemClock
 from . import linux
 from .connection import ChildEnd
 from .control import CUT_OFF_CODE
+from .process_state import ProcessState, let_copies_be_ended
 from .transactions import transactions_of
 
 _RESERVED_BYTES = 1_000_000_000
@@ -64,6 +65,7 @@ def live(life: Life) -> None:
         os._exit(1)
     linux.adopt_orphans()
     linux.volunteer_for_out_of_memory()
+    let_copies_be_ended()
     faulthandler.enable(file=life.crash_log, all_threads=False)
     _Child(life).run()
 
@@ -83,6 +85,7 @@ class _Child:
         self._lock = threading.Lock()
         self._address_space = resource.getrlimit(resource.RLIMIT_AS)
         self._streams = _open_streams()
+        self._state = ProcessState()
 
     def run(self) -> None:
         threading.Thread(target=self._read, name="jobledger-worker", daemon=True).start()
@@ -91,6 +94,7 @@ class _Child:
             self.tell(Begun())
             self._limit_memory(order.memory_limit_bytes)
             message, body = self._runner.run(attempt, order.trace_parent)
+            self._state.bring_back()
             self._limit_memory(None)
             self._flush()
             try:

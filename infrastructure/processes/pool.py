@@ -10,13 +10,12 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-import structlog
-
 from jobledger.application.app import App
 from jobledger.application.worker.attempt import Attempt
 from jobledger.application.worker.child_messages import Begun, Crashed, Ended, Flags, Order, Told, flags_of
+from jobledger.application.worker.log import say
 from jobledger.application.worker.processes import Take
-from jobledger.domain.errors import InvalidInput, JobledgerError
+from jobledger.domain.errors import InvalidInput, JobledgerError, LedgerError
 
 from ..settings import Settings
 from . import linux
@@ -36,8 +35,6 @@ _TRACE_BYTES = 64_000
 _CUT_OFF = "lost its connection to the worker: did the handler close it?"
 _FULL_SHARE = 0.75
 """A child that still holds so much of a job's memory limit when the job ended would be unfair to the next one."""
-
-_log = structlog.get_logger("jobledger.processes")
 
 
 class Child:
@@ -131,7 +128,7 @@ class Pool:
         for _ in range(_TRIES):
             child = self._take()
             child.attempt, child.memory_limit_bytes, child.told = attempt, order.memory_limit_bytes, Flags.NONE
-            if attempt.ended:  # by its hard timeout, while there was no process to be killed
+            if attempt.ended or attempt.stopping:  # while there was no process to be killed
                 self._give_back(child)
                 break
             outcome = self._drive(child, order, take)
@@ -192,7 +189,7 @@ class Pool:
     def _crashed(self, child: Child, *, begun: bool) -> Crashed:
         self._zygote.kill(child.number)
         if not child.ended.wait(_ENDED_SECONDS):
-            _log.error("worker.child_does_not_end", process=child.process)
+            say("error", "worker.child_does_not_end", process=child.process or 0)
         if child.status is not None and os.waitstatus_to_exitcode(child.status) == CUT_OFF_CODE:
             child.why = _CUT_OFF
         child.attempt = None
@@ -246,25 +243,37 @@ class Pool:
             try:
                 self._give_back(self._fork())
             except JobledgerError as error:
-                _log.error("worker.child_not_forked", error=str(error))
+                say("error", "worker.child_not_forked", error=str(error))
                 return
 
     def _fork(self) -> Child:
-        """A new child; it can be talked to at once. Raises `InvalidInput` where the zygote cannot be started again."""
+        """A new child; it can be talked to at once. Raises `InvalidInput` where the zygote cannot be started again,
+        `LedgerError` where the system refuses what a child needs."""
+        for _ in range(2):
+            try:
+                child = self._ask_for_child()
+            except OSError as error:
+                raise LedgerError(f"no child process can be started: {error}") from error
+            if child is not None:
+                return child
+        raise LedgerError("no child process can be started: the worker is ending, or its zygote keeps ending")
+
+    def _ask_for_child(self) -> Child | None:
+        """None where the zygote was lost meanwhile."""
         ours, theirs = socket.socketpair()
-        crash_log = _anonymous_file()
-        with self._lock:
-            self._numbers += 1
-            child = Child(self._numbers, WorkerEnd(ours), crash_log)
-            self._children[child.number] = child
-        try:
-            self._zygote.fork(child.number, theirs.fileno(), crash_log)
-        except BaseException:
-            self._forget(child)
-            raise
-        finally:
-            theirs.close()
-        return child
+        with ours, theirs, os.fdopen(_anonymous_file(), "rb") as crash_log:  # what the child is given, and we let go of
+            with self._lock:
+                self._numbers += 1
+                # own descriptors: `_lost` may close it before it was asked for
+                child = Child(self._numbers, WorkerEnd(ours.dup()), os.dup(crash_log.fileno()))
+                self._children[child.number] = child
+            asked = False
+            try:
+                asked = self._zygote.fork(child.number, theirs.fileno(), crash_log.fileno())
+            finally:
+                if not asked:
+                    self._forget(child)
+        return child if asked else None
 
     def _forget(self, child: Child) -> None:
         with self._lock:

@@ -29,6 +29,7 @@ from . import linux
 from .child import Life, live
 from .connection import Frames
 from .control import FORK, KILL, REQUEST, Boot, Said
+from .process_state import ignore
 from .program import load
 
 _STRAYS_SECONDS = 5.0
@@ -45,8 +46,8 @@ def main(control_descriptor: int) -> None:
 
 
 def _boot(frames: Frames) -> tuple[Boot, App]:
-    signal.signal(signal.SIGINT, _ignore)
-    signal.signal(signal.SIGTERM, _ignore)
+    signal.signal(signal.SIGINT, ignore)
+    signal.signal(signal.SIGTERM, ignore)
     first = frames.receive()
     if first is None:
         sys.exit(0)
@@ -74,10 +75,6 @@ def _told(error: BaseException) -> str:
     return f"{message}{place}".encode("utf-8", "backslashreplace").decode()
 
 
-def _ignore(_number: int, _frame: object) -> None:
-    """A handler, and not SIG_IGN, which what a handler starts would inherit."""
-
-
 def _say(frames: Frames, said: Said) -> None:
     with suppress(OSError):  # then the next look at the socket finds its end
         frames.send(said.model_dump_json().encode())
@@ -98,7 +95,7 @@ class _Zygote:
 
     def run(self) -> NoReturn:
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):  # importing may have changed some
-            signal.signal(number, _ignore)
+            signal.signal(number, ignore)
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         _say(self._frames, Said(what="ready", process=os.getpid(), rss_bytes=linux.memory_bytes()[1]))
         poll = select.poll()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -12,9 +13,9 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-import structlog
 from pydantic import ValidationError
 
+from jobledger.application.worker.log import say
 from jobledger.domain.errors import InvalidInput, LedgerError
 
 from .connection import BrokenFrame, Frames
@@ -23,8 +24,6 @@ from .program import Program
 
 _END_SECONDS = 10.0
 _LOOK_MILLISECONDS = 100
-
-_log = structlog.get_logger("jobledger.processes")
 
 
 class ZygoteClient:
@@ -55,9 +54,12 @@ class ZygoteClient:
         with self._starting:
             if self._running is not None or self._closed:
                 return 0
-            running = _Running(self._program)
             try:
-                rss_bytes = running.wait_until_ready(stopped)
+                running = _Running(self._program)
+            except OSError as error:
+                raise LedgerError(f"no child process can be started: {error}") from error
+            try:
+                rss_bytes = running.wait_until_ready(lambda: stopped() or self._closed)
             except BaseException:
                 running.end()
                 raise
@@ -65,13 +67,15 @@ class ZygoteClient:
             threading.Thread(target=self._listen, args=(running,), name="jobledger-zygote", daemon=True).start()
             return rss_bytes
 
-    def fork(self, number: int, *descriptors: int) -> None:
-        """Ask for a child that gets these descriptors."""
-        for _ in range(2):
-            self.start()
-            if self._ask(FORK, number, descriptors):
-                return
-        raise LedgerError("no child process can be started: the worker is ending, or its zygote keeps ending")
+    def fork(self, number: int, *descriptors: int) -> bool:
+        """Ask for a child that gets these descriptors. False where the zygote is gone, once its loss was dealt with:
+        the next call starts another one."""
+        self.start()
+        running = self._running
+        asked = self._ask(FORK, number, descriptors)
+        if not asked and running is not None:
+            running.gone.wait(_END_SECONDS)  # it is noticed on another thread
+        return asked
 
     def kill(self, number: int) -> None:
         """Ask to kill a child and its process group; nothing happens where it is gone."""
@@ -79,8 +83,8 @@ class ZygoteClient:
 
     def close(self) -> None:
         """End it with all children, and wait until they are gone."""
+        self._closed = True  # first: whoever starts it just now gives up
         with self._starting:
-            self._closed = True
             running, self._running = self._running, None
         if running is not None:
             running.end()
@@ -109,7 +113,7 @@ class ZygoteClient:
                     case "ended":
                         self._ended(said.number, said.status, said.cpu_seconds)
                     case "not_forked":
-                        _log.error("worker.child_not_forked", error=said.error)
+                        say("error", "worker.child_not_forked", error=said.error)
                         self._ended(said.number, None, 0.0)
                     case _:
                         pass
@@ -121,14 +125,18 @@ class ZygoteClient:
             self._lost()
             if self._running is running:
                 self._running = None
-                _log.error("worker.zygote_lost", process=running.process.pid)
+                say("error", "worker.zygote_lost", process=running.process.pid)
                 running.end()
+        running.gone.set()
 
 
 class _Running:
     """A zygote process and the socket to it."""
 
     def __init__(self, program: Program) -> None:
+        self.gone = threading.Event()
+        """Set once its loss was noticed."""
+        self._is_ready = False
         self.control, theirs = socket.socketpair()
         self._frames = Frames(self.control)
         with theirs:
@@ -160,13 +168,19 @@ class _Running:
         """What it says next; None at its end."""
         try:
             frame = self._frames.receive()
-            return None if frame is None else Said.model_validate_json(frame[0])
+            said = None if frame is None else Said.model_validate_json(frame[0])
         except (BrokenFrame, ValidationError):
             return None
+        self._is_ready |= said is not None and said.what == "ready"
+        return said
 
     def end(self) -> None:
-        """Close the socket, which ends it, and wait."""
+        """Close the socket, which ends it, and wait. One that still imports the program does not listen: it has no
+        children, and is killed with what importing started."""
         self._frames.shut_down()
+        if not self._is_ready:
+            with suppress(OSError):
+                os.killpg(self.process.pid, signal.SIGKILL)
         try:
             self.process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
