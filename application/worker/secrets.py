@@ -15,6 +15,8 @@ LENGTH_MIN = 4
 _CUTS = ("...", "\N{HORIZONTAL ELLIPSIS}")
 """Where a long value is shown without its middle: pydantic does that."""
 _CUT_LENGTH_MIN = 4
+_LINE_LENGTH_MIN = 8
+"""A shorter line of a secret stands in many texts (a bracket, say) that tell nothing of it."""
 
 
 class NoVault:
@@ -30,7 +32,7 @@ class NoVault:
 class Secrets:
     """`context.secrets`: the text of a secret by its name, for the job's tenant. Remembers what it gave."""
 
-    __slots__ = ("_forms", "_lock", "_tenant", "_texts", "_vault")
+    __slots__ = ("_forms", "_lines", "_lock", "_tenant", "_texts", "_vault")
 
     def __init__(self, vault: SecretVault, tenant: str) -> None:
         self._vault = vault
@@ -38,6 +40,8 @@ class Secrets:
         self._texts: dict[str, str] = {}
         self._forms: list[tuple[str, str]] = []
         """Every spelling of what was given, the longest first, with its secret's name."""
+        self._lines: list[tuple[str, str]] = []
+        """The lines of those that have several: a traceback indents each, a log may show them one by one."""
         self._lock = threading.Lock()
 
     def __getitem__(self, name: str) -> str:
@@ -55,7 +59,7 @@ class Secrets:
 
     def redact(self, text: str) -> str:
         """The text with `[secret:name]` in place of every secret that was given, in each of its spellings."""
-        for form, name in self._forms:
+        for form, name in (*self._forms, *self._lines):
             if form in text:
                 text = text.replace(form, f"[secret:{name}]")
         for cut in _CUTS:
@@ -78,6 +82,7 @@ class Secrets:
                 f"the secret {name!r} has fewer than {LENGTH_MIN} characters: it could not be kept out of the ledger"
             )
         forms = {*((form, name) for form in _spellings(text)), *self._forms}
+        self._lines += ((line, name) for line in _lines(text))
         self._forms = sorted(forms, key=lambda form: -len(form[0]))
         return text
 
@@ -88,6 +93,11 @@ def _spellings(text: str) -> set[str]:
     dumped = {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
     spellings = {text, text.strip(), repr(text)[1:-1], *dumped, *quoted}
     return {spelling for spelling in spellings if len(spelling) >= LENGTH_MIN}
+
+
+def _lines(text: str) -> list[str]:
+    lines = [line.strip() for line in text.strip().splitlines()]
+    return sorted((line for line in lines if len(line) >= _LINE_LENGTH_MIN), key=len, reverse=True) if lines[1:] else []
 
 
 def _without_parts(text: str, cut: str, form: str, shown: str) -> str:
