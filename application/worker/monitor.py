@@ -52,7 +52,10 @@ class Monitor:
 
     def _loop(self) -> None:
         while not self._stop.wait(TICK_SECONDS):
-            self._tick()
+            try:
+                self._tick()
+            except Exception as error:  # noqa: BLE001 - timeouts are watched whatever happens
+                say("error", "worker.monitor_failed", error=repr(error))
             self.look()
 
     def look(self) -> None:

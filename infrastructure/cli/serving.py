@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from types import FrameType
 from typing import NamedTuple
 
@@ -87,7 +87,9 @@ def serve(request: Request) -> None:
 
 @contextmanager
 def _stopped_by_signals(service: Service, settings: Settings) -> Iterator[None]:
-    """The first SIGTERM or SIGINT ends gracefully, the second gives everything back at once, the third just ends."""
+    """The first SIGTERM or SIGINT ends gracefully, the second gives everything back at once, the third just ends.
+
+    SIGHUP counts like these (the terminal was closed), unless it is ignored, as `nohup` does."""
     received = 0
 
     def stop(number: int, _frame: FrameType | None) -> None:
@@ -103,7 +105,10 @@ def _stopped_by_signals(service: Service, settings: Settings) -> Iterator[None]:
         else:
             os._exit(ExitCode.INTERRUPTED)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:
@@ -112,8 +117,10 @@ def _stopped_by_signals(service: Service, settings: Settings) -> Iterator[None]:
 
 
 def _say(text: str) -> None:
-    """From a signal handler: no lock may be taken that the interrupted code may hold."""
-    os.write(sys.stderr.fileno(), f"{text}\n".encode())
+    """From a signal handler: no lock may be taken that the interrupted code may hold. Nor may anything be raised, into
+    whatever was interrupted: who read stderr may be gone."""
+    with suppress(Exception):
+        os.write(sys.stderr.fileno(), f"{text}\n".encode())
 
 
 def _announce(request: Request, settings: Settings, app: App, service: Service) -> None:
