@@ -53,10 +53,16 @@ class Explaining:
     def _holds(self, job: Job, now: datetime) -> Iterator[Hold]:
         found = [*self._of_its_own(job, now), *self._of_limits(job)]
         yield from found
-        workers = [worker for worker in self._queue.workers() if _serves(worker, job)]
-        if not workers:
+        near = [worker for worker in self._queue.workers() if _serves(worker, job)]
+        known = self._catalogue.job_type(job.state.job_type)
+        workers = [worker for worker in near if known is None or _runs(worker, known.app)]
+        if not near:
             text = f"no worker that runs takes jobs of queue {job.state.queue} for {_whom(job)}"
             yield Hold(HoldKind.NO_WORKER, text)
+        elif not workers:
+            apps = ", ".join(sorted({worker.heartbeat.report.app for worker in near}))
+            whose = "" if known is None else f" of app {known.app}, which published {job.state.job_type},"
+            yield Hold(HoldKind.NO_WORKER, f"no worker{whose} runs; those of queue {job.state.queue} are of {apps}")
         elif not found:
             many = f"{len(workers)} workers take" if len(workers) > 1 else "1 worker takes"
             yield Hold(HoldKind.TURN, f"nothing holds it: {many} such jobs, it starts in its turn")
@@ -103,6 +109,11 @@ def _serves(worker: WorkerRow, job: Job) -> bool:
         and (not of.tenants or job.tenant in of.tenants)
         and (not of.personas or state.persona in of.personas)
     )
+
+
+def _runs(worker: WorkerRow, app: str) -> bool:
+    """Whether a worker is of the application that published the type last (others may, too, but nobody knows)."""
+    return worker.heartbeat.report.app in ("", app)
 
 
 def _whom(job: Job) -> str:

@@ -25,10 +25,10 @@ TARGETS = pytest.mark.parametrize(("name", "named"), NAMED.items(), ids=NAMED)
 BOUND: dict[str, Any] = {"persona": "bot", "limit_key": "gpt"}
 
 
-def served(*, tenants: tuple[str, ...] = (), personas: tuple[str, ...] = ()) -> UseCases:
+def served(*, tenants: tuple[str, ...] = (), personas: tuple[str, ...] = (), app: str = "test") -> UseCases:
     """A ledger with one worker for queue `default`."""
     cases = UseCases()
-    report = WorkerReport(tenants=tenants, personas=personas)
+    report = WorkerReport(app=app, tenants=tenants, personas=personas)
     cases.ledger.queue.heartbeat(WorkerHeartbeat("w1", "v1", ("default",), 4, 0, 30.0, report))
     return cases
 
@@ -156,6 +156,17 @@ def test_a_worker_of_others_is_no_worker(tenants: tuple[str, ...], personas: tup
     """Dedicated workers count for whom they are there."""
     cases = served(tenants=tenants, personas=personas)
     assert only(cases, cases.dispatch(persona="bot")).kind is kind
+
+
+def test_a_worker_of_another_program_is_no_worker() -> None:
+    """It takes jobs of the queue, but not of this type: the answer names both programs."""
+    cases = served(app="clinic")
+    cases.register_types()
+    hold = only(cases, cases.dispatch())
+    assert hold.kind is HoldKind.NO_WORKER
+    assert (
+        hold.text == "no worker of app test, which published invoice.send, runs; those of queue default are of clinic"
+    )
 
 
 def test_a_worker_that_was_lost_is_no_worker() -> None:
