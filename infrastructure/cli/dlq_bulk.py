@@ -23,7 +23,7 @@ from ..projecting import catch_up
 from . import dlq_filters, dlq_shapes, lists
 from .exit_codes import ExitCode
 from .json_output import print_json
-from .output import console, error_console, table, time_text
+from .output import console, error_console, first_line, table, time_text
 from .session import Session
 
 _TROUBLES_SHOWN = 20
@@ -118,7 +118,7 @@ def _confirm(bulk: Bulk, found: DlqCount) -> None:
         )  # fmt: skip
     _print_count(console(), found)
     if not typer.confirm(f"{bulk.act.capitalize()} {count}?"):
-        raise NotConfirmed("nothing was done", field="--yes", rule="what is done to many jobs is confirmed")
+        raise NotConfirmed("nothing was done", rule="what is done to many jobs is confirmed")
 
 
 def _print_count(out: Console, found: DlqCount) -> None:
@@ -150,7 +150,7 @@ def cause(reason: str) -> str:
 def _line(row: DlqRow) -> tuple[str, ...]:
     return (
         short_id(row.job_id), row.job_type, row.persona or "-", cause(row.reason), str(row.attempt),
-        time_text(row.dead_at), f"{row.error_type}: {row.error_message}",
+        time_text(row.dead_at), first_line(f"{row.error_type}: {row.error_message}"),
     )  # fmt: skip
 
 

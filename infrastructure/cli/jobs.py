@@ -19,7 +19,7 @@ from . import lists, options, shapes
 from .details import print_details
 from .history import print_history
 from .json_output import print_json
-from .output import console, status_text, table, time_text
+from .output import console, first_line, status_text, table, time_text
 from .session import job_reference, opened
 from .times import parse_past, parse_time
 
@@ -175,7 +175,7 @@ def _print_list(page: JobList, words: list[str]) -> None:
 
 
 def _line(row: JobListRow) -> tuple[str | Text, ...]:
-    error = f"{row.error_type}: {row.error_message}" if row.error_type and row.failed else ""
+    error = first_line(f"{row.error_type}: {row.error_message}") if row.error_type and row.failed else ""
     return (
         short_id(row.job_id), row.job_type, status_text(row.status.value, failed=row.failed), row.persona or "-",
         row.queue, str(row.priority), f"{row.attempts_counted}/{row.attempts_allowed}", time_text(row.updated_at),

@@ -51,7 +51,7 @@ def run(arguments: list[str]) -> int:
     except typer.TyperException as error:
         errors.show_usage(error, json_wanted=json_wanted)
         return ExitCode.USAGE
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):  # the latter while a command's module is being imported
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has left; nobody wants to hear of it

@@ -65,6 +65,12 @@ def table(*columns: str | tuple[str, str], rows: Iterable[Sequence[str | Text]])
     return made
 
 
+def first_line(text: str) -> str:
+    """What a list shows of a message (PostgreSQL's have several lines); the whole stands in the job's details."""
+    first, _, rest = text.strip().partition("\n")
+    return f"{first.rstrip()} ..." if rest else first
+
+
 def _cell(value: str | Text) -> Text:
     text = value.copy() if isinstance(value, Text) else Text(value)
     text.no_wrap, text.overflow = True, "ellipsis"
@@ -96,7 +102,7 @@ def time_text(moment: datetime | None) -> str:
 
 def duration_text(seconds: float) -> str:
     """`0 s`, `0.4 ms`, `12.3 s`, `2 min 5 s`, `3 h 2 min`, `4 d 1 h`."""
-    if 0 < seconds < 1:
+    if 0 < seconds < 0.9995:  # what rounds to 1,000 ms is 1 s
         return f"{seconds * 1000:.3g} ms"
     if seconds < 60:
         return f"{seconds:.3g} s"

@@ -28,7 +28,7 @@ from jobledger.domain.job import (
 )
 from jobledger.domain.retry import Retry
 
-from .output import duration_text, time_text
+from .output import duration_text, first_line, time_text
 
 F = TypeVar("F", bound=Facts)
 
@@ -112,7 +112,7 @@ def _completed(facts: JobCompleted) -> str:
 
 def _failed(facts: JobFailed) -> str:
     hopeless = "" if facts.recoverable else " (no retry can help)"
-    return f"attempt {facts.attempt}: {facts.error_type}: {facts.message}{hopeless}; {_spent(facts)}"
+    return f"attempt {facts.attempt}: {facts.error_type}: {first_line(facts.message)}{hopeless}; {_spent(facts)}"
 
 
 def _spent(facts: JobCompleted | JobFailed) -> str:
@@ -139,7 +139,8 @@ def _rescheduled(facts: JobRescheduled) -> str:
 
 
 def _sent_to_dlq(facts: JobSentToDlq) -> str:
-    return f"{facts.reason.replace('_', ' ')} after attempt {facts.attempt}: {facts.error_type}: {facts.message}"
+    error = f"{facts.error_type}: {first_line(facts.message)}"
+    return f"{facts.reason.replace('_', ' ')} after attempt {facts.attempt}: {error}"
 
 
 def _requeued(facts: JobRequeued) -> str:
@@ -174,7 +175,9 @@ _EXPLAIN: dict[type[Facts], Callable[[Facts], str]] = dict(
         _entry(JobReleased, lambda facts: f"by job {facts.dependency}"),
         _entry(JobStarted, _started),
         _entry(JobProgressed, lambda facts: f"{facts.fraction:.0%} {facts.note}".rstrip()),
-        _entry(JobLogged, lambda facts: f"{facts.line_count} lines, {facts.level}"),
+        _entry(
+            JobLogged, lambda facts: f"{facts.line_count} {'line' if facts.line_count == 1 else 'lines'}, {facts.level}"
+        ),
         _entry(JobStepRecorded, lambda facts: f"step {facts.step}; it never runs again"),
         _entry(JobCancelRequested, lambda facts: facts.reason),
         _entry(JobCompleted, _completed),

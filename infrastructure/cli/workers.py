@@ -104,8 +104,10 @@ def _remarks(rows: Sequence[WorkerRow]) -> list[str]:
         if abs(report.clock_skew_seconds) > SKEW_SECONDS_MAX:
             remarks.append(f"[yellow]![/] {name}: {skew_text(report.clock_skew_seconds)}")
         if report.quarantined:
+            lost = "1 of its slots is" if report.quarantined == 1 else f"{report.quarantined} of its slots are"
             remarks.append(
-                f"[yellow]![/] {name}: {report.quarantined} of its slots are lost to handlers past their timeout"
+                f"[yellow]![/] {name}: {lost} lost to handlers past their timeout; "
+                'give such job types isolation="process"'
             )
     return remarks
 

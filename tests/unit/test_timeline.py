@@ -30,6 +30,14 @@ JOB = UUID("0198c7c0-0000-7000-8000-000000000001")
         (jobs.JobStarted(**ABOUT, attempt=2, worker="w", code_version="c1", lease_seconds=30), "attempt 2, code c1"),
         (jobs.JobProgressed(**ABOUT, attempt=1, fraction=0.5, note="half"), "50% half"),
         (jobs.JobLogged(**ABOUT, attempt=1, level="info", line_count=3), "3 lines, info"),
+        (jobs.JobLogged(**ABOUT, attempt=1, level="info", line_count=1), "1 line, info"),
+        (
+            jobs.JobFailed(
+                **ABOUT, attempt=1, worker="w", error_type="UndefinedTable", fingerprint="f",
+                recoverable=True, message='relation "payments" does not exist\nLINE 1: INSERT INTO payments\n        ^',
+            ),
+            'UndefinedTable: relation "payments" does not exist ...; waited',
+        ),
         (jobs.JobStepRecorded(**ABOUT, attempt=1, step="mail", key="k"), "step mail; it never runs again"),
         (jobs.JobCancelRequested(**ABOUT, attempt=1, reason="wrong customer"), "wrong customer"),
         (
@@ -124,6 +132,8 @@ def test_a_policy_reads_as_a_person_would_say_it(retry: Retry, text: str) -> Non
     [
         (0, "0 s"),
         (0.0004, "0.4 ms"),
+        (0.9994, "999 ms"),
+        (0.9996, "1 s"),
         (12.34, "12.3 s"),
         (125, "2 min 5 s"),
         (10_930, "3 h 2 min"),
