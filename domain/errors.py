@@ -79,7 +79,8 @@ class UnknownJobType(Refusal):
     code = "unknown_job_type"
 
     def __init__(self, job_type: str, known: tuple[str, ...] = ()) -> None:
-        hint = f"known types: {', '.join(known[:8])}" if known else "a worker registers its types when it starts"
+        more = f" and {len(known) - 8} more: jobledger types list" if len(known) > 8 else ""
+        hint = f"known types: {', '.join(known[:8])}{more}" if known else "a worker registers its types when it starts"
         super().__init__(f"no job type {job_type!r} is registered", field="type", rule="must be registered", hint=hint)
         self.job_type = job_type
 
@@ -95,11 +96,12 @@ class IllegalTransition(Refusal):
 
     code = "illegal_transition"
 
-    def __init__(self, status: str, target: str, why: str = "", *, what: str = "job") -> None:
+    def __init__(self, status: str, target: str, why: str = "", *, what: str = "job", hint: str | None = None) -> None:
         reason = f": {why}" if why else ""
         super().__init__(
-            f"a {what} that is {status} cannot become {target}{reason}", field="status", rule=f"{status} -> {target}"
-        )
+            f"a {what} that is {status} cannot become {target}{reason}", field="status",
+            rule=f"{status} -> {target}", hint=hint,
+        )  # fmt: skip
         self.status = status
         self.target = target
 

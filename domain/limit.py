@@ -268,7 +268,9 @@ def pause(state: FlowState, target: Target, *, reason: str) -> tuple[Facts, ...]
     """Start nothing of the target until it is resumed; what runs goes on."""
     _require_reason(reason, f"pausing a {target.scope}")
     if state.paused:
-        raise IllegalTransition("paused", "paused", what=str(target.scope))
+        raise IllegalTransition(
+            "paused", "paused", what=str(target.scope), hint="jobledger limits history says since when, by whom and why"
+        )
     return (_EVENTS[target.scope].paused(subject=target.subject, reason=reason),)
 
 
@@ -276,7 +278,9 @@ def resume(state: FlowState, target: Target, *, reason: str) -> tuple[Facts, ...
     """Start jobs of the target again."""
     _require_reason(reason, f"resuming a {target.scope}")
     if not state.paused:
-        raise IllegalTransition("running", "resumed", what=str(target.scope))
+        raise IllegalTransition(
+            "running", "resumed", what=str(target.scope), hint="jobledger limits list says what is paused"
+        )
     return (_EVENTS[target.scope].resumed(subject=target.subject, reason=reason),)
 
 

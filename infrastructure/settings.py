@@ -96,7 +96,7 @@ class Settings(BaseSettings):
         default_factory=lambda: database_url.parse("sqlite:///jobledger.db"),
         description="The ledger, as one URL: `sqlite:///path` (relative to the working directory), "
         "`sqlite:////absolute/path`, `postgresql://user:password@host/database`, or `embedded-postgres:///directory` "
-        "(a server of our own, for development). Default `sqlite:///jobledger.db`.",
+        "(a server of our own, for development; an absolute directory has four slashes, too). Default `sqlite:///jobledger.db`.",
         json_schema_extra={"default": "sqlite:///jobledger.db"},
     )
     env: Literal["production", "development"] = Field(

@@ -38,8 +38,8 @@ _group = typer.Typer(
 
 Concurrency = Annotated[
     int | None,
-    typer.Option("--concurrency", "-c", min=1, max=CONCURRENCY_MAX, help="Jobs that run at the same time, at most.",
-                 show_default=False),
+    typer.Option("--concurrency", "-c", min=1, max=CONCURRENCY_MAX, show_default=False,
+                 help="Jobs that run at the same time, at most. For none at all, pause it."),
 ]  # fmt: skip
 RateText = Annotated[
     str | None,
