@@ -82,6 +82,8 @@ class Claimer:
         if self._rate is not None and (pause_seconds := self._rate.wait_seconds(self._clock.monotonic())):
             self._wake_up.wait(min(pause_seconds, self._options.poll_seconds))
             return False
+        if self._slots.has_left_over and not self._begin_left_over():
+            return False
         room = self._room()
         if room <= 0:
             self._slots.below_low_mark.wait(self._options.poll_seconds)
@@ -91,6 +93,15 @@ class Claimer:
         brought = [self._take(*share) for share in self._lane.shares(room) if not self._seclusion.has_begun]
         self.found_nothing &= not any(brought)
         return any(brought)
+
+    def _begin_left_over(self) -> bool:
+        try:
+            self._slots.offer(())
+        except Exception as error:  # noqa: BLE001 - see _bear
+            self._bear(error)
+            return False
+        self._unexpected = 0
+        return True
 
     def _take(self, job_types: tuple[str, ...], room: int) -> bool:
         """Claim up to so many jobs and have them run; True if there were any."""

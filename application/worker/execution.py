@@ -58,13 +58,23 @@ class Slots:
         """Set while so few attempts wait that claiming more makes sense."""
 
     def offer(self, attempts: Sequence[Attempt]) -> None:
-        """Run these as slots become free: tenants in turn, each one's in this order."""
+        """Run these as slots become free: tenants in turn, each one's in this order. Where one cannot be begun (no
+        thread can be started) this raises; what has not begun waits on."""
         with self._lock:
             self._waiting.extend(attempts)
             starting = [self._waiting.popleft() for _ in range(min(self._free, len(self._waiting)))]
             self._free -= len(starting)
-        for attempt in starting:
-            self._begin(attempt)
+        for index, attempt in enumerate(starting):
+            try:
+                self._begin(attempt)
+            except BaseException:
+                self._take_back(starting[index:])
+                raise
+
+    def _take_back(self, attempts: Sequence[Attempt]) -> None:
+        with self._lock:
+            self._free += len(attempts)
+            self._waiting.extend(attempts)
 
     def release(self) -> Attempt | None:
         """A handler ended: the attempt that takes over its slot, or None when the slot is free again."""
@@ -80,7 +90,11 @@ class Slots:
         """`release` for those who cannot run the next attempt themselves."""
         following = self.release()
         if following is not None:
-            self._begin(following)
+            try:
+                self._begin(following)
+            except BaseException:
+                self._take_back((following,))
+                raise
 
     def watch(self, low_mark: int) -> None:
         """Set `below_low_mark` as soon as no more than `low_mark` attempts wait."""
@@ -100,6 +114,11 @@ class Slots:
     def waiting(self) -> int:
         """Attempts without a slot."""
         return len(self._waiting)
+
+    @property
+    def has_left_over(self) -> bool:
+        """Whether attempts wait though slots are free: they could not be begun."""
+        return self._free > 0 and bool(self._waiting)
 
     @property
     def waiting_tenants(self) -> tuple[str, ...]:

@@ -69,7 +69,12 @@ class ProcessLane:
             else:
                 self._parked.extend((attempt,))
         if has_room:
-            self._threads.begin(attempt)
+            try:
+                self._threads.begin(attempt)
+            except BaseException:
+                with self._lock:
+                    self._running -= 1
+                raise
         else:
             self._slots().pass_on()
 

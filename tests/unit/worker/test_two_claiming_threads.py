@@ -17,9 +17,11 @@ from jobledger.application.worker.attempt import Attempt, LeaseKey
 from jobledger.domain import job as jobs
 from jobledger.domain.job import Lease
 from tests.support.fake_ledger import FakeLedger
-from tests.support.watched_worker import WAIT_SECONDS, working
+from tests.support.watched_worker import WAIT_SECONDS, WatchedWorker, working
 
 _ASIDE = "-aside"
+QUICK = 100
+"""After so many quick jobs a worker claims ahead: such claims are the ones that others look aside of."""
 
 
 class Payload(BaseModel):
@@ -45,21 +47,22 @@ class Together:
 
 
 class Overlapping(FakeLedger):
-    """The claiming thread's first claim ends after one that is made aside of it."""
+    """Once armed, the claiming thread's first claim ends after one that is made aside of it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.aside_ended = threading.Event()
         self.claiming = threading.Event()
-        self.first = True
+        self.armed = False
 
     def claim(self, request: ClaimRequest) -> Claim:
         """See the class."""
         claim = super().claim(request)
         if threading.current_thread().name.endswith(_ASIDE):
-            self.aside_ended.set()
-        elif self.first and claim.jobs:
-            self.first = False
+            if claim.jobs:
+                self.aside_ended.set()
+        elif self.armed and claim.jobs:
+            self.armed = False
             self.claiming.set()
             assert self.aside_ended.wait(WAIT_SECONDS)
         return claim
@@ -70,9 +73,9 @@ def _worker(app: App, ledger: FakeLedger, **options: object) -> Worker:
     return Worker(app.jobs, ledger.ports, chosen, code_version="1")
 
 
-def _suspect(app: App, ledger: FakeLedger) -> UUID:
+def _suspect(app: App, ledger: FakeLedger, tenant: str) -> UUID:
     """A job whose workers died twice."""
-    job_id = ledger.dispatch(app, "tested.one", max_stalled=9)
+    job_id = ledger.dispatch(app, "tested.one", max_stalled=9, tenant=tenant)
     for _ in range(2):
         state = ledger.rows[job_id].state
         ledger.change(job_id, jobs.start(state, worker="dead", code_version="1", lease_seconds=30))
@@ -81,15 +84,32 @@ def _suspect(app: App, ledger: FakeLedger) -> UUID:
     return job_id
 
 
+def _dispatch_quick(app: App, ledger: FakeLedger) -> None:
+    with ledger.at_once():
+        for _ in range(QUICK):
+            ledger.dispatch(app, "tested.one")
+
+
+def _two_suspects(app: App, ledger: Overlapping, watched: WatchedWorker) -> list[UUID]:
+    """Of two tenants, each claimed on one of the two threads, at the same time."""
+    watched.wait_for(WorkerEventName.PROCESSED, count=QUICK)
+    with ledger.at_once():
+        suspects = [_suspect(app, ledger, tenant) for tenant in ("acme", "small")]
+        ledger.armed = True
+    assert ledger.claiming.wait(WAIT_SECONDS)
+    return suspects
+
+
 def test_two_suspects_claimed_side_by_side_both_run_and_each_alone(app: App) -> None:
     """Each of the two claiming threads brings a job that must run alone: none is forgotten, held for ever."""
     ledger, together = Overlapping(), Together(app)
-    first, second = _suspect(app, ledger), _suspect(app, ledger)
+    _dispatch_quick(app, ledger)
     with working(_worker(app, ledger)) as watched:
-        assert ledger.claiming.wait(WAIT_SECONDS)
-        ledger.wake_up.notify(frozenset())
-        watched.wait_for(WorkerEventName.PROCESSED, first)
-        watched.wait_for(WorkerEventName.PROCESSED, second)
+        watched.wait_for(WorkerEventName.PROCESSED, count=QUICK)
+        together.most = 0
+        for job_id in _two_suspects(app, ledger, watched):
+            watched.wait_for(WorkerEventName.PROCESSED, job_id)
+        assert ledger.aside_ended.is_set()
     assert together.most == 1
 
 
@@ -97,11 +117,10 @@ def test_two_suspects_that_wait_are_both_given_back(app: App) -> None:
     """A worker that ends gives back whatever waits to be alone."""
     ledger = Overlapping()
     Together(app)
-    suspects = [_suspect(app, ledger), _suspect(app, ledger)]
+    _dispatch_quick(app, ledger)
     with working(_worker(app, ledger)) as watched:
-        assert ledger.claiming.wait(WAIT_SECONDS)
+        suspects = _two_suspects(app, ledger, watched)
         watched.worker.request_stop()
-        ledger.wake_up.notify(frozenset())
         assert watched.ended() is RunResult.STOPPED
     assert not any(ledger.rows[job_id].state.worker for job_id in suspects if job_id in ledger.rows)
 
@@ -123,8 +142,8 @@ class BringsOneAside(FakeLedger):
             if claim.jobs:
                 self.claimed_aside.set()
                 self.seen_empty.wait(0.5)  # (who asks for it meanwhile drew a wrong conclusion)
-        elif self.late is None:
-            self.late = self.dispatch(self.app, "tested.one")
+        elif self.late is None and not self.rows:
+            self.late = self.dispatch(self.app, "tested.one", tenant="small")
             assert self.claimed_aside.wait(WAIT_SECONDS)
         return claim
 
@@ -138,6 +157,7 @@ def test_a_drain_waits_for_what_a_look_aside_brings(app: App) -> None:
     """What is just being claimed on the other thread is left to do: a worker that drains does not give it back."""
     Together(app)
     ledger = BringsOneAside(app)
+    _dispatch_quick(app, ledger)
     with working(_worker(app, ledger, drain=True, grace_seconds=0.0)) as watched:
         assert watched.ended() is RunResult.DRAINED
     assert ledger.late is not None
