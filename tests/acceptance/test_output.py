@@ -23,10 +23,11 @@ JOB_ROW = {
     "error_type", "error_message", "progress",
 }  # fmt: skip
 JOB = (JOB_ROW | {
-    "version", "stalls", "retry", "timeout_seconds", "soft_timeout_seconds", "worker", "lock_key", "cancel_reason",
-    "error_fingerprint", "estimated_cost", "idempotency_key", "actor", "authenticated", "correlation_id",
-    "trace_parent", "payload", "result",
+    "version", "stalls", "retry", "timeout_seconds", "soft_timeout_seconds", "worker", "lock_key", "limit_key",
+    "cancel_reason", "error_fingerprint", "estimated_cost", "idempotency_key", "actor", "authenticated",
+    "correlation_id", "trace_parent", "payload", "result", "waits_for",
 })  # fmt: skip
+TENANT = {"name", "status", "display_name", "concurrency", "rate", "weight", "paused"}
 ENTRY = {
     "event_id", "version", "position", "topic", "recorded_at", "seconds", "actor", "authenticated", "correlation_id",
     "causation_id", "trace_id", "why", "facts",
@@ -60,7 +61,7 @@ def test_the_shapes_of_json_are_stable(story: Cli) -> None:
     assert set(story("jobs", "show", job_id, "--json").json["job"]) == JOB
     past = story("jobs", "history", job_id, "--json").json
     assert (set(past), set(past["events"][0])) == ({"tenant", "job_id", "events", "next"}, ENTRY)
-    assert set(story("tenants", "list", "--json").json["tenants"][0]) == {"name", "status", "display_name"}
+    assert set(story("tenants", "list", "--json").json["tenants"][0]) == TENANT
     assert {"name", "kind", "options", "payload_schema", "fingerprint"} <= set(
         story("types", "list", "--json").json["types"][0]
     )
