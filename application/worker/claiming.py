@@ -66,6 +66,8 @@ class Claimer:
         self._again_at: float | None = None
         """When a rate allows the next job; monotonic."""
         self._claiming_since: float | None = None
+        self._served: frozenset[str] = frozenset()
+        """The tenants of the last claim; they are in the one that is under way, too."""
         self._vain = 0
         self._unexpected = 0
         self.found_nothing = False
@@ -105,7 +107,8 @@ class Claimer:
 
     def _take(self, job_types: tuple[str, ...], room: int) -> bool:
         """Claim up to so many jobs and have them run; True if there were any."""
-        self._claiming_since = self._clock.monotonic()
+        if room > self._options.concurrency:  # a claim of few does not take long
+            self._claiming_since = self._clock.monotonic()
         try:
             claim = self._claim(job_types, room)
         except Exception as error:  # noqa: BLE001 - see _bear
@@ -117,6 +120,7 @@ class Claimer:
         self._again_at = None if claim.again_seconds is None else self._clock.monotonic() + claim.again_seconds
         self._trouble.over()
         self.found_nothing = not claim.jobs
+        self._served = frozenset([job.tenant for job in claim.jobs])
         if claim.jobs:
             self._vain = 0
         if claim.inactive_tenants:
@@ -142,7 +146,8 @@ class Claimer:
         with self._seclusion.gate:
             if not job_types or not self.has_others_to_let_in:
                 return False
-            return bool(self._claim(job_types, self._options.concurrency, self._slots.waiting_tenants).jobs)
+            others = tuple(self._served.union(self._slots.waiting_tenants))
+            return bool(self._claim(job_types, self._options.concurrency, others).jobs)
 
     def _claim(self, job_types: tuple[str, ...], room: int, except_tenants: tuple[str, ...] = ()) -> Claim:
         """Claim jobs, hold them and have them run. Where this raises, whether the claim took place is not known: the
