@@ -43,7 +43,8 @@ class LedgerJobRepository:
         payload: bytes | None = None,
     ) -> Outcome:
         """Append what was decided about `before`; see the port."""
-        return self._writer.write([job_change(events, expected_version, before=before, lease=lease, payload=payload)])[0]
+        change = job_change(events, expected_version, before=before, lease=lease, payload=payload)
+        return self._writer.write([change])[0]
 
 
 def job_change(
