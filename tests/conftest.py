@@ -63,3 +63,8 @@ def durable_postgres() -> Iterator[DurableCluster]:
     """A cluster with fsync on, for this test alone, which may kill and recover it. Its databases are empty."""
     with embedded_server(fsync=True) as server:
         yield DurableCluster(server)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The soak takes longest: where two files run at a time, it begins first."""
+    items.sort(key=lambda item: "test_soak" not in item.nodeid)

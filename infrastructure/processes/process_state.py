@@ -8,6 +8,7 @@ import locale
 import os
 import signal
 import socket
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +18,8 @@ _HANDLED = (
     signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE, signal.SIGALRM,
     signal.SIGTERM, signal.SIGCHLD, signal.SIGVTALRM, signal.SIGPROF,
 )  # fmt: skip
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+_before_fork = threading.local()
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 
 
@@ -26,13 +29,23 @@ def ignore(_number: int, _frame: object) -> None:
 
 def let_copies_be_ended() -> None:
     """What this process forks from now on (`multiprocessing` does) ends by SIGTERM and SIGINT as any program."""
-    os.register_at_fork(after_in_child=_ignore_no_more)
+    # blocked meanwhile: one that comes before the copy has its own handlers waits, and is not lost
+    os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=_ignore_no_more)
+
+
+def _block() -> None:
+    _before_fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+
+
+def _unblock() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _before_fork.mask)
 
 
 def _ignore_no_more() -> None:
     for number, usual in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
         if signal.getsignal(number) is ignore:
             signal.signal(number, usual)
+    _unblock()
 
 
 class ProcessState:

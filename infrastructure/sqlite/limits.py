@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from jobledger.application.flow_control import NO_RULES, Allowance, Rules, Running, Use, covers, lane_of
 from jobledger.application.ports import ClaimRequest
 from jobledger.application.writes import LimitRow
-from jobledger.domain.limit import FlowState, Limits, Rate, Scope, Target
+from jobledger.domain.limit import RATE_SECONDS_MAX, FlowState, Limits, Rate, Scope, Target
 
 from ..sql_blocks import load
 from .database import Database
@@ -137,7 +137,7 @@ def _look_at_lanes(database: Database, after: bytes) -> tuple[int, list[tuple[by
 
 
 def _forget_uses(database: Database) -> None:
-    """Forget what left the window of its rate, or has none any more."""
+    """Forget what left the window of its rate."""
     now = database_now()
     with database.read() as connection:
         rules = Rules(limit_rows(connection))
@@ -146,7 +146,8 @@ def _forget_uses(database: Database) -> None:
     for scope, tenant, subject, first in used:
         state = rules.state_of(Target(Scope(scope), tenant, subject))
         rate = None if state is None else state.limits.rate
-        until = now if rate is None else now - round(rate.seconds * _MICROSECONDS)
+        # a rate that was removed may come back: what it granted counts as long as any rate could look back
+        until = now - round((RATE_SECONDS_MAX if rate is None else rate.seconds) * _MICROSECONDS)
         if first <= until:
             gone.append((scope, tenant, subject, until))
     if gone:

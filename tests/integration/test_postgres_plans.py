@@ -29,7 +29,7 @@ PLANS: list[tuple[str, Role, tuple[object, ...], str]] = [
     (SQL["expired"], Role.WORKER, (10,), "open_jobs_held"),
     (SQL["next_due"], Role.WORKER, (["default"],), "open_jobs_delayed"),
     (SQL["next_due"], Role.WORKER, (["default"],), "open_jobs_ready"),
-    (SQL["heartbeat"], Role.WORKER, ("w", "v", ["q"], 1, 0, 30.0, "w"), "open_jobs_held"),
+    (SQL["heartbeat"], Role.WORKER, ("w", "v", ["q"], 1, 0, 30.0, "{}", "w"), "open_jobs_held"),
 ]
 
 
