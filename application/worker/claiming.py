@@ -10,6 +10,7 @@ tenants that have nothing waiting are let in (`look_aside`).
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from jobledger.domain.errors import LedgerBusy, LedgerError, LedgerUnavailable
@@ -67,7 +68,7 @@ class Claimer:
         """When a rate allows the next job; monotonic."""
         self._claiming_since: float | None = None
         self._served: frozenset[str] = frozenset()
-        """The tenants of the last claim; they are in the one that is under way, too."""
+        """Tenants with many jobs in the last claim: they have many in the one that is under way, too."""
         self._vain = 0
         self._unexpected = 0
         self.found_nothing = False
@@ -120,7 +121,8 @@ class Claimer:
         self._again_at = None if claim.again_seconds is None else self._clock.monotonic() + claim.again_seconds
         self._trouble.over()
         self.found_nothing = not claim.jobs
-        self._served = frozenset([job.tenant for job in claim.jobs])
+        counts = Counter([job.tenant for job in claim.jobs])
+        self._served = frozenset([tenant for tenant, count in counts.items() if count > self._options.concurrency])
         if claim.jobs:
             self._vain = 0
         if claim.inactive_tenants:
@@ -146,7 +148,9 @@ class Claimer:
         with self._seclusion.gate:
             if not job_types or not self.has_others_to_let_in:
                 return False
-            others = tuple(self._served.union(self._slots.waiting_tenants))
+            others = self._slots.waiting_tenants
+            if self._claiming_since is not None:  # the claim under way takes the best of theirs: priority holds
+                others = tuple(self._served.union(others))
             return bool(self._claim(job_types, self._options.concurrency, others).jobs)
 
     def _claim(self, job_types: tuple[str, ...], room: int, except_tenants: tuple[str, ...] = ()) -> Claim:
