@@ -45,7 +45,7 @@ def _while_busy(bench: Bench, ledger: Ledger) -> Callable[[int], bool]:
         nonlocal left
         if taken % _LOOK_EVERY == 0:
             left = bench.backend.unfinished(ledger.place.url)
-        return left > bench.jobs // 4
+        return left > bench.jobs // 4 or taken < 2 * _WARM
 
     return is_busy
 

@@ -19,6 +19,7 @@ _RUN = {
     "postgres-dispatch-bulk-keys": {("dispatch-bulk-keys", "postgres")},
     "postgres-pickup-in-process": {("pickup-in-process", "postgres")},
     "postgres-drain-million": {("drain-million", "postgres")},
+    "postgres-fairness-noop": {("minority-idle-noop", "postgres"), ("minority-busy-noop", "postgres")},
     "sqlite-dispatch-32": {("dispatch-32-threads", "sqlite")},
     "sqlite-drain-2": {("drain-2-workers", "sqlite")},
     "sqlite-pickup": {("pickup", "sqlite"), ("pickup-in-process", "sqlite")},
