@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TypedDict, Unpack
 from uuid import UUID
@@ -33,7 +34,7 @@ class Wanted(TypedDict, total=False):
     payload: PayloadLike
 
 
-class JobAssertions:
+class JobAssertions(ABC):
     """The assertions of `InMemoryLedger`. Each returns the jobs it found, for further looks."""
 
     def assert_dispatched(self, *, times: int | None = None, **wanted: Unpack[Wanted]) -> SeenJobs:
@@ -76,17 +77,17 @@ class JobAssertions:
 
     # --- what the ledger supplies ------------------------------------------------------------------------------------
 
+    @abstractmethod
     def _seen(self) -> SeenJobs:
         """All jobs."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _refusals(self) -> list[str]:
         """Dispatches that were refused, a line each."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _why_not_run(self, job: SeenJob) -> str:
         """Why a job waits, or nothing."""
-        raise NotImplementedError
 
     # --- finding -----------------------------------------------------------------------------------------------------
 
