@@ -151,6 +151,8 @@ class Claimer:
             others = self._slots.waiting_tenants
             if self._claiming_since is not None:  # the claim under way takes the best of theirs: priority holds
                 others = tuple(self._served.union(others))
+            if not others and self._claiming_since is None:  # what waited here has begun meanwhile
+                return False
             return bool(self._claim(job_types, self._options.concurrency, others).jobs)
 
     def _claim(self, job_types: tuple[str, ...], room: int, except_tenants: tuple[str, ...] = ()) -> Claim:
