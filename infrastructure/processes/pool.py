@@ -178,12 +178,14 @@ class Pool:
                 answer = take(message, body)
                 if answer is not None:
                     child.end.send(answer)
-            if not child.ended.wait(_REAPED_SECONDS):
-                child.why = _CUT_OFF
         except BrokenFrame:
             child.why = "sent what is no message, and was ended"
+            return self._crashed(child, begun=begun)
         except OSError:
-            pass  # it is gone, or about to be
+            pass  # it is gone, or about to be: what it leaves unread ends a connection like that
+        # how it ended by itself is told; that we ended it is not taken for the kernel's doing
+        if not child.ended.wait(_REAPED_SECONDS):
+            child.why = _CUT_OFF
         return self._crashed(child, begun=begun)
 
     def _crashed(self, child: Child, *, begun: bool) -> Crashed:
