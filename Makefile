@@ -31,8 +31,8 @@ $(STAMP): pyproject.toml uv.lock
 demo: $(STAMP)  ## run the condominium example on real input (POSTGRES=1: on an embedded PostgreSQL)
 	@$(BIN)/python -m examples.condominium $(if $(filter 1 yes true,$(POSTGRES)),--postgres)
 
-# Many tests wait for processes that they started or killed: two run at a time. Those of a file stay together.
-WORKERS ?= 2
+# Many tests wait for processes that they started or killed: three run at a time, also on two cores. Those of a file stay together.
+WORKERS ?= 3
 test: $(STAMP)  ## run all tests, PostgreSQL ones included (TESTS=tests/unit narrows it, WORKERS=0: one at a time)
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(TESTS)
 

@@ -139,7 +139,10 @@ class Claimer:
         if options.tenants is not None and len(set(options.tenants)) == 1:
             return False
         since = self._claiming_since
-        return waiting > 0 or (since is not None and self._clock.monotonic() - since >= LONG_CLAIM_SECONDS)
+        if waiting > 0 or since is None:
+            return waiting > 0
+        # only a claim that follows one full of somebody's jobs is of a backlog; another may be slow and take few
+        return bool(self._served) and self._clock.monotonic() - since >= LONG_CLAIM_SECONDS
 
     def look_aside(self) -> bool:
         """Claim a few jobs of tenants that have nothing waiting here; True if there were any. Called on a thread of its

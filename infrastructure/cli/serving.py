@@ -74,11 +74,11 @@ def serve(request: Request) -> None:
     )  # fmt: skip
     with closing(open_ledger(settings, create=request.create, app=app)) as handle:
         service = Service(handle, app, options, projections=request.projections)
-        _announce(request, settings, app, service)
-        _warn_of_unknown(handle, options)
         tune_garbage_collector()
         began = time.monotonic()
         with _stopped_by_signals(service, settings), serving_metrics(handle, service, settings):
+            _announce(request, settings, app, service)  # who reads this may send signals from now on
+            _warn_of_unknown(handle, options)
             result = service.run()
         _conclude(service, result, time.monotonic() - began, as_json=request.as_json)
     if result in _EXIT_CODES:

@@ -40,6 +40,7 @@ def test_two_workers_and_a_list_share_a_ledger(cli: Cli) -> None:
     """Every job runs once, every list works, and nobody ever hears of a lock."""
     lines = [json.dumps({"type": "sample.ok", "payload": {"text": str(number)}}) for number in range(400)]
     with cli.running("work") as first, cli.running("work", "--without-projections") as second:
+        until(lambda: first.has_said("work.started") and second.has_said("work.started"))
         cli("dispatch", "--jsonl", "-", *WHY, stdin="\n".join(lines[:200]))
         cli("jobs", "list", "--status", "completed")
         cli("dispatch", "--jsonl", "-", *WHY, stdin="\n".join(lines[200:]))

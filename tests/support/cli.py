@@ -118,6 +118,11 @@ class Running(NamedTuple):
     out: IO[str]
     err: IO[str]
 
+    def has_said(self, words: str) -> bool:
+        """Whether this stands in its stderr. (Read at a place, because the file's offset is the process's, too.)"""
+        size = os.fstat(self.err.fileno()).st_size
+        return words.encode() in os.pread(self.err.fileno(), size, 0)
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> Answer:
         """Send a signal and wait for the end."""
         self.process.send_signal(number)

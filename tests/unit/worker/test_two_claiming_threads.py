@@ -54,6 +54,7 @@ class Overlapping(FakeLedger):
         self.aside_ended = threading.Event()
         self.claiming = threading.Event()
         self.armed = False
+        self.worker: Worker | None = None
 
     def claim(self, request: ClaimRequest) -> Claim:
         """See the class."""
@@ -63,9 +64,16 @@ class Overlapping(FakeLedger):
                 self.aside_ended.set()
         elif self.armed and claim.jobs:
             self.armed = False
+            amid_backlog(self.worker)
             self.claiming.set()
             assert self.aside_ended.wait(WAIT_SECONDS)
         return claim
+
+
+def amid_backlog(worker: Worker | None) -> None:
+    """Have the claim under way look like one of many: as if the one before had been full of one tenant's jobs."""
+    assert worker is not None
+    worker._claimer._served = frozenset({"acme"})
 
 
 def _worker(app: App, ledger: FakeLedger, **options: object) -> Worker:
@@ -93,6 +101,7 @@ def _dispatch_quick(app: App, ledger: FakeLedger) -> None:
 def _two_suspects(app: App, ledger: Overlapping, watched: WatchedWorker) -> list[UUID]:
     """Of two tenants, each claimed on one of the two threads, at the same time."""
     watched.wait_for(WorkerEventName.PROCESSED, count=QUICK)
+    ledger.worker = watched.worker
     with ledger.at_once():
         suspects = [_suspect(app, ledger, tenant) for tenant in ("acme", "small")]
         ledger.armed = True
@@ -132,6 +141,7 @@ class BringsOneAside(FakeLedger):
         super().__init__()
         self.app = app
         self.late: UUID | None = None
+        self.worker: Worker | None = None
         self.has_nothing_held: Callable[[], bool] = lambda: False
         self.claimed_aside = threading.Event()
         self.seen_empty = threading.Event()
@@ -145,6 +155,7 @@ class BringsOneAside(FakeLedger):
                 self.claimed_aside.set()
                 self.seen_empty.wait(0.5)  # (who asks for it meanwhile drew a wrong conclusion)
         elif self.late is None and not self.rows and self.has_nothing_held():
+            amid_backlog(self.worker)
             self.late = self.dispatch(self.app, "tested.one", tenant="small")
             assert self.claimed_aside.wait(WAIT_SECONDS)
         return claim
@@ -161,7 +172,7 @@ def test_a_drain_waits_for_what_a_look_aside_brings(app: App) -> None:
     ledger = BringsOneAside(app)
     _dispatch_quick(app, ledger)
     worker = _worker(app, ledger, drain=True, grace_seconds=0.0)
-    ledger.has_nothing_held = lambda: not worker._held
+    ledger.worker, ledger.has_nothing_held = worker, lambda: not worker._held
     with working(worker) as watched:
         assert watched.ended() is RunResult.DRAINED
     assert ledger.late is not None
