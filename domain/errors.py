@@ -181,6 +181,12 @@ class NotConfirmed(Refusal):
     code = "not_confirmed"
 
 
+class RebuildUnderWay(Refusal):
+    """A view has one rebuild at a time: another is not over."""
+
+    code = "rebuild_under_way"
+
+
 class NonConformingType(Refusal):
     """A job type breaks the conformance checklist (R4.14)."""
 

@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import job, job_type
+from .audit import AUDIT_FACTS
 from .dlq import DlqBulkBegun, DlqBulkEnded
 from .event import Facts
 from .job import JOB_FACTS
 from .job_type import JobTypeRegistered
 from .limit import LIMIT_FACTS
+from .projection import PROJECTION_FACTS
 from .refusal import DispatchRefused
 from .tenant import TenantCreated, TenantResumed, TenantSuspended
 
@@ -21,7 +23,7 @@ Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
 ALL_FACTS: tuple[type[Facts], ...] = (
     *JOB_FACTS, TenantCreated, TenantSuspended, TenantResumed, JobTypeRegistered, DispatchRefused,
-    *LIMIT_FACTS, DlqBulkBegun, DlqBulkEnded,
+    *LIMIT_FACTS, DlqBulkBegun, DlqBulkEnded, *PROJECTION_FACTS, *AUDIT_FACTS,
 )  # fmt: skip
 
 TOPICS: Mapping[str, type[Facts]] = {facts.topic: facts for facts in ALL_FACTS}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import NamedTuple, Protocol
+from uuid import UUID
 
 from jobledger.domain.errors import LedgerError, UnknownTopic
 
@@ -22,12 +23,29 @@ class CheckpointMoved(LedgerError):
 
 
 class Checkpoint(NamedTuple):
-    """How far a projection has come: the last position read, `recorded_at` of the last event it took, and the
-    version of the fold that wrote its rows."""
+    """How far a projection has come: the last position read, `recorded_at` of the last event it took, the version of
+    the fold that wrote its rows, and who moved it last (`host:process`) and when."""
 
     position: int
     version: int
     recorded_at: datetime | None = None
+    owner: str = ""
+    moved_at: datetime | None = None
+
+
+class Parked(NamedTuple):
+    """An event that a fold could not take, or that waits behind such a one of the same key (`error` is None)."""
+
+    projection: str
+    key: Key
+    originator_id: UUID
+    originator_version: int
+    tenant: str
+    position: int
+    topic: str
+    error: str | None
+    parked_at: datetime | None = None
+    """By the database's clock, once it is stored."""
 
 
 class Unreadable(NamedTuple):
@@ -49,6 +67,22 @@ class SeenBatch(NamedTuple):
     unreadable: Unreadable | None = None
 
 
+class StreamRange(NamedTuple):
+    """Streams whose ids lie after `after` (None: from the first on), up to `until`, both in the order of ids."""
+
+    after: UUID | None
+    until: UUID
+
+
+class StreamBatch(NamedTuple):
+    """Whole streams in the order of their ids, each event after the one before it in its stream. `last` is the stream
+    up to which the range was read; `more`: there may be others behind it."""
+
+    events: Sequence[SeenEvent]
+    last: UUID
+    more: bool
+
+
 class EventSource(Protocol):
     """The ledger as projections read it. Nothing ever appears at or below a position that was returned as read."""
 
@@ -61,6 +95,32 @@ class EventSource(Protocol):
     ) -> SeenBatch:
         """At most `limit` events after `position` (and up to `until`), of all tenants, leaving out the topics
         `without`. Topics that this program does not know are never left out."""
+        ...
+
+
+class StreamSource(EventSource, Protocol):
+    """Reads whole streams, for rebuilds: what a stream-keyed view needs is together, and ranges are independent."""
+
+    def ranges(self, position: int, count: int) -> list[StreamRange]:
+        """About `count` ranges that together hold every stream with events up to `position`, with about as many events
+        each. At least one."""
+        ...
+
+    def read_streams(
+        self, within: StreamRange, *, position: int, limit: int, without: frozenset[str] = frozenset()
+    ) -> StreamBatch:
+        """Streams of the range from its beginning, with their events up to `position`: about `limit` events, at least
+        one whole stream. Leaves the topics `without` out. `UnknownTopic` for an event newer than this program."""
+        ...
+
+    def read_tenant(
+        self, tenant: str, after: int, *, position: int, limit: int, without: frozenset[str] = frozenset()
+    ) -> SeenBatch:
+        """As `read_after` up to `position`, of one tenant only."""
+        ...
+
+    def read_stream(self, stream: UUID, *, after_version: int = 0) -> Sequence[SeenEvent]:
+        """All events of one stream after a version, in order, below the horizon."""
         ...
 
 
@@ -85,7 +145,7 @@ class LedgerLag(NamedTuple):
     horizon_age_seconds: float
 
 
-class LedgerSource(EventSource, Protocol):
+class LedgerSource(StreamSource, Protocol):
     """An event source that also says how far its readers are behind."""
 
     def lag(self, projections: Sequence[str]) -> LedgerLag:
@@ -118,6 +178,18 @@ class ViewTransaction(Protocol):
         transaction ends) unless it stands at `before`."""
         ...
 
+    def parked_keys(self, projection: Projection) -> frozenset[Key]:
+        """The keys of which an event is parked: what comes for them later waits behind it."""
+        ...
+
+    def park(self, parked: Sequence[Parked]) -> None:
+        """Keep these events for later, with the rest of the batch."""
+        ...
+
+    def unpark(self, parked: Sequence[Parked]) -> None:
+        """Forget that these were parked."""
+        ...
+
     def reset(self, projection: Projection) -> None:
         """Remove all rows and put the checkpoint back to the beginning, for a rebuild."""
         ...
@@ -128,6 +200,14 @@ class ViewStore(Protocol):
 
     def checkpoints(self) -> Mapping[str, Checkpoint]:
         """The checkpoints of all projections by name; one that never ran is absent."""
+        ...
+
+    def parked(self, projection: str | None = None, *, limit: int) -> list[Parked]:
+        """What is parked, in order of projection and position: of one projection, or of all."""
+        ...
+
+    def parked_counts(self) -> Mapping[str, tuple[int, int]]:
+        """How many events are parked, by projection: those that failed, and those that wait behind them."""
         ...
 
     def begin(self, projections: Sequence[Projection]) -> AbstractContextManager[ViewTransaction | None]:

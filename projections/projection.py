@@ -82,6 +82,19 @@ class Column(NamedTuple):
     constant: bool = False
 
 
+class Index(NamedTuple):
+    """An index of a view, in the order of a list's pages; the name is made of the view's and `suffix`.
+
+    `where` names a boolean column that must be true, or a nullable one that must not be null. An index that only one
+    engine needs says so: each costs every change of a row.
+    """
+
+    suffix: str
+    columns: tuple[str, ...]
+    where: str | None = None
+    engine: Literal["postgres", "sqlite"] | None = None
+
+
 class Projection(NamedTuple):
     """A read model. `fold(row, event)` returns the row after the event; None: there is no row (any more). The row it
     is given is its own: it may change and return it.
@@ -98,6 +111,13 @@ class Projection(NamedTuple):
     births: frozenset[str] = frozenset()
     version: int = 1
     """Raised when the fold changes what it writes; a stored view of another version must be rebuilt."""
+
+    indexes: tuple[Index, ...] = ()
+    by_stream: bool = True
+    """Whether all events of a key are of one stream (as where the key holds the job's id): then a rebuild reads stream
+    after stream, in parallel. Else it reads in the order of positions."""
+    fill_percent: int = 100
+    """How full a page of the table is packed; less leaves room for the next versions of rows that change."""
 
     @property
     def key_columns(self) -> tuple[Column, ...]:
