@@ -197,7 +197,7 @@ class Shadows(Protocol):
         ...
 
     def index(self, rebuild: Rebuild, projection: Projection) -> None:
-        """Give the shadow its key, indexes, row-level security and rights, and its checkpoint at the rebuild's position.
+        """Give the shadow key, indexes, row-level security and rights, and its checkpoint at the rebuild's position.
         The state is then `CATCHING_UP`. Harmless when done before."""
         ...
 
