@@ -19,6 +19,7 @@ from .limits import Limiting
 from .ports import Catalogue, Clock, EventReader, Identifiers, JobViews, LedgerWriter, Queue, TransactionWriter
 from .positions import Positions
 from .preparing import OptionDefaults
+from .projection_control import ProjectionControl
 from .reading import Reading
 from .telemetry import Telemetry
 from .tenants import Tenants
@@ -83,6 +84,7 @@ def use_cases(
         tenants=tenants, positions=positions,
     ).register(dispatcher)  # fmt: skip
     Workers(ports.queue).register(dispatcher)
+    ProjectionControl(reader=ports.reader, writer=ports.writer, positions=positions).register(dispatcher)
     JobTypes(
         reader=ports.reader, writer=ports.writer, catalogue=ports.catalogue, positions=positions
     ).register(dispatcher)  # fmt: skip
