@@ -98,6 +98,9 @@ class Rebuild(NamedTuple):
     slices: tuple[Slice, ...] = ()
     ended_at: datetime | None = None
     error: str | None = None
+    comparison: Comparison | None = None
+    """What the compare came to, once it was made: a process that goes on behind it records these very numbers. Stored
+    as JSON, the sample without its rows' values (it is shown by whoever compared)."""
 
     @property
     def is_over(self) -> bool:
@@ -202,9 +205,17 @@ class Shadows(Protocol):
         ...
 
     def note(
-        self, rebuild: Rebuild, state: RebuildState, *, begun_version: int | None = None, error: str | None = None
+        self,
+        rebuild: Rebuild,
+        state: RebuildState,
+        *,
+        begun_version: int | None = None,
+        error: str | None = None,
+        comparison: Comparison | None = None,
     ) -> Rebuild:
-        """Store how far the rebuild is. An ending state drops the shadow unless it is `SWAPPED`."""
+        """Store how far the rebuild is (what is None stays as it is); returns it as stored. `CheckpointMoved` unless
+        it is in the state that `rebuild` says and is not over. An ending state ends it, and drops the shadow (rows,
+        checkpoint, parked events) unless it is `SWAPPED`."""
         ...
 
     def hold(self, projection: Projection) -> AbstractContextManager[Checkpoint | None]:
@@ -218,8 +229,10 @@ class Shadows(Protocol):
 
     def swap(self, rebuild: Rebuild, projection: Projection) -> None:
         """In one transaction: shadow becomes live, live becomes previous (the one before is dropped), parked events and
-        fold version follow, the rebuild is `SWAPPED`. With a scope only its rows are replaced. `LedgerBusy` where
-        readers or writers did not let it in within 50 ms; `CheckpointMoved` unless both stand at one position."""
+        fold version follow. The rebuild is in the state `SWAPPED`, but not over (`ended_at` stays None): whoever has
+        recorded it ends it with `note`. With a scope only its rows are replaced. `LedgerBusy` where readers or writers
+        did not let it in within 50 ms; `CheckpointMoved` unless both stand at one position and the rebuild is in the
+        state `COMPARING`."""
         ...
 
     def drop_previous(self, projection: Projection) -> int | None:

@@ -47,7 +47,8 @@ CREATE TABLE rebuilds (
   reason        text        NOT NULL,
   begun_at      timestamptz NOT NULL,
   ended_at      timestamptz,
-  error         text
+  error         text,
+  comparison    text  -- JSON: what the compare came to
 );
 CREATE UNIQUE INDEX rebuilds_unfinished ON rebuilds (projection) WHERE ended_at IS NULL;
 CREATE INDEX rebuilds_by_time ON rebuilds (begun_at);

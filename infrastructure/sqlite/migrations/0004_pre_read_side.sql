@@ -39,7 +39,8 @@ CREATE TABLE rebuilds (
     reason TEXT NOT NULL,
     begun_at INTEGER NOT NULL,
     ended_at INTEGER,
-    error TEXT
+    error TEXT,
+    comparison TEXT -- JSON: what the compare came to
 ) STRICT;
 CREATE UNIQUE INDEX rebuilds_unfinished ON rebuilds (projection) WHERE ended_at IS NULL;
 CREATE INDEX rebuilds_by_time ON rebuilds (begun_at);
