@@ -6,7 +6,7 @@ from jobledger.domain.identifiers import born_at
 from jobledger.domain.job import JobDiscarded, JobRequeued, JobSentToDlq
 
 from .job_row import shown
-from .projection import Column, Projection, Row, SeenEvent, Value
+from .projection import Column, Index, Projection, Row, SeenEvent, Value
 
 
 def key(event: SeenEvent) -> tuple[Value, ...]:
@@ -58,4 +58,14 @@ DLQ = Projection(
     key=key,
     fold=fold,
     births=frozenset({JobSentToDlq.topic}),
+    indexes=(
+        Index(
+            "by_time",
+            ("tenant_id", "dead_at", "job_id", "job_type", "kind", "queue", "reason", "persona"),
+            engine="postgres",
+        ),
+        Index("by_time", ("tenant_id", "dead_at", "job_id"), engine="sqlite"),
+        Index("by_error", ("tenant_id", "error_type", "dead_at", "job_id")),
+        Index("by_fingerprint", ("tenant_id", "fingerprint", "dead_at", "job_id")),
+    ),
 )

@@ -27,7 +27,7 @@ from jobledger.domain.job import (
     JobStarted,
 )
 
-from .projection import Column, Row, SeenEvent
+from .projection import Column, Index, Row, SeenEvent
 
 SHOWN_TEXT_LENGTH = 500
 """Longer messages are cut in lists; `jobs history` shows them whole."""
@@ -56,6 +56,26 @@ JOB_COLUMNS: tuple[Column, ...] = (
 )
 
 JOB_BIRTHS = frozenset({JobDispatched.topic})
+
+JOB_FILL_PERCENT = 70
+"""A row changes several times while its job lives."""
+
+
+def job_indexes(*leading: str) -> tuple[Index, ...]:
+    """The indexes of a list of jobs whose pages all begin with these columns, in the order of their pages.
+
+    PostgreSQL tests the other filters inside the index by time; SQLite has an index for each of them.
+    """
+    by_time = (*leading, "created_at", "job_id")
+    return (
+        Index("by_time", (*by_time, "job_type", "kind", "queue"), engine="postgres"),
+        Index("by_time", by_time, engine="sqlite"),
+        Index("by_status", (*leading, "status", "created_at", "job_id")),
+        Index("failed", by_time, where="failed"),
+        Index("by_type", (*leading, "job_type", "created_at", "job_id"), engine="sqlite"),
+        Index("by_kind", (*leading, "kind", "created_at", "job_id"), engine="sqlite"),
+        Index("by_queue", (*leading, "queue", "created_at", "job_id"), engine="sqlite"),
+    )
 
 
 def shown(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .job_row import JOB_BIRTHS, JOB_COLUMNS, JOB_TOPICS, fold_job
+from .job_row import JOB_BIRTHS, JOB_COLUMNS, JOB_FILL_PERCENT, JOB_TOPICS, fold_job, job_indexes
 from .projection import Projection, SeenEvent, Value
 
 
@@ -18,4 +18,6 @@ PERSONA_JOBS = Projection(
     key=key,
     fold=fold_job,
     births=JOB_BIRTHS,
+    indexes=job_indexes("tenant_id", "persona"),
+    fill_percent=JOB_FILL_PERCENT,
 )
