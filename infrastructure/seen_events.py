@@ -104,3 +104,11 @@ def seen_batch(rows: Sequence[LedgerRow], reader: LazyFacts, *, after: int, limi
     if len(rows) < limit:
         return SeenBatch(events, max(after, readable_to))
     return SeenBatch(events, events[-1].position, more=True)
+
+
+def seen_streams(rows: Sequence[LedgerRow], reader: LazyFacts) -> list[SeenEvent]:
+    """The rows as events; `UnknownTopic` for one that is newer than this program."""
+    for row in rows:
+        if _may_be_newer(row[5], row[6]):
+            require_known(row[5], row[6])
+    return [SeenEvent(*row, reader.known(row[5], row[6]) or reader) for row in rows]
