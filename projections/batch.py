@@ -61,7 +61,7 @@ def apply_batch(group: Group, reading: ReadAhead, transaction: ViewTransaction) 
     if any(checkpoint.position != group.position for checkpoint in before.values()):
         return Applied(0, before, {}, more=True)  # somebody else was here: regroup
     batch = reading.read(group)
-    with _collector_paused():
+    with collector_paused():
         after, stopped = _fold_and_save(group, batch, before, transaction)
     stopped |= _stopped_by_unreadable(group, batch)
     return Applied(len(batch.events), after, stopped, batch.more or (batch.unreadable is not None))
@@ -82,7 +82,7 @@ def _fold_and_save(
 
 
 @contextmanager
-def _collector_paused() -> Iterator[None]:
+def collector_paused() -> Iterator[None]:
     """A batch makes tens of thousands of objects that die together by themselves. The garbage collector would visit
     them, and all of the process with them, several times over, for a third of the batch's time."""
     was_enabled = gc.isenabled()
