@@ -33,6 +33,10 @@ class Checkpoint(NamedTuple):
     moved_at: datetime | None = None
 
 
+UNKNOWN_KEY: Key = ()
+"""The key of a parked event of which not even the key could be made out. Nothing waits behind it."""
+
+
 class Parked(NamedTuple):
     """An event that a fold could not take, or that waits behind such a one of the same key (`error` is None)."""
 
@@ -146,7 +150,12 @@ class LedgerLag(NamedTuple):
 
 
 class LedgerSource(StreamSource, Protocol):
-    """An event source that also says how far its readers are behind."""
+    """An event source that also says how far its readers are behind, and finds single events again."""
+
+    def read_at(self, positions: Sequence[int]) -> Sequence[SeenEvent]:
+        """The events at these positions, in order of position; where there is none, nothing. `UnknownTopic` for an
+        event newer than this program."""
+        ...
 
     def lag(self, projections: Sequence[str]) -> LedgerLag:
         """The lag of these projections. `LedgerBusy` where that takes more than two seconds."""
@@ -179,15 +188,23 @@ class ViewTransaction(Protocol):
         ...
 
     def parked_keys(self, projection: Projection) -> frozenset[Key]:
-        """The keys of which an event is parked: what comes for them later waits behind it."""
+        """The keys of which an event is parked: what comes for them later waits behind it. Asked with every batch: it
+        costs next to nothing where nothing is parked, and little however many events wait behind few keys."""
+        ...
+
+    def parked(self, projection: Projection, key: Key, *, after: int = 0, limit: int) -> list[Parked]:
+        """What is parked of a key at positions after `after`, in order of position: the first `limit`."""
         ...
 
     def park(self, parked: Sequence[Parked]) -> None:
-        """Keep these events for later, with the rest of the batch."""
+        """Keep these events for later, with the rest of the batch; one that is parked already takes the new error. For
+        one that waits (`error` is None), its key must be parked, before this or by this: `CheckpointMoved` (here or
+        when the transaction ends) where somebody took what it should wait behind."""
         ...
 
     def unpark(self, parked: Sequence[Parked]) -> None:
-        """Forget that these were parked."""
+        """Forget that these were parked. `CheckpointMoved` (here or when the transaction ends) where one of them is not
+        parked any more: somebody else took it meanwhile, and nothing of this is stored."""
         ...
 
     def reset(self, projection: Projection) -> None:
@@ -202,8 +219,9 @@ class ViewStore(Protocol):
         """The checkpoints of all projections by name; one that never ran is absent."""
         ...
 
-    def parked(self, projection: str | None = None, *, limit: int) -> list[Parked]:
-        """What is parked, in order of projection and position: of one projection, or of all."""
+    def parked(self, projection: str | None = None, *, failed: bool = False, limit: int) -> list[Parked]:
+        """What is parked, in order of projection and position: of one projection, or of all. With `failed`, only what a
+        fold could not take, without those that wait behind it."""
         ...
 
     def parked_counts(self) -> Mapping[str, tuple[int, int]]:
