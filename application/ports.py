@@ -135,6 +135,18 @@ class EventBatch(NamedTuple):
     position: int
 
 
+class EventFilter(NamedTuple):
+    """Which events of a tenant are read; None does not filter. Times bound `recorded_at` (from inclusive, to
+    exclusive)."""
+
+    topics: frozenset[str] | None = None
+    recorded_from: datetime | None = None
+    recorded_to: datetime | None = None
+
+
+EVERY_EVENT = EventFilter()
+
+
 class EventReader(Protocol):
     """Reads streams (of one tenant) and the whole ledger in order (for projections and auditors)."""
 
@@ -157,6 +169,20 @@ class EventReader(Protocol):
     def read_after(self, position: int, *, limit: int, topics: frozenset[str] | None = None) -> EventBatch:
         """The next events of all tenants, only below the horizon: nothing will ever appear before what was returned.
         With `topics`, events of others are left out but count as read."""
+        ...
+
+    def read_tenant(
+        self,
+        tenant: str,
+        position: int,
+        *,
+        limit: int,
+        until: int | None = None,
+        where: EventFilter = EVERY_EVENT,
+        bodies: bool = False,
+    ) -> EventBatch:
+        """A tenant's next events in order of position, up to and including position `until`, only below the horizon.
+        Fewer than `limit`: there are no more; what `where` leaves out counts as read."""
         ...
 
     def head(self) -> int:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog
 
-from jobledger.application.ports import Clock, EventBatch, Identifiers, OpenJob
+from jobledger.application.ports import EVERY_EVENT, Clock, EventBatch, EventFilter, Identifiers, OpenJob
 from jobledger.application.use_cases import Ports
 from jobledger.application.writes import JobTypeRow, LimitRow, NewJob, Outcome, TenantRow, Write, WriteStatus
 from jobledger.domain.errors import InvalidInput, LedgerError
@@ -17,7 +17,7 @@ from jobledger.domain.event import RecordedEvent
 
 from ..system import RandomIdentifiers, SystemClock
 from .queue import MemoryQueue
-from .store import Store
+from .store import Store, Stored
 from .views import MemoryJobViews
 
 Listener = Callable[[Sequence[Write], Sequence[Outcome]], None]
@@ -94,6 +94,24 @@ class MemoryReader:
         events = tuple(event.read(bodies=False) for event in page if topics is None or event.topic in topics)
         return EventBatch(events, page[-1].position if page else position)
 
+    def read_tenant(
+        self,
+        tenant: str,
+        position: int,
+        *,
+        limit: int,
+        until: int | None = None,
+        where: EventFilter = EVERY_EVENT,
+        bodies: bool = False,
+    ) -> EventBatch:
+        """A tenant's next events in order of position, up to `until`."""
+        with self._store.lock:
+            last = len(self._store.events) if until is None else min(len(self._store.events), until)
+            unread = self._store.events[position:last]
+        page = [event for event in unread if event.tenant == tenant and _matches(event, where)][:limit]
+        read_up_to = page[-1].position if len(page) == limit else max(position, last)
+        return EventBatch(tuple(event.read(bodies=bodies) for event in page), read_up_to)
+
     def head(self) -> int:
         """The last position."""
         with self._store.lock:
@@ -102,6 +120,14 @@ class MemoryReader:
     def incarnation(self) -> str:
         """Memory is never restored."""
         return _INCARNATION
+
+
+def _matches(event: Stored, where: EventFilter) -> bool:
+    return (
+        (where.topics is None or event.topic in where.topics)
+        and (where.recorded_from is None or event.recorded_at >= where.recorded_from)
+        and (where.recorded_to is None or event.recorded_at < where.recorded_to)
+    )
 
 
 class MemoryCatalogue:

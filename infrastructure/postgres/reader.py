@@ -8,7 +8,7 @@ from datetime import datetime
 from threading import Lock
 from uuid import UUID
 
-from jobledger.application.ports import EventBatch
+from jobledger.application.ports import EVERY_EVENT, EventBatch, EventFilter
 from jobledger.domain.errors import LedgerNotFound
 from jobledger.domain.event import RecordedEvent
 
@@ -109,6 +109,31 @@ class PostgresEventReader:
                 )
             events = tuple(_events(cursor.fetchall()))
         return EventBatch(events, events[-1].position if len(events) == limit else head)
+
+    def read_tenant(
+        self,
+        tenant: str,
+        position: int,
+        *,
+        limit: int,
+        until: int | None = None,
+        where: EventFilter = EVERY_EVENT,
+        bodies: bool = False,
+    ) -> EventBatch:
+        """A tenant's next events in order of position, up to `until`, only below the horizon."""
+        head = self._horizon.position()  # asked first: the statement below then sees all up to there
+        last = head if until is None else min(head, until)
+        if last <= position:
+            return EventBatch((), position)
+        wanted = {
+            "tenant": tenant, "after": position, "until": last, "limit": limit,
+            "topics": None if where.topics is None else sorted(where.topics),
+            "recorded_from": where.recorded_from, "recorded_to": where.recorded_to,
+        }  # fmt: skip
+        statement = SQL["read_tenant_with_bodies"] if bodies else SQL["read_tenant"]
+        with self._connections.tenant_transaction(tenant) as connection:
+            events = tuple(_events(connection.execute(statement, wanted, binary=True).fetchall()))
+        return EventBatch(events, events[-1].position if len(events) == limit else last)
 
     def head(self) -> int:
         """The position up to which the ledger can be read now (at the horizon)."""

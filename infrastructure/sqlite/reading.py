@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from uuid import UUID
 
-from jobledger.application.ports import EventBatch
+from jobledger.application.ports import EVERY_EVENT, EventBatch, EventFilter
 from jobledger.application.writes import JobTypeRow, LimitRow, TenantRow
 from jobledger.domain.event import RecordedEvent
 from jobledger.domain.job_type import JobTypeDefinition
@@ -15,7 +16,7 @@ from .. import mapper
 from ..sql_blocks import load
 from .database import Database
 from .limits import limit_rows
-from .types import moment
+from .types import moment, optional_microseconds
 
 SQL = load("jobledger.infrastructure.sqlite", "sql/reading.sql")
 
@@ -62,6 +63,28 @@ class SqliteEventReader:
         if not rows:
             return EventBatch((), position)
         return EventBatch(tuple(_event(row) for row in rows if topics is None or row[5] in topics), rows[-1][3])
+
+    def read_tenant(
+        self,
+        tenant: str,
+        position: int,
+        *,
+        limit: int,
+        until: int | None = None,
+        where: EventFilter = EVERY_EVENT,
+        bodies: bool = False,
+    ) -> EventBatch:
+        """A tenant's next events in order of position, up to `until`."""
+        statement = SQL["read_tenant_with_bodies"] if bodies else SQL["read_tenant"]
+        with self._database.read() as connection:
+            head: int = connection.execute(SQL["head"]).fetchone()[0]
+            last = head if until is None else min(head, until)
+            topics = None if where.topics is None else json.dumps(sorted(where.topics))
+            recorded = (optional_microseconds(where.recorded_from), optional_microseconds(where.recorded_to))
+            rows: list[_EventRow] = connection.execute(
+                statement, (tenant, position, last, topics, *recorded, limit)
+            ).fetchall()
+        return EventBatch(tuple(map(_event, rows)), rows[-1][3] if len(rows) == limit else max(position, last))
 
     def head(self) -> int:
         """The last position that was given out; it never falls, whatever is deleted."""

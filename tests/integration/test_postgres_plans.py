@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 
 import pytest
 
@@ -18,12 +19,19 @@ from tests.contract.support import job_id, metadata, new_job
 
 SOME = job_id()
 
-PLANS: list[tuple[str, Role, tuple[object, ...], str]] = [
+_OF_TENANT: dict[str, object] = {
+    "tenant": "acme", "after": 0, "until": 1 << 40, "limit": 10, "topics": ["job.started"],
+    "recorded_from": datetime(2026, 1, 1, tzinfo=UTC), "recorded_to": None,
+}  # fmt: skip
+
+PLANS: list[tuple[str, Role, tuple[object, ...] | dict[str, object], str]] = [
     (SQL["stream"], Role.API, ("acme", SOME, 0, 10), "originator_id"),
     (SQL["stream_with_bodies"], Role.API, ("acme", SOME, 0, 10), "originator_id"),
     (SQL["streams"], Role.API, ([SOME], "acme"), "originator_id"),
     (SQL["read_after"], Role.PROJECTOR, (0, 1 << 40, 10), "notification_id"),
     (SQL["read_topics_after"], Role.PROJECTOR, (0, 1 << 40, ["t"], 10), "notification_id"),
+    (SQL["read_tenant"], Role.API, _OF_TENANT, "tenant_id_notification_id"),
+    (SQL["read_tenant_with_bodies"], Role.API, _OF_TENANT, "tenant_id_notification_id"),
     (SQL["stored_events"], Role.PROJECTOR, ([SOME],), "originator_id"),
     (SQL["open_jobs"], Role.API, ("acme", [SOME]), "open_jobs_pkey"),
     (SQL["expired"], Role.WORKER, (10,), "open_jobs_held"),

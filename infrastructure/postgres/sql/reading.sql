@@ -46,6 +46,26 @@ WHERE notification_id > %s AND notification_id < %s AND topic = ANY (%s)
 ORDER BY notification_id
 LIMIT %s
 
+-- name: read_tenant
+SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state, NULL::bytea
+FROM ledger
+WHERE tenant_id = %(tenant)s AND notification_id > %(after)s AND notification_id <= %(until)s
+  AND (%(topics)s::text[] IS NULL OR topic = ANY (%(topics)s::text[]))
+  AND (%(recorded_from)s::timestamptz IS NULL OR recorded_at >= %(recorded_from)s)
+  AND (%(recorded_to)s::timestamptz IS NULL OR recorded_at < %(recorded_to)s)
+ORDER BY notification_id
+LIMIT %(limit)s
+
+-- name: read_tenant_with_bodies
+SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state, body
+FROM ledger
+WHERE tenant_id = %(tenant)s AND notification_id > %(after)s AND notification_id <= %(until)s
+  AND (%(topics)s::text[] IS NULL OR topic = ANY (%(topics)s::text[]))
+  AND (%(recorded_from)s::timestamptz IS NULL OR recorded_at >= %(recorded_from)s)
+  AND (%(recorded_to)s::timestamptz IS NULL OR recorded_at < %(recorded_to)s)
+ORDER BY notification_id
+LIMIT %(limit)s
+
 -- name: incarnation
 SELECT value FROM installation WHERE key = 'incarnation'
 

@@ -1,0 +1,109 @@
+"""What every ledger promises to auditors: one tenant's events in order, page by page, never beyond the horizon."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from jobledger.application.ports import EventFilter
+from jobledger.domain.event import RecordedEvent
+from jobledger.infrastructure.postgres.connect import open_ledger
+
+from .support import LedgerUnderTest, new_job
+
+
+def read_all(ledger: LedgerUnderTest, tenant: str = "acme", limit: int = 2, **options: object) -> list[RecordedEvent]:
+    """All pages, each begun where the one before ended."""
+    events: list[RecordedEvent] = []
+    position, more = 0, True
+    while more:
+        page = ledger.reader.read_tenant(tenant, position, limit=limit, **options)  # type: ignore[arg-type]
+        assert page.position >= position
+        events += page.events
+        position, more = page.position, len(page.events) == limit
+    return events
+
+
+def test_a_tenants_events_come_in_order_of_position(ledger: LedgerUnderTest) -> None:
+    """Across its streams, with nothing of other tenants between them."""
+    ids = [ledger.dispatch(), ledger.dispatch(tenant="other"), ledger.dispatch(), ledger.dispatch()]
+    found = read_all(ledger)
+    assert [event.topic for event in found] == ["tenant.created", *["job.dispatched"] * 3]
+    assert [event.originator_id for event in found[1:]] == [ids[0], ids[2], ids[3]]
+    assert [event.position for event in found] == sorted(event.position for event in found)
+    assert {event.tenant for event in found} == {"acme"}
+    assert [event.originator_id for event in read_all(ledger, "other")][1:] == [ids[1]]
+    assert read_all(ledger, "nobody") == []
+
+
+@pytest.mark.parametrize("limit", [1, 3, 4, 5])
+def test_pages_of_any_size_hold_the_same(ledger: LedgerUnderTest, limit: int) -> None:
+    """Also where the last page is just full."""
+    for _ in range(3):
+        ledger.dispatch()
+    assert read_all(ledger, limit=limit) == read_all(ledger, limit=100)
+
+
+def test_bodies_only_for_who_asks(ledger: LedgerUnderTest) -> None:
+    """Without, none is read."""
+    ledger.dispatch()
+    assert [event.body for event in read_all(ledger)] == [None, None]
+    assert [event.body for event in read_all(ledger, bodies=True)] == [None, b'{"invoice":"42"}']
+
+
+def test_topics_are_filtered_by_the_ledger(ledger: LedgerUnderTest) -> None:
+    """Others count as read; no topics, no events."""
+    for _ in range(3):
+        ledger.dispatch()
+    ledger.claim(limit=2)
+    only = EventFilter(topics=frozenset({"job.started", "tenant.created"}))
+    assert [event.topic for event in read_all(ledger, where=only)] == ["tenant.created", "job.started", "job.started"]
+    page = ledger.reader.read_tenant("acme", 0, limit=9, where=EventFilter(topics=frozenset()))
+    assert page.events == () and page.position == ledger.reader.head()
+
+
+def test_times_bound_what_is_read(ledger: LedgerUnderTest) -> None:
+    """From inclusive, to exclusive, to the microsecond."""
+    for _ in range(3):
+        ledger.dispatch()
+    every = read_all(ledger)
+    moment = every[2].recorded_at
+    since = read_all(ledger, where=EventFilter(recorded_from=moment))
+    before = read_all(ledger, where=EventFilter(recorded_to=moment))
+    assert since == [event for event in every if event.recorded_at >= moment] and every[2] in since
+    assert before == [event for event in every if event.recorded_at < moment] and every[2] not in before
+    later = EventFilter(recorded_from=moment + timedelta(microseconds=1))
+    assert every[2] not in read_all(ledger, where=later)
+
+
+def test_reading_ends_at_a_position(ledger: LedgerUnderTest) -> None:
+    """That one included; what came later is not there, and what is not there yet does not count as read."""
+    for _ in range(4):
+        ledger.dispatch()
+    every = read_all(ledger)
+    assert read_all(ledger, until=every[2].position) == every[:3]
+    assert ledger.reader.read_tenant("acme", 0, limit=9, until=every[2].position).position == every[2].position
+    beyond = ledger.reader.read_tenant("acme", 0, limit=9, until=1 << 60)
+    assert beyond.position == ledger.reader.head()
+    assert ledger.reader.read_tenant("acme", 1 << 60, limit=9).events == ()
+
+
+def test_nothing_is_read_past_a_transaction_that_is_open(postgres_dsn: str) -> None:
+    """Its position came first: what was committed after it appears together with it, in order."""
+    opened = open_ledger(postgres_dsn)
+    try:
+        opened.writer.write([first := new_job()])
+        with psycopg.connect(postgres_dsn) as caller:
+            opened.transaction_writer.dispatch(caller, [slow := new_job()])
+            (outcome,) = opened.writer.write([quick := new_job()])
+            held = opened.reader.read_tenant("acme", 0, limit=9).events
+            assert [event.originator_id for event in held] == [first.event.originator_id]
+            caller.commit()
+        while opened.reader.head() < (outcome.position or 0):
+            pass  # a process asks for the horizon every 5 ms, at most
+        read = [event.originator_id for event in opened.reader.read_tenant("acme", 0, limit=9).events]
+        assert read == [new.event.originator_id for new in (first, slow, quick)]
+    finally:
+        opened.close()
