@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
@@ -13,7 +14,7 @@ from jobledger.domain.event import Facts
 from jobledger.domain.job import JOB_FACTS, JobDispatched, JobStarted
 from jobledger.domain.topics import TOPICS
 from jobledger.projections.ports import SeenBatch, Unreadable
-from jobledger.projections.projection import KnownFacts, SeenEvent
+from jobledger.projections.projection import Cause, Figures, JobIdentity, KnownFacts, SeenEvent
 
 from .mapper import decode_facts, require_known
 
@@ -26,6 +27,35 @@ _WRITTEN_NOW: Final = {topic: b"%b%d," % (_VERSIONED, facts.schema_version) for 
 _REMEMBERED = 4_096
 _BEHIND_IDENTITY: Final = {facts.topic: b',"' + list(facts.model_fields)[3].encode() + b'":' for facts in JOB_FACTS}
 """Job events begin with type, queue and persona: what comes next, as it stands in JSON (never inside a string)."""
+_SECONDS: Final = re.compile(rb',"seconds_in_queue":([^,]+),"seconds_running":([^,]+),"usage":')
+_COST: Final = b',"estimated_cost":'
+_CAUSE: Final = re.compile(
+    rb'\{"correlation_id":"([^"\\]*)","trace_parent":"[^"\\]*"(?:,"causation_id":"([^"\\]*)")?[,}]'
+)
+"""How metadata begins where nothing in it is escaped: nearly all there is."""
+
+
+def read_cause(stored: bytes) -> Cause:
+    """Because of what an event happened; `CorruptEvent` where its metadata cannot be read."""
+    found = _CAUSE.match(stored)
+    if found is not None:
+        correlation_id, causation_id = found.groups()
+        return Cause(correlation_id.decode(), None if causation_id is None else causation_id.decode())
+    try:
+        metadata = json.loads(stored[: stored.index(b"\n")])
+        return Cause(str(metadata["correlation_id"]), metadata.get("causation_id"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptEvent(f"a stored event's metadata cannot be read: {error}", field="metadata") from error
+
+
+class _DecodedFacts(KnownFacts):
+    """Facts at hand, in front of metadata that nobody may ask for."""
+
+    __slots__ = ()
+
+    def cause(self, stored: bytes) -> Cause:
+        """Read when somebody asks."""
+        return read_cause(stored)
 
 
 class LazyFacts:
@@ -35,7 +65,8 @@ class LazyFacts:
     def __init__(self) -> None:
         self._last: tuple[bytes, Facts | None] = (b"", None)
         self._started: dict[bytes, Facts] = {}
-        self._personas: dict[bytes, str | None] = {}
+        self._last_figures: tuple[bytes, Figures] = (b"", Figures(0.0, 0.0, 0.0))
+        self._identities: dict[bytes, JobIdentity] = {}
 
     def facts(self, topic: str, stored: bytes) -> Facts:
         """The facts of a stored event; `CorruptEvent` where they cannot be read."""
@@ -51,18 +82,27 @@ class LazyFacts:
         if topic != JobDispatched.topic:
             return None
         try:
-            return KnownFacts(decode_facts(topic, stored))
+            return _DecodedFacts(decode_facts(topic, stored))
         except CorruptEvent:
             return None  # said when somebody looks at it
 
-    def persona(self, topic: str, stored: bytes) -> str | None:
-        """The persona of a job's event. There are few, so its identity is parsed once and looked up afterwards."""
+    def identity(self, topic: str, stored: bytes) -> JobIdentity:
+        """Type, queue and persona of a job's event. There are few together, so they are parsed once and looked up
+        afterwards."""
         begin = stored.find(b"\n") + 1
         identity = stored[begin : stored.find(_BEHIND_IDENTITY[topic], begin)]
         try:
-            return self._personas[identity]
+            return self._identities[identity]
         except KeyError:
-            return self._remember_persona(identity, topic, stored)
+            return self._remember_identity(identity, topic, stored)
+
+    def figures(self, topic: str, stored: bytes) -> Figures:
+        """What was measured of an attempt: three numbers, cut out of the event for a third of what decoding costs."""
+        last, figures = self._last_figures
+        if last is not stored:
+            figures = _cut_out(stored) or KnownFacts(self.facts(topic, stored)).figures(topic, stored)
+            self._last_figures = (stored, figures)
+        return figures
 
     def _shared(self, topic: str, stored: bytes) -> Facts:
         line = stored[stored.find(b"\n") :]
@@ -73,15 +113,27 @@ class LazyFacts:
             facts = self._started[line] = decode_facts(topic, stored)
         return facts
 
-    def _remember_persona(self, identity: bytes, topic: str, stored: bytes) -> str | None:
+    def _remember_identity(self, text: bytes, topic: str, stored: bytes) -> JobIdentity:
         try:
-            persona: str | None = json.loads(identity + b"}")["persona"]
+            parsed = json.loads(text + b"}")
+            identity = JobIdentity(parsed["job_type"], parsed["queue"], parsed["persona"])
         except (ValueError, KeyError):  # another form than this program writes: the long way
-            return KnownFacts(self.facts(topic, stored)).persona(topic, stored)
-        if len(self._personas) >= _REMEMBERED:
-            self._personas.clear()
-        self._personas[identity] = persona
-        return persona
+            return KnownFacts(self.facts(topic, stored)).identity(topic, stored)
+        if len(self._identities) >= _REMEMBERED:
+            self._identities.clear()
+        self._identities[text] = identity
+        return identity
+
+
+def _cut_out(stored: bytes) -> Figures | None:
+    """The figures as this program writes them; None for another form."""
+    seconds = _SECONDS.search(stored)
+    cost_at = stored.rfind(_COST) + len(_COST)  # the last: the units in front of it have any names
+    try:
+        cost = float(stored[cost_at : stored.index(b",", cost_at)])
+        return None if seconds is None else Figures(float(seconds[1]), float(seconds[2]), cost)
+    except ValueError:
+        return None
 
 
 def _may_be_newer(topic: str, stored: bytes) -> bool:

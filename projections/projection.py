@@ -12,10 +12,35 @@ from typing import Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from jobledger.domain.event import Facts
+from jobledger.domain.job import JobCompleted, JobFacts, JobFailed
 
 ColumnType = Literal["uuid", "text", "integer", "real", "boolean", "timestamp"]
 Value = UUID | str | int | float | bool | datetime | None
 Row = dict[str, Value]
+
+
+class JobIdentity(NamedTuple):
+    """What every event of a job repeats, because views are keyed by it."""
+
+    job_type: str
+    queue: str
+    persona: str | None
+
+
+class Figures(NamedTuple):
+    """What was measured of an attempt that completed or failed."""
+
+    seconds_in_queue: float
+    seconds_running: float
+    estimated_cost: float
+
+
+class Cause(NamedTuple):
+    """Because of what an event happened: the request it is part of, as its caller named it, and the id of the message
+    that directly caused it, where it names one."""
+
+    correlation_id: str
+    causation_id: str | None = None
 
 
 class StoredFacts(Protocol):
@@ -25,8 +50,16 @@ class StoredFacts(Protocol):
         """The facts; `CorruptEvent` where they cannot be read."""
         ...
 
-    def persona(self, topic: str, stored: bytes) -> str | None:
-        """The persona that a job's event repeats, without decoding the rest."""
+    def identity(self, topic: str, stored: bytes) -> JobIdentity:
+        """What a job's event repeats, without decoding the rest."""
+        ...
+
+    def figures(self, topic: str, stored: bytes) -> Figures:
+        """What a `job.completed` or `job.failed` measured, without decoding the rest."""
+        ...
+
+    def cause(self, stored: bytes) -> Cause:
+        """What its metadata says of its cause, without decoding the rest; `CorruptEvent` where that cannot be read."""
         ...
 
 
@@ -49,24 +82,49 @@ class SeenEvent(NamedTuple):
         return self.reader.facts(self.topic, self.stored)
 
     @property
+    def identity(self) -> JobIdentity:
+        """Type, queue and persona of a job's event."""
+        return self.reader.identity(self.topic, self.stored)
+
+    @property
     def persona(self) -> str | None:
         """The persona of a job's event."""
-        return self.reader.persona(self.topic, self.stored)
+        return self.reader.identity(self.topic, self.stored).persona
+
+    @property
+    def figures(self) -> Figures:
+        """What was measured of the attempt that a `job.completed` or `job.failed` ended."""
+        return self.reader.figures(self.topic, self.stored)
+
+    @property
+    def cause(self) -> Cause:
+        """Because of what it happened."""
+        return self.reader.cause(self.stored)
 
 
 class KnownFacts(NamedTuple):
     """`StoredFacts` of an event whose facts are at hand."""
 
     known: Facts
+    known_cause: Cause = Cause("")
 
     def facts(self, topic: str, stored: bytes) -> Facts:
         """The facts at hand."""
         return self.known
 
-    def persona(self, topic: str, stored: bytes) -> str | None:
-        """Their persona."""
-        persona: str | None = getattr(self.known, "persona", None)
-        return persona
+    def identity(self, topic: str, stored: bytes) -> JobIdentity:
+        """What they repeat."""
+        assert isinstance(self.known, JobFacts)
+        return JobIdentity(self.known.job_type, self.known.queue, self.known.persona)
+
+    def figures(self, topic: str, stored: bytes) -> Figures:
+        """What they measured."""
+        assert isinstance(self.known, JobCompleted | JobFailed)
+        return Figures(self.known.seconds_in_queue, self.known.seconds_running, self.known.estimated_cost)
+
+    def cause(self, stored: bytes) -> Cause:
+        """The cause at hand."""
+        return self.known_cause
 
 
 class Column(NamedTuple):

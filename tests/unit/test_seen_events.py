@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from jobledger.domain.errors import CorruptEvent, UnknownTopic
 from jobledger.domain.event import Facts, Metadata
 from jobledger.domain.job import JobFacts
-from jobledger.infrastructure.mapper import encode_state
+from jobledger.domain.rate_card import Usage
+from jobledger.infrastructure.mapper import decode_facts, encode_state
 from jobledger.infrastructure.seen_events import LazyFacts, LedgerRow, seen_batch
-from tests.support.given import ABOUT, HISTORIES, NOW, completed, dispatched, started
+from tests.support.given import ABOUT, HISTORIES, NOW, completed, dispatched, failed, started
 from tests.support.seen import JOB
 
 METADATA = Metadata(correlation_id="c", trace_parent="00-1-2-01", actor="service:test", time=NOW)
@@ -36,14 +37,48 @@ def test_facts_come_back_as_they_were() -> None:
     assert [event.facts for event in reversed(batch.events)] == list(reversed(history * 2))
 
 
-@for_all(name=st.one_of(st.none(), st.text(st.characters(exclude_categories=["Cs"]), max_size=20)))
-def test_a_persona_is_found_without_decoding(name: str | None) -> None:
-    """Any name, also one that looks like JSON, in any event of a job."""
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+@for_all(persona=st.one_of(st.none(), TEXT), job_type=TEXT)
+def test_what_events_repeat_is_found_without_decoding(persona: str | None, job_type: str) -> None:
+    """Any names, also such as look like JSON, in any event of a job."""
     reader = LazyFacts()
     for facts in (dispatched(), started(), completed()):
-        named = facts.model_copy(update={"persona": name, "queue": ',"attempt":'})
+        named = facts.model_copy(update={"persona": persona, "job_type": job_type, "queue": ',"attempt":'})
         for _ in range(2):
-            assert reader.persona(facts.topic, encode_state(METADATA, named)) == name
+            identity = reader.identity(facts.topic, encode_state(METADATA, named))
+            assert identity == (job_type, ',"attempt":', persona)
+
+
+NUMBER = st.floats(allow_nan=False, allow_infinity=False)
+TRAP = ',"seconds_in_queue":1,"seconds_running":2,"usage":{},"estimated_cost":3,'
+
+
+@for_all(numbers=st.tuples(NUMBER, NUMBER, NUMBER), message=st.one_of(TEXT, st.just(TRAP), st.just("x,")), unit=NUMBER)
+def test_figures_are_found_without_decoding(numbers: tuple[float, float, float], message: str, unit: float) -> None:
+    """Any numbers, whatever a message says and units are called, each time they are asked for."""
+    reader = LazyFacts()
+    in_queue, running, cost = numbers
+    measured = {
+        "seconds_in_queue": in_queue, "seconds_running": running, "estimated_cost": cost, "worker": message,
+        "usage": Usage(units={"tokens": unit, "estimated_cost": unit, "seconds_running": unit}),
+    }  # fmt: skip
+    for facts in (
+        completed().model_copy(update=measured),
+        failed().model_copy(update={**measured, "message": message}),
+    ):
+        stored = encode_state(METADATA, facts)
+        assert decode_facts(facts.topic, stored) == facts
+        assert [reader.figures(facts.topic, stored) for _ in range(2)] == [numbers, numbers]
+
+
+def test_figures_in_another_form_are_decoded() -> None:
+    """An older program may have written them in another order; what is broken is said to be."""
+    stored = b'{}\n{"job_type":"a","queue":"b","attempt":1,"worker":"w","seconds_running":2,"seconds_in_queue":1.5}'
+    assert LazyFacts().figures("job.completed", stored) == (1.5, 2.0, 0.0)
+    with pytest.raises(CorruptEvent):
+        LazyFacts().figures("job.completed", stored[:-1])
 
 
 def test_a_short_batch_has_read_to_the_end() -> None:
