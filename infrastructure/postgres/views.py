@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -10,10 +12,11 @@ from typing import Any, NamedTuple
 
 from psycopg import Cursor, sql
 
-from jobledger.projections.ports import Changes, Checkpoint, CheckpointMoved, Key
+from jobledger.projections.ports import Changes, Checkpoint, CheckpointMoved, Key, Parked
 from jobledger.projections.projection import Column, Projection, Row, Value
 
 from ..sql_blocks import load
+from . import parking
 from .binary_arrays import FORMS, columns_of, encode_array, register
 from .connections import Connections, PgConnection, Role
 from .event_source import INDEXES_ONLY
@@ -41,7 +44,17 @@ class PostgresViewStore:
     def checkpoints(self) -> Mapping[str, Checkpoint]:
         """The checkpoints of all projections by name."""
         with self.session.use() as connection:
-            return _read_checkpoints(connection)
+            return _checkpoints(connection.execute(SQL["read_checkpoints"], prepare=True).fetchall())
+
+    def parked(self, projection: str | None = None, *, failed: bool = False, limit: int) -> list[Parked]:
+        """What is parked, in order of projection and position."""
+        with self.session.use() as connection:
+            return parking.parked(connection, projection, failed=failed, limit=limit)
+
+    def parked_counts(self) -> Mapping[str, tuple[int, int]]:
+        """By projection: how many events failed, how many wait behind them."""
+        with self.session.use() as connection:
+            return parking.parked_counts(connection)
 
     @contextmanager
     def begin(self, projections: Sequence[Projection]) -> Iterator[PostgresViewTransaction | None]:
@@ -60,19 +73,25 @@ class PostgresViewStore:
         self.session.close()
 
 
+class _Standing(NamedTuple):
+    """Where projections stand, and the keys (projection, key as JSON) of which something is parked."""
+
+    checkpoints: Mapping[str, Checkpoint]
+    held: Sequence[tuple[str, str]]
+
+
 class PostgresViewTransaction:
     """One batch. Statements that write are sent without waiting for their answers, which are checked at the end."""
 
     def __init__(self, connection: PgConnection) -> None:
         self._connection = connection
-        self._stored: Mapping[str, Checkpoint] | None = None
+        self._standing: _Standing | None = None
         self._moves: list[tuple[str, Cursor[tuple[Any, ...]]]] = []
+        self._parking: list[parking.Sent] = []
 
     def checkpoint(self, projection: Projection) -> Checkpoint:
         """Where the projection stands; read after it is owned."""
-        if self._stored is None:
-            self._stored = _read_checkpoints(self._connection)
-        stored = self._stored.get(projection.name)
+        stored = self._look().checkpoints.get(projection.name)
         if stored is not None:
             return stored
         self._connection.execute(SQL["begin_checkpoint"], (projection.name, projection.version))
@@ -98,19 +117,48 @@ class PostgresViewTransaction:
             self._send(statements(projection).update, _columns(changing(projection), changes.changed))
         if changes.begun:
             self._send(statements(projection).upsert, _columns(projection.columns, changes.begun))
-        move = (after.position, after.version, after.recorded_at, projection.name, before.position)
+        move = (
+            after.position, after.version, after.recorded_at, _this_process(), projection.name, before.position,
+            before.version,
+        )  # fmt: skip
         self._moves.append((projection.name, self._connection.execute(SQL["move_checkpoint"], move, prepare=True)))
+
+    def parked_keys(self, projection: Projection) -> frozenset[Key]:
+        """The keys of which an event is parked; they came with the checkpoints."""
+        return parking.keys_of(self._look().held, projection.name)
+
+    def parked(self, projection: Projection, key: Key, *, after: int = 0, limit: int) -> list[Parked]:
+        """What is parked of a key, in order of position."""
+        return parking.parked_of_key(self._connection, projection.name, key, after=after, limit=limit)
+
+    def park(self, parked: Sequence[Parked]) -> None:
+        """Send these events to be kept; `verify` looks at the answers."""
+        self._parking += parking.park(self._connection, parked)
+
+    def unpark(self, parked: Sequence[Parked]) -> None:
+        """Send that these are not parked any more; `verify` looks at the answers."""
+        self._parking += parking.unpark(self._connection, parked)
 
     def reset(self, projection: Projection) -> None:
         """Remove all rows and begin again."""
         self._connection.execute(statements(projection).truncate)
         self._connection.execute(SQL["reset_checkpoint"], (projection.name, projection.version))
+        self._connection.execute(SQL["forget_parked"], (projection.name,))
 
     def verify(self) -> None:
-        """Raise unless every checkpoint stood where it was expected."""
+        """Raise unless every checkpoint stood, and all that was parked was, as expected."""
+        parking.verify(self._parking)
         for name, cursor in self._moves:
             if cursor.rowcount != 1:
                 raise CheckpointMoved(f"another runner moved the checkpoint of {name}", field="checkpoint")
+
+    def _look(self) -> _Standing:
+        """Both are asked for together: one round trip for every batch."""
+        if self._standing is None:
+            checkpoints = self._connection.execute(SQL["read_checkpoints"], prepare=True)
+            held = parking.held_keys(self._connection)
+            self._standing = _Standing(_checkpoints(checkpoints.fetchall()), held.fetchall())
+        return self._standing
 
     def _send(self, statement: sql.Composed, parameters: Sequence[bytes]) -> None:
         self._connection.execute(statement, parameters, prepare=True)
@@ -122,9 +170,15 @@ def _own(connection: PgConnection, projections: Sequence[Projection]) -> bool:
     return row is not None and bool(row[0])
 
 
-def _read_checkpoints(connection: PgConnection) -> dict[str, Checkpoint]:
-    rows = connection.execute(SQL["read_checkpoints"], prepare=True).fetchall()
-    return {name: Checkpoint(position, version, recorded_at) for name, position, version, recorded_at in rows}
+def _checkpoints(rows: Sequence[tuple[Any, ...]]) -> dict[str, Checkpoint]:
+    return {
+        name: Checkpoint(position, version, recorded_at, owner, moved_at)
+        for name, position, version, recorded_at, owner, moved_at in rows
+    }
+
+
+def _this_process() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _arrays(columns: Sequence[Column], rows: Sequence[Sequence[Value]]) -> list[bytes]:
