@@ -130,7 +130,7 @@ class PostgresEventReader:
             "topics": None if where.topics is None else sorted(where.topics),
             "recorded_from": where.recorded_from, "recorded_to": where.recorded_to,
         }  # fmt: skip
-        statement = SQL["read_tenant_with_bodies"] if bodies else SQL["read_tenant"]
+        statement = SQL["tenant_events_with_bodies"] if bodies else SQL["tenant_events"]
         with self._connections.tenant_transaction(tenant) as connection:
             events = tuple(_events(connection.execute(statement, wanted, binary=True).fetchall()))
         return EventBatch(events, events[-1].position if len(events) == limit else last)

@@ -75,7 +75,7 @@ class SqliteEventReader:
         bodies: bool = False,
     ) -> EventBatch:
         """A tenant's next events in order of position, up to `until`."""
-        statement = SQL["read_tenant_with_bodies"] if bodies else SQL["read_tenant"]
+        statement = SQL["tenant_events_with_bodies"] if bodies else SQL["tenant_events"]
         with self._database.read() as connection:
             head: int = connection.execute(SQL["head"]).fetchone()[0]
             last = head if until is None else min(head, until)

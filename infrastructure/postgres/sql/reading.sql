@@ -46,7 +46,7 @@ WHERE notification_id > %s AND notification_id < %s AND topic = ANY (%s)
 ORDER BY notification_id
 LIMIT %s
 
--- name: read_tenant
+-- name: tenant_events
 SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state, NULL::bytea
 FROM ledger
 WHERE tenant_id = %(tenant)s AND notification_id > %(after)s AND notification_id <= %(until)s
@@ -56,7 +56,7 @@ WHERE tenant_id = %(tenant)s AND notification_id > %(after)s AND notification_id
 ORDER BY notification_id
 LIMIT %(limit)s
 
--- name: read_tenant_with_bodies
+-- name: tenant_events_with_bodies
 SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state, body
 FROM ledger
 WHERE tenant_id = %(tenant)s AND notification_id > %(after)s AND notification_id <= %(until)s

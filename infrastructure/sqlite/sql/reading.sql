@@ -14,14 +14,14 @@ ORDER BY originator_version LIMIT ?4
 SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state, NULL
 FROM ledger WHERE notification_id > ? ORDER BY notification_id LIMIT ?
 
--- name: read_tenant
+-- name: tenant_events
 SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state, NULL
 FROM ledger WHERE tenant_id = ?1 AND notification_id > ?2 AND notification_id <= ?3
   AND (?4 IS NULL OR topic IN (SELECT value FROM json_each(?4)))
   AND (?5 IS NULL OR recorded_at >= ?5) AND (?6 IS NULL OR recorded_at < ?6)
 ORDER BY notification_id LIMIT ?7
 
--- name: read_tenant_with_bodies
+-- name: tenant_events_with_bodies
 SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state, body
 FROM ledger WHERE tenant_id = ?1 AND notification_id > ?2 AND notification_id <= ?3
   AND (?4 IS NULL OR topic IN (SELECT value FROM json_each(?4)))
