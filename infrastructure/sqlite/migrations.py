@@ -1,7 +1,8 @@
 """Migrations: `migrations/NNNN_(pre|post)_name.sql`, applied in order, all of them or none.
 
 A migration that was applied never changes (its checksum is kept), and a ledger that a newer program migrated is
-refused. `pre` runs before the new program starts, `post` after the old one stopped.
+refused. `pre` runs before the new program starts, `post` after the old one stopped. Behind them, in the same
+transaction, each projection that has no table yet gets one: a new view needs no migration.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jobledger.domain.errors import LedgerUnavailable, MigrationFailed, SchemaOutdated, SchemaTooNew
+from jobledger.projections.catalogue import ALL_PROJECTIONS
 
 from .database import BUSY_TIMEOUT_SECONDS, connect, raise_as_ledger_error
 from .types import database_now
+from .view_tables import create_missing_tables, missing_tables
 
 _VERSIONS_TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -46,14 +49,15 @@ def shipped() -> list[Migration]:
 
 
 def migrate(path: Path, migrations: Sequence[Migration] | None = None) -> list[str]:
-    """Bring the file to this program's schema, making it where there is none; the names of what was applied.
+    """Bring the file to this program's schema, making it where there is none, and make the tables of new views; the
+    names of the migrations that were applied.
 
     `SchemaTooNew` and `MigrationFailed` leave the schema as it was.
     """
     migrations = shipped() if migrations is None else migrations
     connection = _connect(path)
     try:
-        if not _pending(connection, migrations):
+        if not _pending(connection, migrations) and not _lacks_views(connection):
             return []
         return _apply(connection, migrations)
     except sqlite3.Error as error:
@@ -69,6 +73,9 @@ def require_current(connection: sqlite3.Connection, migrations: Sequence[Migrati
         raise SchemaOutdated(
             f"the ledger lacks {len(pending)} migration(s), first {pending[0].name}", hint="run: jobledger migrate"
         )
+    lacking = missing_tables(connection, ALL_PROJECTIONS)
+    if lacking:
+        raise SchemaOutdated(f"the ledger lacks the view {lacking[0].name}", hint="run: jobledger migrate")
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -105,12 +112,23 @@ def _apply(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> l
         pending = _pending(connection, migrations)  # again: another process may have been faster
         for migration in pending:
             _run(connection, migration)
+        if _has_all(connection):
+            create_missing_tables(connection, ALL_PROJECTIONS)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
     return [migration.name for migration in pending]
+
+
+def _lacks_views(connection: sqlite3.Connection) -> bool:
+    return _has_all(connection) and bool(missing_tables(connection, ALL_PROJECTIONS))
+
+
+def _has_all(connection: sqlite3.Connection) -> bool:
+    """Whether all migrations of this program were applied: they make the views that are older than migration 0004."""
+    return _applied(connection).keys() >= {migration.name for migration in shipped()}
 
 
 def _run(connection: sqlite3.Connection, migration: Migration) -> None:

@@ -1,79 +1,42 @@
 """Where views are stored on SQLite: one adapter for all projections, composed from their columns.
 
 A batch is folded before the only writer is asked for, so that nobody waits for a fold. Ownership is therefore only
-taken when the batch is stored: of two runners that folded the same events, compare-and-set refuses the second.
+taken when the batch is stored: of two that worked on the same version of a view, compare-and-set of the checkpoint's
+revision refuses the second. A view that is being compared or replaced keeps still until `held_until`.
 """
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
-from functools import cache
-from itertools import islice
 from sqlite3 import Connection
-from typing import NamedTuple, cast
+from typing import NamedTuple
 from uuid import UUID
 
-from jobledger.projections.ports import Changes, Checkpoint, CheckpointMoved, Key
-from jobledger.projections.projection import Column, ColumnType, Projection, Row, Value
+from jobledger.projections.ports import Changes, Checkpoint, CheckpointMoved, Key, Parked
+from jobledger.projections.projection import Projection, Row
 
 from ..sql_blocks import load
+from ..stored_rebuild import decode_key, encode_key
 from .database import Database
-from .types import database_now, microseconds, moment, optional_microseconds, optional_moment
+from .types import database_now, moment, optional_microseconds, optional_moment
+from .view_rows import Stored, changing, encode_keys, encode_rows, in_chunks, keyed_rows, statements, tuples
 
 SQL = load("jobledger.infrastructure.sqlite", "sql/views.sql")
 
-Stored = bytes | str | int | float | None
-"""What SQLite holds."""
 
-_KEYS_AT_ONCE = 500
-"""SQLite takes at least 999 parameters in one statement."""
+class Standing(NamedTuple):
+    """A checkpoint as it is stored. `revision` changes with whatever is stored of the view."""
 
+    checkpoint: Checkpoint
+    revision: int
+    held_until: int | None
 
-def _ids_to_store(values: Sequence[Value]) -> list[Stored]:
-    return [None if value is None else cast("UUID", value).bytes for value in values]
-
-
-def _times_to_store(values: Sequence[Value]) -> list[Stored]:
-    stored = {value: None if value is None else microseconds(cast("datetime", value)) for value in set(values)}
-    return [stored[value] for value in values]
-
-
-def _stored_ids(stored: Sequence[Stored]) -> list[Value]:
-    return [None if value is None else UUID(bytes=cast("bytes", value)) for value in stored]
-
-
-def _stored_times(stored: Sequence[Stored]) -> list[Value]:
-    values: dict[Stored, Value] = {
-        value: None if value is None else moment(cast("int", value)) for value in set(stored)
-    }
-    return [values[value] for value in stored]
-
-
-def _stored_booleans(stored: Sequence[Stored]) -> list[Value]:
-    return [None if value is None else bool(value) for value in stored]
-
-
-# By column, not by value: a column has one type, and its times repeat themselves.
-_ENCODE: Mapping[ColumnType, Callable[[Sequence[Value]], list[Stored]]] = {
-    "uuid": _ids_to_store, "timestamp": _times_to_store,
-}  # fmt: skip
-_DECODE: Mapping[ColumnType, Callable[[Sequence[Stored]], list[Value]]] = {
-    "uuid": _stored_ids, "timestamp": _stored_times, "boolean": _stored_booleans,
-}  # fmt: skip
-
-
-class Statements(NamedTuple):
-    """The statements of one projection's table; columns are always named."""
-
-    load: str
-    """`{keys}` takes the placeholders of the keys that are sought."""
-    update: str | None
-    """None where nothing ever changes."""
-    upsert: str
-    delete: str
-    truncate: str
+    def is_held(self, now: int) -> bool:
+        """Whether it must not move just now."""
+        return self.held_until is not None and self.held_until > now
 
 
 class SqliteViewStore:
@@ -85,12 +48,34 @@ class SqliteViewStore:
     def checkpoints(self) -> Mapping[str, Checkpoint]:
         """The checkpoints of all projections by name."""
         with self._database.read() as connection:
-            return _read_checkpoints(connection)
+            return {name: standing.checkpoint for name, standing in read_standings(connection).items()}
+
+    def parked(self, projection: str | None = None, *, failed: bool = False, limit: int) -> list[Parked]:
+        """What is parked, in order of projection and position; with `failed`, not what waits behind."""
+        with self._database.read() as connection:
+            if projection is None:
+                rows = connection.execute(SQL["failed"] if failed else SQL["parked"], (limit,)).fetchall()
+            else:
+                block = SQL["failed_of"] if failed else SQL["parked_of"]
+                rows = connection.execute(block, (projection, limit)).fetchall()
+        return [_parked(*row) for row in rows]
+
+    def parked_counts(self) -> Mapping[str, tuple[int, int]]:
+        """How many events are parked, by projection: failed, and waiting behind them."""
+        with self._database.read() as connection:
+            rows = connection.execute(SQL["parked_counts"]).fetchall()
+        return {name: (failed, waiting) for name, failed, waiting in rows}
 
     @contextmanager
-    def begin(self, projections: Sequence[Projection]) -> Iterator[SqliteViewTransaction]:
-        """Collect what a batch does, then store it in one transaction."""
-        transaction = SqliteViewTransaction(self._database)
+    def begin(self, projections: Sequence[Projection]) -> Iterator[SqliteViewTransaction | None]:
+        """Collect what a batch does, then store it in one transaction; None while one of them is held."""
+        with self._database.read() as connection:
+            standings = read_standings(connection)
+        now, names = database_now(), [projection.name for projection in projections]
+        if any(name in standings and standings[name].is_held(now) for name in names):
+            yield None
+            return
+        transaction = SqliteViewTransaction(self._database, standings)
         yield transaction
         transaction.commit()
 
@@ -101,53 +86,93 @@ class SqliteViewStore:
 class SqliteViewTransaction:
     """One batch: reads at once, keeps writes until `commit`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, standings: Mapping[str, Standing]) -> None:
         self._database = database
-        self._stored: Mapping[str, Checkpoint] | None = None
+        self._standings = standings
+        self._revisions = {name: standing.revision for name, standing in standings.items()}
         self._writes: list[Callable[[Connection], None]] = []
+        self._moved, self._touched = set[str](), set[str]()
 
     def checkpoint(self, projection: Projection) -> Checkpoint:
         """Where the projection stands."""
-        if self._stored is None:
-            with self._database.read() as connection:
-                self._stored = _read_checkpoints(connection)
-        return self._stored.get(projection.name) or Checkpoint(0, projection.version)
+        standing = self._standings.get(projection.name)
+        return Checkpoint(0, projection.version) if standing is None else standing.checkpoint
 
     def load(self, projection: Projection, keys: Sequence[Key]) -> Callable[[], Mapping[Key, Row]]:
-        """The stored rows of these keys. They are no older than the checkpoint; were they newer, it would have moved
-        and nothing of this batch would be stored."""
+        """The stored rows of these keys. They are no older than the checkpoint; were they newer, its revision would
+        have changed and nothing of this batch would be stored."""
         stored: list[tuple[Stored, ...]] = []
         with self._database.read() as connection:
-            for sought in _in_chunks(_encoded(projection.key_columns, keys)):
-                placeholders = _tuples(len(sought), len(projection.key_columns))
+            for sought in in_chunks(encode_keys(projection.key_columns, keys)):
+                placeholders = tuples(len(sought), len(projection.key_columns))
                 statement = statements(projection).load.replace("{keys}", placeholders)
                 stored += connection.execute(statement, [value for key in sought for value in key]).fetchall()
-        found = _keyed_rows(projection, stored)
+        found = keyed_rows(projection, stored)
         return lambda: found
 
     def save(self, projection: Projection, changes: Changes, before: Checkpoint, after: Checkpoint) -> None:
         """Keep the changes and the move of the checkpoint for `commit`. Encoded here, not while others wait."""
         ours = statements(projection)
-        begun = _rows(projection.columns, changes.begun)
-        changed = _rows(_changing(projection.columns), changes.changed)
-        ended = _encoded(projection.key_columns, changes.ended)
+        begun = encode_rows(projection.columns, changes.begun)
+        changed = encode_rows(changing(projection.columns), changes.changed)
+        ended = encode_keys(projection.key_columns, changes.ended)
 
         def write(connection: Connection) -> None:
-            _move(connection, projection, before, after)
+            self._move(connection, projection, before, after)
             connection.executemany(ours.delete, ended)
             if ours.update is not None:
                 connection.executemany(ours.update, changed)
             connection.executemany(ours.upsert, begun)
 
+        self._moved.add(projection.name)
         self._writes.append(write)
 
+    def parked_keys(self, projection: Projection) -> frozenset[Key]:
+        """The keys of which an event is parked."""
+        with self._database.read() as connection:
+            rows = connection.execute(SQL["parked_keys"], (projection.name,)).fetchall()
+        return frozenset(decode_key(key) for (key,) in rows)
+
+    def parked(self, projection: Projection, key: Key, *, after: int = 0, limit: int) -> list[Parked]:
+        """What is parked of a key, in order of position."""
+        wanted = (projection.name, encode_key(key), after, limit)
+        with self._database.read() as connection:
+            return [_parked(*row) for row in connection.execute(SQL["parked_of_key"], wanted)]
+
+    def park(self, parked: Sequence[Parked]) -> None:
+        """Keep these events; one that is parked already keeps its time and takes this error."""
+        now = database_now()
+        rows = [parked_row(event, now) for event in parked]
+        waiting = [(event.projection, encode_key(event.key), event.position) for event in parked if event.error is None]
+
+        def write(connection: Connection) -> None:
+            connection.executemany(SQL["park"], rows)
+            for name, key, position in waiting:
+                if connection.execute(SQL["waits_behind"], (name, key, position)).fetchone() is None:
+                    raise _taken(name)
+
+        self._touch_later(parked, write)
+
+    def unpark(self, parked: Sequence[Parked]) -> None:
+        """Forget that these were parked."""
+        keys = [(event.projection, _parked_key(event)) for event in parked]
+
+        def write(connection: Connection) -> None:
+            for name, key in keys:
+                if connection.execute(SQL["unpark"], key).rowcount != 1:
+                    raise _taken(name)
+
+        self._touch_later(parked, write)
+
     def reset(self, projection: Projection) -> None:
-        """Remove all rows and begin again."""
+        """Remove all rows and what is parked, and begin again."""
 
         def write(connection: Connection) -> None:
             connection.execute(statements(projection).truncate)
-            connection.execute(SQL["reset_checkpoint"], (projection.name, projection.version, database_now()))
+            connection.execute(SQL["forget_parked"], (projection.name,))
+            connection.execute(SQL["reset_checkpoint"], (projection.name, projection.version, database_now(), _owner()))
 
+        self._moved.add(projection.name)
         self._writes.append(write)
 
     def commit(self) -> None:
@@ -156,95 +181,72 @@ class SqliteViewTransaction:
             with self._database.write() as connection:
                 for write in self._writes:
                     write(connection)
+                for name in self._touched - self._moved:
+                    self._touch(connection, name)
+
+    def _move(self, connection: Connection, projection: Projection, before: Checkpoint, after: Checkpoint) -> None:
+        now, name = database_now(), projection.name
+        if before.position == 0:
+            connection.execute(SQL["begin_checkpoint"], (name, projection.version, now))
+        move = (
+            after.position, after.version, optional_microseconds(after.recorded_at), now, after.owner or _owner(),
+            name, before.position, self._revisions.get(name, 0), now,
+        )  # fmt: skip
+        if connection.execute(SQL["move_checkpoint"], move).rowcount != 1:
+            raise _moved(name)
+        self._revisions[name] = self._revisions.get(name, 0) + 1
+
+    def _touch_later(self, parked: Sequence[Parked], write: Callable[[Connection], None]) -> None:
+        self._touched.update(event.projection for event in parked)
+        self._writes.append(write)
+
+    def _touch(self, connection: Connection, name: str) -> None:
+        """What is parked belongs to the version of the view: whoever worked with another one stores nothing."""
+        revision = self._revisions.get(name)
+        if revision is None:
+            return  # it never ran: nobody works on it
+        if connection.execute(SQL["touch_checkpoint"], (name, revision, database_now())).rowcount != 1:
+            raise _moved(name)
 
 
-def _move(connection: Connection, projection: Projection, before: Checkpoint, after: Checkpoint) -> None:
-    now = database_now()
-    if before.position == 0:
-        connection.execute(SQL["begin_checkpoint"], (projection.name, projection.version, now))
-    recorded_at = optional_microseconds(after.recorded_at)
-    move = (after.position, after.version, recorded_at, now, projection.name, before.position)
-    if connection.execute(SQL["move_checkpoint"], move).rowcount != 1:
-        raise CheckpointMoved(f"another runner moved the checkpoint of {projection.name}", field="checkpoint")
+def read_standings(connection: Connection) -> dict[str, Standing]:
+    """The checkpoints of all projections, shadows too."""
+    return {name: _standing(*rest) for name, *rest in connection.execute(SQL["read_checkpoints"])}
 
 
-def _read_checkpoints(connection: Connection) -> dict[str, Checkpoint]:
-    rows = connection.execute(SQL["read_checkpoints"]).fetchall()
-    return {name: Checkpoint(position, version, optional_moment(at)) for name, position, version, at in rows}
+def _standing(  # noqa: PLR0917 - the columns of the block
+    position: int, version: int, recorded_at: int | None, owner: str, moved_at: int, revision: int, held: int | None
+) -> Standing:
+    checkpoint = Checkpoint(position, version, optional_moment(recorded_at), owner, moment(moved_at))
+    return Standing(checkpoint, revision, held)
 
 
-def _encoded(columns: Sequence[Column], rows: Sequence[Sequence[Value]]) -> list[tuple[Stored, ...]]:
-    """Rows as SQLite holds them; column by column, because a column has one way to be encoded."""
-    if not rows:
-        return []
-    return list(zip(*map(_encode_column, columns, zip(*rows, strict=True)), strict=True))
+def _moved(name: str) -> CheckpointMoved:
+    return CheckpointMoved(f"another runner moved the checkpoint of {name}", field="checkpoint")
 
 
-def _rows(columns: Sequence[Column], rows: Sequence[Row]) -> list[tuple[Stored, ...]]:
-    values = ([row[column.name] for row in rows] for column in columns)
-    return list(zip(*map(_encode_column, columns, values), strict=True))
+def _owner() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def _changing(columns: Sequence[Column]) -> tuple[Column, ...]:
-    """What an update sets, then the key by which it finds the row."""
-    changing = [column for column in columns if not column.key and not column.constant]
-    return (*changing, *(column for column in columns if column.key))
+def _taken(name: str) -> CheckpointMoved:
+    return CheckpointMoved(f"somebody else took parked events of {name}", field="parked")
 
 
-def _encode_column(column: Column, values: Sequence[Value]) -> Sequence[Stored]:
-    encode = _ENCODE.get(column.type)
-    return cast("Sequence[Stored]", values) if encode is None else encode(values)
+def parked_row(event: Parked, now: int) -> tuple[Stored, ...]:
+    """A parked event as it is stored; parked now unless it says when."""
+    parked_at = optional_microseconds(event.parked_at) or now
+    return (*_parked_key(event), event.tenant, event.position, event.topic, event.error, parked_at)
 
 
-def _decode_column(column: Column, stored: Sequence[Stored]) -> Sequence[Value]:
-    decode = _DECODE.get(column.type)
-    return cast("Sequence[Value]", stored) if decode is None else decode(stored)
+def _parked_key(event: Parked) -> tuple[Stored, ...]:
+    return event.projection, event.originator_id.bytes, event.originator_version, encode_key(event.key)
 
 
-def _keyed_rows(projection: Projection, stored: Sequence[tuple[Stored, ...]]) -> dict[Key, Row]:
-    if not stored:
-        return {}
-    names = [column.name for column in projection.columns]
-    columns = list(map(_decode_column, projection.columns, zip(*stored, strict=True)))
-    keys = zip(*(columns[names.index(column.name)] for column in projection.key_columns), strict=True)
-    return {key: dict(zip(names, row, strict=True)) for key, row in zip(keys, zip(*columns, strict=True), strict=True)}
-
-
-def _in_chunks(keys: Sequence[tuple[Stored, ...]]) -> Iterator[list[tuple[Stored, ...]]]:
-    remaining = iter(keys)
-    while chunk := list(islice(remaining, _KEYS_AT_ONCE)):
-        yield chunk
-
-
-def _tuples(count: int, width: int) -> str:
-    one = f"({', '.join('?' * width)})"
-    return ", ".join([one] * count)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-@cache
-def _compose(table: str, columns: tuple[Column, ...]) -> Statements:
-    names = [_quoted(column.name) for column in columns]
-    keys = [_quoted(column.name) for column in columns if column.key]
-    rest = [_quoted(column.name) for column in columns if not column.key]
-    changing = [_quoted(column.name) for column in columns if not column.key and not column.constant]
-    replacing = f"UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in rest)}" if rest else "NOTHING"
-    where = " AND ".join(f"{key} = ?" for key in keys)
-    return Statements(
-        load=f"SELECT {', '.join(names)} FROM {_quoted(table)} WHERE ({', '.join(keys)}) IN (VALUES {{keys}})",
-        update=f"UPDATE {_quoted(table)} SET {', '.join(f'{name} = ?' for name in changing)} WHERE {where}"
-        if changing
-        else None,
-        upsert=f"INSERT INTO {_quoted(table)} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
-        f" ON CONFLICT ({', '.join(keys)}) DO {replacing}",
-        delete=f"DELETE FROM {_quoted(table)} WHERE {where}",
-        truncate=f"DELETE FROM {_quoted(table)}",
+def _parked(  # noqa: PLR0917 - the columns of the block
+    projection: str, stream: bytes, version: int, key: str, tenant: str, position: int, topic: str, error: str | None,
+    parked_at: int,
+) -> Parked:  # fmt: skip
+    return Parked(
+        projection, decode_key(key), UUID(bytes=stream), version, tenant, position, topic, error, moment(parked_at)
     )
-
-
-def statements(projection: Projection) -> Statements:
-    """The statements of the projection's table."""
-    return _compose(projection.name, projection.columns)

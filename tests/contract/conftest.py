@@ -82,7 +82,10 @@ def _open_sqlite(path: Path) -> Iterator[LedgerUnderTest]:
         execute("DELETE FROM ledger WHERE originator_id = ?", stream.bytes)
 
     def set_checkpoint(position: int) -> None:
-        execute("INSERT INTO checkpoints VALUES ('tenant_jobs', 1, ?, NULL, 0)", position)
+        execute(
+            "INSERT INTO checkpoints (projection, version, position, updated_at) VALUES ('tenant_jobs', 1, ?, 0)",
+            position,
+        )
 
     def query(column: str, stream: UUID, version: int) -> bytes:
         wanted = f"SELECT {column} FROM ledger WHERE originator_id = ? AND originator_version = ?"

@@ -243,7 +243,7 @@ def test_short_ids_read_an_index_on_sqlite(sqlite: Database) -> None:
 def test_a_projector_looks_rows_up_by_key_on_sqlite(sqlite: Database) -> None:
     """A batch of keys is searched, not scanned for; the ledger is read by position."""
     from jobledger.infrastructure.sqlite.event_source import SQL
-    from jobledger.infrastructure.sqlite.views import statements
+    from jobledger.infrastructure.sqlite.view_rows import statements
     from jobledger.projections.tenant_jobs import TENANT_JOBS
 
     load = statements(TENANT_JOBS).load.replace("{keys}", "(?), (?)")

@@ -2,8 +2,11 @@
 --
 -- The tables of views that are newer than migration 0002 are made from their projections (sqlite/view_tables.py).
 
--- Who moved a checkpoint last: host and process. Until when it must not move, because the view is being compared.
+-- Who moved a checkpoint last: host and process. `revision` rises with all that is stored of a view: who folded from an
+-- older one stores nothing, also where the position is still the same. Until `held_until` the view keeps still, because
+-- it is compared or replaced.
 ALTER TABLE checkpoints ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+ALTER TABLE checkpoints ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE checkpoints ADD COLUMN held_until INTEGER;
 
 -- Events that a view's fold could not take, and those of the same key that wait behind them (error is NULL).
@@ -22,6 +25,8 @@ CREATE TABLE parked_events (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX parked_events_by_key ON parked_events (projection, key, position);
 CREATE INDEX parked_events_by_position ON parked_events (projection, position);
+-- Few of many: those that others wait behind.
+CREATE INDEX parked_events_failed ON parked_events (projection, position) WHERE error IS NOT NULL;
 
 -- Rebuilds and verifications, so that any process can go on with one whose process died.
 CREATE TABLE rebuilds (
@@ -45,7 +50,8 @@ CREATE TABLE rebuilds (
 CREATE UNIQUE INDEX rebuilds_unfinished ON rebuilds (projection) WHERE ended_at IS NULL;
 CREATE INDEX rebuilds_by_time ON rebuilds (begun_at);
 
--- Ranges of streams: (after_stream, until_stream]; rows up to `reached` are stored in the shadow.
+-- Ranges of streams: (after_stream, until_stream]; rows up to `reached` are stored in the shadow. SQLite has no locks
+-- that die with a process: `owner` works on the slice until `owned_until`, unless it says so again.
 CREATE TABLE rebuild_slices (
     rebuild_id BLOB NOT NULL REFERENCES rebuilds ON DELETE CASCADE,
     number INTEGER NOT NULL,
@@ -55,5 +61,7 @@ CREATE TABLE rebuild_slices (
     events INTEGER NOT NULL DEFAULT 0,
     rows INTEGER NOT NULL DEFAULT 0,
     done INTEGER NOT NULL DEFAULT 0,
+    owner TEXT,
+    owned_until INTEGER,
     PRIMARY KEY (rebuild_id, number)
 ) STRICT, WITHOUT ROWID;
