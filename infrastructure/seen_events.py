@@ -104,6 +104,10 @@ class LazyFacts:
             self._last_figures = (stored, figures)
         return figures
 
+    def cause(self, stored: bytes) -> Cause:
+        """Because of what an event happened."""
+        return read_cause(stored)
+
     def _shared(self, topic: str, stored: bytes) -> Facts:
         line = stored[stored.find(b"\n") :]
         facts = self._started.get(line)
