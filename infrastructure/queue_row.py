@@ -75,7 +75,12 @@ def encode_identity(job_type: str, queue: str, persona: str | None) -> bytes:
 
 def encode_thread(metadata: Metadata) -> bytes:
     """The column `thread`: the correlation id and trace that the job's events belong to."""
-    return to_json({"correlation_id": metadata.correlation_id, "trace_parent": metadata.trace_parent})[1:-1]
+    return encode_correlation(metadata.correlation_id, metadata.trace_parent)
+
+
+def encode_correlation(correlation_id: str, trace_parent: str) -> bytes:
+    """`encode_thread` of the two texts."""
+    return to_json({"correlation_id": correlation_id, "trace_parent": trace_parent})[1:-1]
 
 
 def decode_thread(thread: bytes) -> tuple[str, str]:

@@ -32,6 +32,9 @@ class Role(StrEnum):
     API = "jobledger_api"
     PROJECTOR = "jobledger_projector"
     AUDITOR = "jobledger_auditor"
+    WRITER = "jobledger_writer"
+    OWNER = "jobledger_owner"
+    """Makes and replaces tables of views. Only logins that may migrate may act in it; it has no pool."""
 
 
 _SESSION = {
