@@ -15,7 +15,7 @@ from . import errors
 from .exit_codes import ExitCode
 
 COMMANDS: tuple[str, ...] = (
-    "up", "work", "dispatch", "jobs", "dlq", "queues", "limits", "tenants", "types", "workers", "migrate",
+    "up", "work", "dispatch", "jobs", "dlq", "queues", "stats", "limits", "tenants", "types", "workers", "migrate",
     "check", "version",
 )  # fmt: skip
 """Each is a module of this package with a function `register(app)`."""

@@ -46,15 +46,15 @@ def _console(stream: TextIO) -> Console:
     return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
 
 
-def table(*columns: str | tuple[str, str], rows: Iterable[Sequence[str | Text]]) -> Table:
+def table(*columns: str | tuple[str, str], rows: Iterable[Sequence[str | Text]], spare: Sequence[str] = SPARE) -> Table:
     """A light table; a column is a title, or a title with `right`. A cell stands on one line.
 
-    Where the terminal is too narrow, columns of `SPARE` are left out; then the last column is cut, so that the others
+    Where the terminal is too narrow, columns of `spare` are left out; then the last column is cut, so that the others
     (ids above all) can be read and copied.
     """
     named = [(column, "") if isinstance(column, str) else column for column in columns]
     lines = [[_cell(value) for value in row] for row in rows]
-    shown = fitting([title for title, _ in named], lines, console().width)
+    shown = fitting([title for title, _ in named], lines, console().width, spare)
     made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
     for index in shown:
         title, style = named[index]
@@ -77,12 +77,14 @@ def _cell(value: str | Text) -> Text:
     return text
 
 
-def fitting(titles: Sequence[str], lines: Sequence[Sequence[Text]], width: int) -> list[int]:
-    """The columns that are shown: as few of `SPARE` are left out as the width asks for."""
+def fitting(
+    titles: Sequence[str], lines: Sequence[Sequence[Text]], width: int, spare: Sequence[str] = SPARE
+) -> list[int]:
+    """The columns that are shown: as few of `spare` are left out as the width asks for."""
     widths = [max([cell_len(title), *[line[index].cell_len for line in lines]]) for index, title in enumerate(titles)]
     widths[-1] = min(widths[-1], _LAST_WIDTH)
     shown = list(range(len(titles)))
-    for title in SPARE:
+    for title in spare:
         if sum(widths[index] + _GAP for index in shown) <= width:
             break
         shown = [index for index in shown if titles[index] != title]

@@ -24,6 +24,8 @@ from jobledger.domain.dlq import DlqFilter
 from jobledger.domain.errors import CountChanged
 from jobledger.domain.job import AttemptError, JobStatus, Lease, Measured
 from jobledger.domain.retry import Retry
+from jobledger.infrastructure.memory.statistics import MemoryStatistics
+from jobledger.infrastructure.memory.store import Store
 from jobledger.infrastructure.memory.views import MemoryJobViews
 from jobledger.infrastructure.system import RandomIdentifiers, SystemClock
 from tests.support.given import NOW
@@ -99,7 +101,8 @@ def dead_letters(request: pytest.FixtureRequest) -> Iterator[DeadLetters]:
             views = own.views
         ports = Ports(
             writer=ledger.writer, transaction_writer=ledger.transaction_writer, reader=ledger.reader,
-            queue=ledger.queue, catalogue=ledger.catalogue, views=views, clock=SystemClock(),
+            queue=ledger.queue, catalogue=ledger.catalogue, views=views,
+            statistics=MemoryStatistics(Store(lambda: NOW)), clock=SystemClock(),
             identifiers=RandomIdentifiers(),
         )  # fmt: skip
         for tenant in ("acme", "other"):

@@ -25,7 +25,7 @@ from .repository import ROOT
 PROGRAM = Path(sys.executable).parent / "jobledger"
 _TIMEOUT_SECONDS = 120
 _COMMANDS = (
-    "up", "work", "dispatch", "jobs", "dlq", "queues", "limits", "tenants", "types", "workers", "migrate",
+    "up", "work", "dispatch", "jobs", "dlq", "queues", "stats", "limits", "tenants", "types", "workers", "migrate",
     "check", "version",
 )  # fmt: skip
 _PRELOADED = (
