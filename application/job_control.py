@@ -14,6 +14,7 @@ from jobledger.domain import job as decisions
 from jobledger.domain.errors import IllegalTransition, InvalidInput, LedgerBusy, VersionConflict
 from jobledger.domain.event import Event
 from jobledger.domain.job import AttemptError, Decision, JobState, JobStatus, Lease, Measured, evolve
+from jobledger.domain.manual_act import REJECTED_BY_HAND
 from jobledger.domain.rate_card import Usage
 
 from .commands import CancelJob, DiscardJob, JobChanged, JobCommand, RequeueJob, RescheduleJob, UpdateJobStatus
@@ -134,7 +135,7 @@ class JobControl:
                 decisions.require_reason(reason, "sending a job to the DLQ")
                 return Decided(decisions.reject(
                     state, reason="unrecoverable", error_type="RejectedByHand", message=reason,
-                    fingerprint="rejected-by-hand",
+                    fingerprint=REJECTED_BY_HAND,
                 ))  # fmt: skip
             case JobStatus.COMPLETED | "failed":
                 return self._end_attempt(command, flow, job)
