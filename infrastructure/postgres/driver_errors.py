@@ -86,12 +86,18 @@ def translate(error: Exception) -> JobledgerError:
     return LedgerError(f"PostgreSQL refused a statement: {text}")
 
 
-def _no_connection(reason: str) -> LedgerError:
+def _no_connection(reason: str) -> JobledgerError:
     """What the server says to who connects; libpq hands it on as text only."""
     if 'role "jobledger_' in reason and "does not exist" in reason:
         return LedgerNotFound(f"there is no ledger on this server: {reason}", hint="run: jobledger migrate")
     if reason.startswith("database ") and "does not exist" in reason:
         return LedgerNotFound(f"there is no ledger: {reason}", hint="create the database, then run: jobledger migrate")
+    if 'permission denied to set role "jobledger_owner"' in reason:
+        return InvalidSettings(
+            "this login may not make or replace the tables of views", field="JOBLEDGER_DATABASE",
+            rule="must name a login that is a member of jobledger_owner",
+            hint="use the login that runs jobledger migrate, or as an administrator: GRANT jobledger_owner TO <login>",
+        )  # fmt: skip
     if "permission denied to set role" in reason:
         return LedgerUnavailable(
             f"PostgreSQL refuses this login: {reason}", hint="the login must be a member of jobledger's roles"

@@ -2,6 +2,7 @@
 
 A migration is a file `NNNN_<pre|post>_<what>.sql`, applied in order, each in one transaction together with its line
 in `schema_migrations`. The first makes the roles and the schema; the others run as `jobledger_owner` in it.
+After the files come the tables of views: each projection that has none gets it.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from typing import Any, NamedTuple
 import psycopg
 
 from jobledger.domain.errors import LedgerNotFound, MigrationFailed, SchemaOutdated, SchemaTooNew
+from jobledger.projections.catalogue import ALL_PROJECTIONS
+from jobledger.projections.projection import Projection
 
 from .connections import Connections, PgConnection, Role
 from .driver_errors import one_line, parse_dsn, translate, where
+from .view_tables import create_tables, missing_tables
 
 _LOCK = 1818584163  # "lled": one run at a time in a database
 _FOLDER = "migrations"
@@ -41,8 +45,11 @@ def shipped() -> tuple[Migration, ...]:
     return tuple(sorted(found))
 
 
-def migrate(dsn: str, wanted: Sequence[Migration] | None = None) -> list[str]:
-    """Apply what is missing; returns the names of the migrations that were applied.
+def migrate(
+    dsn: str, wanted: Sequence[Migration] | None = None, projections: Sequence[Projection] = ALL_PROJECTIONS
+) -> list[str]:
+    """Apply what is missing, then make the tables that views lack; returns the names of the migrations that were
+    applied.
 
     Two runs at once: the second waits, then finds nothing to do. Raises SchemaTooNew, LedgerUnavailable, or
     MigrationFailed (one line: which file and why), which leaves the schema as the file before it made it.
@@ -57,6 +64,8 @@ def migrate(dsn: str, wanted: Sequence[Migration] | None = None) -> list[str]:
         missing = _missing(_applied(connection), wanted)
         for migration in missing:
             _apply(connection, migration)
+        if {migration.name for migration in shipped()} <= _applied(connection).keys():
+            _create_views(connection, projections)
     return [migration.name for migration in missing]
 
 
@@ -64,14 +73,16 @@ def check_schema(connections: Connections, role: Role = Role.API) -> None:
     """Raises LedgerNotFound, SchemaOutdated or SchemaTooNew unless the schema is this program's."""
     with connections.connection(role) as connection:
         applied = _applied(connection)
+        views = missing_tables(connection, ALL_PROJECTIONS)
     if not applied:
         raise LedgerNotFound(
             f"there is no ledger in database {connections.where}", field="JOBLEDGER_DATABASE",
             hint="create it with: jobledger migrate",
         )  # fmt: skip
-    missing = _missing(applied, shipped())
+    missing = [migration.name for migration in _missing(applied, shipped())]
+    missing += [f"the table of view {projection.name}" for projection in views]
     if missing:
-        names = ", ".join(migration.name for migration in missing)
+        names = ", ".join(missing)
         raise SchemaOutdated(f"the ledger lacks {names}", hint="run: jobledger migrate")
 
 
@@ -123,6 +134,20 @@ def _apply(connection: PgConnection, migration: Migration) -> None:
         raise MigrationFailed(
             f"{migration.name} failed and changed nothing: {one_line(error)}{_line_of(error, migration)}"
         ) from error
+
+
+def _create_views(connection: PgConnection, projections: Sequence[Projection]) -> None:
+    missing = missing_tables(connection, projections)
+    if not missing:
+        return
+    try:
+        with connection.transaction():
+            connection.execute("SET LOCAL ROLE jobledger_owner")
+            connection.execute("SET LOCAL search_path = jobledger, pg_temp")
+            create_tables(connection, missing)
+    except psycopg.Error as error:
+        names = ", ".join(projection.name for projection in missing)
+        raise MigrationFailed(f"the tables of views {names} could not be made: {one_line(error)}") from error
 
 
 def _line_of(error: psycopg.Error, migration: Migration) -> str:
