@@ -12,7 +12,8 @@ from jobledger.domain.errors import LedgerBusy, LedgerUnavailable, SchemaOutdate
 from jobledger.domain.topics import TOPICS
 
 from .folding import Fold, fold_batch
-from .ports import Checkpoint, CheckpointMoved, EventSource, SeenBatch, ViewTransaction
+from .parking import Failure, hold_back
+from .ports import Checkpoint, CheckpointMoved, EventSource, Parked, SeenBatch, ViewTransaction
 from .projection import Projection
 
 TRY_AGAIN = (LedgerUnavailable, LedgerBusy, CheckpointMoved)
@@ -35,13 +36,27 @@ class Group(NamedTuple):
 class Applied(NamedTuple):
     """What became of a batch: how many events were read, where each projection stands now, and which may not go on.
 
-    `more`: there is more to do at once.
+    `more`: there is more to do at once. Projections with `failed` events stand where they stood and are to be tried
+    again; `parked` says what others left aside.
     """
 
     events: int
     checkpoints: Mapping[str, Checkpoint]
     stopped: Mapping[str, Exception]
     more: bool
+    failed: Mapping[str, Sequence[Failure]] = {}
+    parked: Sequence[Parked] = ()
+
+
+class Hand(NamedTuple):
+    """Who applies a batch: its name (`host:process`), and the positions, with errors, of events that it has tried often
+    enough, by projection."""
+
+    owner: str = ""
+    given_up: Mapping[str, Mapping[int, str]] = {}
+
+
+NO_NAME = Hand()
 
 
 def group_by_position(projections: Sequence[Projection], positions: Mapping[str, int]) -> list[Group]:
@@ -55,30 +70,85 @@ def group_by_position(projections: Sequence[Projection], positions: Mapping[str,
     return groups
 
 
-def apply_batch(group: Group, reading: ReadAhead, transaction: ViewTransaction) -> Applied:
+def apply_batch(group: Group, reading: ReadAhead, transaction: ViewTransaction, hand: Hand = NO_NAME) -> Applied:
     """Read, fold and save one batch. A projection whose fold raises is left where it stands; the others go on."""
     before = {projection.name: transaction.checkpoint(projection) for projection in group.projections}
     if any(checkpoint.position != group.position for checkpoint in before.values()):
         return Applied(0, before, {}, more=True)  # somebody else was here: regroup
     batch = reading.read(group)
     with collector_paused():
-        after, stopped = _fold_and_save(group, batch, before, transaction)
-    stopped |= _stopped_by_unreadable(group, batch)
-    return Applied(len(batch.events), after, stopped, batch.more or (batch.unreadable is not None))
+        applied = _Batch(group, batch, before, transaction, hand).apply()
+    stopped = {**applied.stopped, **_stopped_by_unreadable(group, batch)}
+    return applied._replace(stopped=stopped, more=applied.more or batch.unreadable is not None)
 
 
-def _fold_and_save(
-    group: Group, batch: SeenBatch, before: Mapping[str, Checkpoint], transaction: ViewTransaction
-) -> tuple[dict[str, Checkpoint], dict[str, Exception]]:
-    after, stopped = dict(before), dict[str, Exception]()
-    folds = _begin(group.projections, batch, before, transaction, stopped)
-    fold_batch(folds, batch.events)
-    for fold in folds:
-        if fold.error is not None:
-            stopped[fold.projection.name] = fold.error
-        else:
-            after[fold.projection.name] = _save(fold, batch, before[fold.projection.name], transaction)
-    return after, stopped
+class _Batch:
+    """A batch of events under ownership, and what becomes of it in each projection."""
+
+    def __init__(
+        self, group: Group, batch: SeenBatch, before: Mapping[str, Checkpoint], transaction: ViewTransaction, hand: Hand
+    ) -> None:
+        self._group = group
+        self._batch = batch
+        self._before = before
+        self._transaction = transaction
+        self._hand = hand
+        self._stopped: dict[str, Exception] = {}
+        self._held: dict[str, list[Parked]] = {}
+
+    def apply(self) -> Applied:
+        """Fold all, then save what went well."""
+        folds = self._begin()
+        fold_batch(folds, self._batch.events)
+        after, failed, parked = dict(self._before), dict[str, Sequence[Failure]](), list[Parked]()
+        for fold in folds:
+            name = fold.projection.name
+            if fold.error is not None:
+                self._stopped[name] = fold.error
+            elif fold.failures:
+                failed[name] = fold.failures
+            else:
+                after[name] = self._save(fold)
+                parked += self._held.get(name, ())
+        more = self._batch.more or bool(failed)
+        return Applied(len(self._batch.events), after, self._stopped, more, failed, parked)
+
+    def _begin(self) -> list[Fold]:
+        """The folds of the projections that can take the batch."""
+        folds: list[Fold] = []
+        for projection in self._group.projections:
+            try:
+                require_version(projection, self._before[projection.name])
+                held = self._hold_back(projection)
+                folds.append(Fold(projection, self._batch.events, self._transaction.load, held))
+            except TRY_AGAIN:
+                raise
+            except Exception as error:  # noqa: BLE001 - one projection's trouble must not stop the others
+                self._stopped[projection.name] = error
+        return folds
+
+    def _hold_back(self, projection: Projection) -> frozenset[int]:
+        """The positions of what is parked instead of folded: nothing, but for days on which something is poisoned."""
+        if not self._batch.events:
+            return frozenset()
+        keys = self._transaction.parked_keys(projection)
+        given_up = self._hand.given_up.get(projection.name, {})
+        if not keys and not given_up:
+            return frozenset()
+        held = self._held[projection.name] = hold_back(projection, self._batch.events, keys, given_up)
+        return frozenset(one.position for one in held)
+
+    def _save(self, fold: Fold) -> Checkpoint:
+        batch, projection = self._batch, fold.projection
+        before, held = self._before[projection.name], self._held.get(projection.name)
+        if batch.position == before.position:
+            return before
+        recorded_at = batch.events[-1].recorded_at if batch.events else before.recorded_at
+        after = Checkpoint(batch.position, projection.version, recorded_at, self._hand.owner)
+        if held:
+            self._transaction.park(held)
+        self._transaction.save(projection, fold.changes(), before, after)
+        return after
 
 
 @contextmanager
@@ -94,36 +164,8 @@ def collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _begin(
-    projections: Sequence[Projection],
-    batch: SeenBatch,
-    before: Mapping[str, Checkpoint],
-    transaction: ViewTransaction,
-    stopped: dict[str, Exception],
-) -> list[Fold]:
-    """The folds of the projections that can take the batch; why the others cannot goes into `stopped`."""
-    folds: list[Fold] = []
-    for projection in projections:
-        try:
-            _require_version(projection, before[projection.name])
-            folds.append(Fold(projection, batch.events, transaction.load))
-        except TRY_AGAIN:
-            raise
-        except Exception as error:  # noqa: BLE001 - one projection's trouble must not stop the others
-            stopped[projection.name] = error
-    return folds
-
-
-def _save(fold: Fold, batch: SeenBatch, before: Checkpoint, transaction: ViewTransaction) -> Checkpoint:
-    if batch.position == before.position:
-        return before
-    recorded_at = batch.events[-1].recorded_at if batch.events else before.recorded_at
-    after = Checkpoint(batch.position, fold.projection.version, recorded_at)
-    transaction.save(fold.projection, fold.changes(), before, after)
-    return after
-
-
-def _require_version(projection: Projection, stored: Checkpoint) -> None:
+def require_version(projection: Projection, stored: Checkpoint) -> None:
+    """Raise `SchemaTooNew` or `SchemaOutdated` where another version of the fold wrote the rows."""
     if stored.version > projection.version:
         raise SchemaTooNew(
             f"view {projection.name} was written by version {stored.version} of its fold; this program has "
@@ -133,7 +175,7 @@ def _require_version(projection: Projection, stored: Checkpoint) -> None:
         raise SchemaOutdated(
             f"view {projection.name} was written by version {stored.version} of its fold; this program has "
             f"{projection.version}", field="projection",
-            hint="rebuild the view",
+            hint=f"jobledger projections rebuild {projection.name}",
         )  # fmt: skip
 
 

@@ -13,9 +13,11 @@ from typing import NamedTuple
 import structlog
 
 from jobledger.domain.errors import JobledgerError, UnknownTopic
+from jobledger.domain.event import event_id
 
-from .batch import TRY_AGAIN, Applied, Group, ReadAhead, apply_batch, group_by_position
-from .ports import CheckpointMoved, EventSource, ViewStore
+from .batch import TRY_AGAIN, Applied, Group, Hand, ReadAhead, apply_batch, group_by_position
+from .parking import PARK_AFTER, Failure, Tries, describe
+from .ports import CheckpointMoved, EventSource, Parked, ViewStore
 from .progress import Progress
 from .projection import Projection
 
@@ -67,10 +69,14 @@ class Runner:
         *,
         batch_size: int = BATCH_SIZE,
         pace: Pace = DEFAULT_PACE,
+        owner: str = "",
+        park_after: int = PARK_AFTER,
         observe: Callable[[Observation], None] = _unobserved,
         progress: Progress | None = None,
     ) -> None:
-        """`progress` is told of each batch; share it with those who wait (default: one of the runner's own)."""
+        """`progress` is told of each batch; share it with those who wait (default: one of the runner's own). `owner` is
+        what the checkpoints say who moved them (`host:process`). An event that a fold cannot take is parked after
+        `park_after` tries."""
         self._store = store
         self._source = source
         self._projections = tuple(projections)
@@ -80,6 +86,8 @@ class Runner:
         self._positions: dict[str, int] | None = None
         self._alone: set[str] = set()
         self._failures: dict[str, Exception] = {}
+        self._owner = owner
+        self._tries = {projection.name: Tries(park_after) for projection in projections}
         self._wake, self._hurry, self._stopping = Event(), Event(), Event()
         self._busy = False
         self._thread: Thread | None = None
@@ -197,7 +205,7 @@ class Runner:
                 if transaction is None:
                     self._positions = None  # another runner owns them and moves on
                     return False
-                applied = apply_batch(group, self._reading, transaction)
+                applied = apply_batch(group, self._reading, transaction, self._hand())
         except CheckpointMoved:
             self._positions = None
             return False
@@ -209,12 +217,21 @@ class Runner:
         self._record(applied)
         return applied.more
 
+    def _hand(self) -> Hand:
+        return Hand(self._owner, {name: tries.given_up for name, tries in self._tries.items() if tries.given_up})
+
     def _record(self, applied: Applied) -> None:
         positions = self._positions if self._positions is not None else {}
         self._positions = positions
         for name, checkpoint in applied.checkpoints.items():
+            if positions.get(name) != checkpoint.position:
+                self._tries[name].clear()
             positions[name] = checkpoint.position
             self.progress.reach(name, checkpoint.position)
+        for name, failures in applied.failed.items():
+            self._tries[name].note(failures)
+            _say_failed(name, failures)
+        _say_parked(applied.parked)
         for name, error in applied.stopped.items():
             self._stop_projection(name, error)
         self._observe(applied)
@@ -233,3 +250,22 @@ class Runner:
         trace = None if isinstance(error, JobledgerError) else error
         log.error(event, projection=name, error=str(error), error_type=type(error).__name__, exc_info=trace)
         self._observe(Stopped(name, error))
+
+
+def _say_failed(name: str, failures: Sequence[Failure]) -> None:
+    event, error = failures[0]
+    log.warning(
+        "projection.try_failed", projection=name, events=len(failures), error=describe(error), topic=event.topic,
+        event_id=event_id(event.originator_id, event.originator_version),
+    )  # fmt: skip
+
+
+def _say_parked(parked: Sequence[Parked]) -> None:
+    """Loudly what failed, once; what waits behind it is not in error."""
+    for one in parked:
+        if one.error is not None:
+            log.error(
+                "projection.event_parked", projection=one.projection, key=[str(value) for value in one.key],
+                event_id=event_id(one.originator_id, one.originator_version), topic=one.topic, tenant=one.tenant,
+                error=one.error, hint=f"jobledger projections parked {one.projection}",
+            )  # fmt: skip

@@ -21,6 +21,7 @@ from jobledger.projections.ports import (
     Checkpoint,
     CheckpointMoved,
     Key,
+    Parked,
     SeenBatch,
     ViewStore,
     ViewTransaction,
@@ -160,6 +161,10 @@ class MemorySource:
             return SeenBatch(found, end)
         return SeenBatch(found, found[-1].position, more=True)
 
+    def read_at(self, positions: Sequence[int]) -> Sequence[SeenEvent]:
+        """See the port."""
+        return [event for event in self.events if event.position in set(positions)]
+
 
 class MemoryStore:
     """A view store that behaves as a database does: a transaction is seen whole or not at all."""
@@ -167,8 +172,27 @@ class MemoryStore:
     def __init__(self) -> None:
         self.tables: dict[str, dict[Key, Row]] = {}
         self.stored: dict[str, Checkpoint] = {}
+        self.waiting: dict[tuple[str, Key, int], Parked] = {}
         self.owned_elsewhere = False
         self.loaded: list[Key] = []
+
+    def parked(self, projection: str | None = None, *, failed: bool = False, limit: int) -> list[Parked]:
+        """See the port."""
+        found = sorted(self.waiting.values(), key=lambda one: (one.projection, one.position))
+        return [one for one in found if projection in (None, one.projection) and (one.error is not None or not failed)][
+            :limit
+        ]
+
+    def parked_counts(self) -> Mapping[str, tuple[int, int]]:
+        """See the port."""
+        found = list(self.waiting.values())
+        return {
+            name: (
+                sum(one.projection == name and one.error is not None for one in found),
+                sum(one.projection == name and one.error is None for one in found),
+            )
+            for name in {one.projection for one in found}
+        }
 
     def checkpoints(self) -> Mapping[str, Checkpoint]:
         """See the port."""
@@ -222,11 +246,41 @@ class MemoryTransaction:
 
         self._writes.append(write)
 
+    def parked_keys(self, projection: Projection) -> frozenset[Key]:
+        """See the port."""
+        return frozenset(key for name, key, _ in self._store.waiting if name == projection.name)
+
+    def parked(self, projection: Projection, key: Key, *, after: int = 0, limit: int) -> list[Parked]:
+        """See the port."""
+        found = [one for one in self._store.waiting.values() if (one.projection, one.key) == (projection.name, key)]
+        return sorted((one for one in found if one.position > after), key=lambda one: one.position)[:limit]
+
+    def park(self, parked: Sequence[Parked]) -> None:
+        """See the port."""
+
+        def write() -> None:
+            for one in parked:
+                self._store.waiting[one.projection, one.key, one.position] = one
+
+        self._writes.append(write)
+
+    def unpark(self, parked: Sequence[Parked]) -> None:
+        """See the port."""
+        if any((one.projection, one.key, one.position) not in self._store.waiting for one in parked):
+            raise CheckpointMoved("taken")
+
+        def write() -> None:
+            for one in parked:
+                del self._store.waiting[one.projection, one.key, one.position]
+
+        self._writes.append(write)
+
     def reset(self, projection: Projection) -> None:
         """See the port."""
 
         def write() -> None:
             self._store.tables[projection.name] = {}
+            self._store.waiting = {at: one for at, one in self._store.waiting.items() if at[0] != projection.name}
             self._store.stored[projection.name] = Checkpoint(0, projection.version)
 
         self._writes.append(write)
@@ -254,6 +308,16 @@ class Cutting:
         """See the port."""
         with self.call():
             return self._store.checkpoints()
+
+    def parked(self, projection: str | None = None, *, failed: bool = False, limit: int) -> list[Parked]:
+        """See the port."""
+        with self.call():
+            return self._store.parked(projection, failed=failed, limit=limit)
+
+    def parked_counts(self) -> Mapping[str, tuple[int, int]]:
+        """See the port."""
+        with self.call():
+            return self._store.parked_counts()
 
     @contextmanager
     def begin(self, projections: Sequence[Projection]) -> Iterator[ViewTransaction | None]:
@@ -304,6 +368,26 @@ class CuttingTransaction:
         """See the port."""
         with self._cutting.call():
             self._transaction.save(projection, changes, before, after)
+
+    def parked_keys(self, projection: Projection) -> frozenset[Key]:
+        """See the port."""
+        with self._cutting.call():
+            return self._transaction.parked_keys(projection)
+
+    def parked(self, projection: Projection, key: Key, *, after: int = 0, limit: int) -> list[Parked]:
+        """See the port."""
+        with self._cutting.call():
+            return self._transaction.parked(projection, key, after=after, limit=limit)
+
+    def park(self, parked: Sequence[Parked]) -> None:
+        """See the port."""
+        with self._cutting.call():
+            self._transaction.park(parked)
+
+    def unpark(self, parked: Sequence[Parked]) -> None:
+        """See the port."""
+        with self._cutting.call():
+            self._transaction.unpark(parked)
 
     def reset(self, projection: Projection) -> None:
         """See the port."""

@@ -12,11 +12,9 @@ from hypothesis import strategies as st
 from jobledger.domain.errors import LedgerUnavailable, SchemaOutdated, SchemaTooNew, UnknownTopic
 from jobledger.projections.batch import Applied
 from jobledger.projections.catalogue import ALL_PROJECTIONS
-from jobledger.projections.persona_jobs import PERSONA_JOBS
 from jobledger.projections.ports import Checkpoint, SeenBatch, Unreadable
-from jobledger.projections.projection import Row, SeenEvent
-from jobledger.projections.rebuild import rebuild
-from jobledger.projections.runner import Observation, Runner, Stopped
+from jobledger.projections.projection import SeenEvent
+from jobledger.projections.runner import Observation, Runner
 from jobledger.projections.tenant_jobs import TENANT_JOBS
 from tests.support.given import completed, dispatched, failed, sent_to_dlq, started
 from tests.support.seen import (
@@ -139,24 +137,6 @@ def test_one_scan_feeds_all_projections_that_stand_together() -> None:
     assert_views(late, HISTORY)
 
 
-def _broken(row: Row | None, event: SeenEvent) -> Row | None:
-    raise ZeroDivisionError("a bug in a fold")
-
-
-def test_a_fold_that_raises_stops_only_its_projection() -> None:
-    """It stays where it stood and says so; the others go on."""
-    told: list[Observation] = []
-    store = MemoryStore()
-    broken = PERSONA_JOBS._replace(fold=_broken)
-    runner = Runner(store, MemorySource(HISTORY), [TENANT_JOBS, broken], batch_size=2, observe=told.append)
-    runner.run_until_current()
-    runner.stop()
-    assert store.tables["tenant_jobs"] == fold_all(TENANT_JOBS, HISTORY)
-    assert "persona_jobs" not in store.stored
-    assert isinstance(runner.failures["persona_jobs"], ZeroDivisionError)
-    assert [observed.projection for observed in told if isinstance(observed, Stopped)] == ["persona_jobs"]
-
-
 class NewerSource(MemorySource):
     """A ledger whose fourth event is of a topic that a newer program writes."""
 
@@ -257,31 +237,6 @@ def test_news_are_applied_while_the_thread_runs() -> None:
     finally:
         runner.stop()
     assert_views(store, HISTORY)
-
-
-def test_a_rebuild_replaces_whatever_stood_there() -> None:
-    """Truncate and replay: rows that are wrong, or of an older version, are gone, and progress is told."""
-    store, told = MemoryStore(), list[tuple[int, int]]()
-    store.tables["tenant_jobs"] = {("nonsense",): {"job_id": "nonsense"}}
-    store.stored["tenant_jobs"] = Checkpoint(40, 0)
-    reached = rebuild(store, MemorySource(HISTORY), TENANT_JOBS, batch_size=2, report=lambda *now: told.append(now))
-    assert reached == 40
-    assert store.tables["tenant_jobs"] == fold_all(TENANT_JOBS, HISTORY)
-    assert store.stored["tenant_jobs"].version == TENANT_JOBS.version
-    assert told == [(20, 40), (40, 40)]
-
-
-def test_a_rebuild_with_a_broken_fold_says_why() -> None:
-    """The error of the fold comes out of the rebuild."""
-    with pytest.raises(ZeroDivisionError):
-        rebuild(MemoryStore(), MemorySource(HISTORY), TENANT_JOBS._replace(fold=_broken))
-
-
-def test_an_empty_ledger_is_rebuilt_at_once() -> None:
-    """Nothing to fold: an empty view at the beginning."""
-    store = MemoryStore()
-    assert rebuild(store, MemorySource([]), TENANT_JOBS) == 0
-    assert store.tables["tenant_jobs"] == {}
 
 
 def test_completing_in_the_same_batch_writes_one_row() -> None:
