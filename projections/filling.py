@@ -6,7 +6,7 @@ views of which all events of a key are of one stream (`Projection.by_stream`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 from uuid import UUID
@@ -18,6 +18,7 @@ from jobledger.domain.topics import TOPICS
 
 from .batch import collector_paused
 from .pacing import Throttle
+from .parking import PARKED_KEYS_MAX, FoldBroken, describe, key_to_park, parked
 from .ports import Key, Parked, StreamBatch, StreamRange, StreamSource
 from .projection import Projection, Row, SeenEvent
 from .shadow import Rebuild, Shadows, Slice, Step, shadow_of
@@ -27,69 +28,61 @@ SLICES = 32
 STREAM_EVENTS = 10_000
 """Events of one batch, about."""
 
-Skipped = frozenset[tuple[UUID, int]]
-"""Events (stream, version) that people decided a view goes without."""
-
 log = structlog.get_logger(__name__)
 
 
 class Folded(NamedTuple):
-    """What streams come to: their rows, and the events that could not be folded."""
+    """What streams come to: their rows, and by key the events that could not be folded or wait behind such a one."""
 
     rows: list[Row]
-    parked: list[Parked]
+    held: Mapping[Key, list[Parked]]
 
 
-def fold_streams(
-    projection: Projection, events: Sequence[SeenEvent], skipped: Skipped = frozenset(), *, parked_as: str = ""
-) -> Folded:
-    """Fold whole streams. An event that the fold cannot take is parked, under the name `parked_as`, with all that
+def fold_streams(projection: Projection, events: Sequence[SeenEvent]) -> Folded:
+    """Fold whole streams, for the shadow of a projection. An event that the fold cannot take is parked with all that
     follows for its key; `UnknownTopic` is raised: that is this program's trouble, not the event's."""
     rows: dict[Key, Row | None] = {}
-    parked: dict[Key, list[Parked]] = {}
+    held: dict[Key, list[Parked]] = {}
     topics, key_of, fold = projection.topics, projection.key, projection.fold
     for place, event in enumerate(events):
-        if event.topic not in topics or (key := key_of(event)) is None:
-            continue
-        if skipped and (event.originator_id, event.originator_version) in skipped:
-            continue
-        if parked and key in parked:
-            parked[key].append(_parked(parked_as, key, event, None))
+        if event.topic not in topics:
             continue
         try:
+            key = key_of(event)
+            if key is None:
+                continue
+            if held and key in held:
+                held[key].append(parked(shadow_of(projection), key, event, None))
+                continue
             rows[key] = fold(rows.get(key), event)
         except UnknownTopic:
             raise
         except Exception as error:  # noqa: BLE001 - a poisoned event is parked, whatever it does to the fold
-            log.error("projection.event_parked", projection=parked_as, event=_name(event), error=str(error))
-            parked[key] = [_parked(parked_as, key, event, f"{type(error).__name__}: {error}")]
-            rows[key] = _row_before(projection, events, place, key, skipped)
-    return Folded([row for row in rows.values() if row is not None], [one for some in parked.values() for one in some])
+            if (stuck := key_to_park(projection, event)) is not None:
+                held[stuck] = [_poisoned(projection, stuck, event, error)]
+                rows[stuck] = _row_before(projection, events, place, stuck)
+    return Folded([row for row in rows.values() if row is not None], held)
 
 
-def _row_before(
-    projection: Projection, events: Sequence[SeenEvent], place: int, key: Key, skipped: Skipped
-) -> Row | None:
+def _row_before(projection: Projection, events: Sequence[SeenEvent], place: int, key: Key) -> Row | None:
     """The row of a key before an event, anew: the fold that failed may have changed the one it was given."""
     first = place
     while first > 0 and events[first - 1].originator_id == events[place].originator_id:
         first -= 1
     row: Row | None = None
     for event in events[first:place]:
-        is_skipped = (event.originator_id, event.originator_version) in skipped
-        if event.topic in projection.topics and not is_skipped and projection.key(event) == key:
+        if event.topic in projection.topics and projection.key(event) == key:
             row = projection.fold(row, event)
     return row
 
 
-def _parked(name: str, key: Key, event: SeenEvent, error: str | None) -> Parked:
-    return Parked(
-        name, key, event.originator_id, event.originator_version, event.tenant, event.position, event.topic, error
-    )
-
-
-def _name(event: SeenEvent) -> str:
-    return f"{event.originator_id}.{event.originator_version}"
+def _poisoned(projection: Projection, key: Key, event: SeenEvent, error: Exception) -> Parked:
+    shadow = shadow_of(projection)
+    log.error(
+        "projection.event_parked", projection=shadow.name, event_id=f"{event.originator_id}.{event.originator_version}",
+        topic=event.topic, tenant=event.tenant, key=[str(value) for value in key], error=describe(error),
+    )  # fmt: skip
+    return parked(shadow, key, event, describe(error))
 
 
 class Filling:
@@ -101,7 +94,6 @@ class Filling:
         source: StreamSource,
         projection: Projection,
         *,
-        skipped: Skipped = frozenset(),
         throttle: Throttle,
         batch_events: int = STREAM_EVENTS,
         report: Callable[[Slice], None] = lambda _: None,
@@ -110,9 +102,8 @@ class Filling:
         self._shadows = shadows
         self._source = source
         self._projection = projection
-        self._parked_as = shadow_of(projection).name
         self._without = unwanted(projection)
-        self._skipped = skipped
+        self._held_keys = 0
         self._throttle = throttle
         self._batch_events = batch_events
         self._report = report
@@ -131,15 +122,25 @@ class Filling:
         begun = self._throttle.begin()
         for batch in self._batches(rebuild, part):
             with collector_paused():
-                folded = fold_streams(self._projection, batch.events, self._skipped, parked_as=self._parked_as)
+                folded = fold_streams(self._projection, batch.events)
                 after = before._replace(
                     reached=batch.last, events=before.events + len(batch.events),
                     rows=before.rows + len(folded.rows), done=not batch.more,
                 )  # fmt: skip
-                self._shadows.fill(rebuild, self._projection, Step(before, after, folded.rows, folded.parked))
+                step = Step(before, after, folded.rows, self._bounded(folded.held))
+                self._shadows.fill(rebuild, self._projection, step)
             self._report(after)
             before = after
             begun = self._throttle.rest(begun)
+
+    def _bounded(self, held: Mapping[Key, list[Parked]]) -> list[Parked]:
+        self._held_keys += len(held)
+        if self._held_keys > PARKED_KEYS_MAX:
+            raise FoldBroken(
+                f"the fold of {self._projection.name} failed for more than {PARKED_KEYS_MAX} keys", field="projection",
+                hint="correct the fold, raise its version, and run the rebuild again",
+            )  # fmt: skip
+        return [one for some in held.values() for one in some]
 
     def _batches(self, rebuild: Rebuild, part: Slice) -> Iterator[StreamBatch]:
         """The slice's batches. At full speed the next one is read while one is folded and stored."""
