@@ -18,7 +18,8 @@ def make_runner(handle: LedgerHandle) -> Runner:
     settings = handle.settings
     runner = Runner(
         handle.view_store, handle.event_source, ALL_PROJECTIONS, batch_size=settings.projection_batch_events,
-        pace=Pace(poll_seconds=settings.projection_poll_seconds), progress=handle.progress,
+        pace=Pace(poll_seconds=settings.projection_poll_seconds), park_after=settings.projection_park_after,
+        progress=handle.progress,
     )  # fmt: skip
     handle.ports.writer.add_listener(lambda _writes, _outcomes: runner.hint())
     return runner

@@ -278,6 +278,11 @@ class Settings(BaseSettings):
         default=0.02, ge=0.002, le=60,
         description="Seconds after which an idle projection looks for events though nothing woke it. Default 0.02.",
     )  # fmt: skip
+    projection_park_after: int = Field(
+        default=3, ge=1, le=100,
+        description="Tries that an event gets which a projection cannot take, before it is parked: set aside, with "
+        "later events of the same row, until somebody retries or skips it. Default 3.",
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:

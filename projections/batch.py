@@ -48,15 +48,10 @@ class Applied(NamedTuple):
     parked: Sequence[Parked] = ()
 
 
-class Hand(NamedTuple):
-    """Who applies a batch: its name (`host:process`), and the positions, with errors, of events that it has tried often
-    enough, by projection."""
+GivenUp = Mapping[str, Mapping[int, str]]
+"""By projection the positions of events that were tried often enough, with their errors."""
 
-    owner: str = ""
-    given_up: Mapping[str, Mapping[int, str]] = {}
-
-
-NO_NAME = Hand()
+NOTHING_GIVEN_UP: GivenUp = {}
 
 
 def group_by_position(projections: Sequence[Projection], positions: Mapping[str, int]) -> list[Group]:
@@ -70,14 +65,17 @@ def group_by_position(projections: Sequence[Projection], positions: Mapping[str,
     return groups
 
 
-def apply_batch(group: Group, reading: ReadAhead, transaction: ViewTransaction, hand: Hand = NO_NAME) -> Applied:
-    """Read, fold and save one batch. A projection whose fold raises is left where it stands; the others go on."""
+def apply_batch(
+    group: Group, reading: ReadAhead, transaction: ViewTransaction, given_up: GivenUp = NOTHING_GIVEN_UP
+) -> Applied:
+    """Read, fold and save one batch. A projection whose fold raises is left where it stands, the others go on; events
+    that were given up are parked."""
     before = {projection.name: transaction.checkpoint(projection) for projection in group.projections}
     if any(checkpoint.position != group.position for checkpoint in before.values()):
         return Applied(0, before, {}, more=True)  # somebody else was here: regroup
     batch = reading.read(group)
     with collector_paused():
-        applied = _Batch(group, batch, before, transaction, hand).apply()
+        applied = _Batch(group, batch, before, transaction, given_up).apply()
     stopped = {**applied.stopped, **_stopped_by_unreadable(group, batch)}
     return applied._replace(stopped=stopped, more=applied.more or batch.unreadable is not None)
 
@@ -86,13 +84,18 @@ class _Batch:
     """A batch of events under ownership, and what becomes of it in each projection."""
 
     def __init__(
-        self, group: Group, batch: SeenBatch, before: Mapping[str, Checkpoint], transaction: ViewTransaction, hand: Hand
+        self,
+        group: Group,
+        batch: SeenBatch,
+        before: Mapping[str, Checkpoint],
+        transaction: ViewTransaction,
+        given_up: GivenUp,
     ) -> None:
         self._group = group
         self._batch = batch
         self._before = before
         self._transaction = transaction
-        self._hand = hand
+        self._given_up = given_up
         self._stopped: dict[str, Exception] = {}
         self._held: dict[str, list[Parked]] = {}
 
@@ -132,7 +135,7 @@ class _Batch:
         if not self._batch.events:
             return frozenset()
         keys = self._transaction.parked_keys(projection)
-        given_up = self._hand.given_up.get(projection.name, {})
+        given_up = self._given_up.get(projection.name, {})
         if not keys and not given_up:
             return frozenset()
         held = self._held[projection.name] = hold_back(projection, self._batch.events, keys, given_up)
@@ -144,7 +147,7 @@ class _Batch:
         if batch.position == before.position:
             return before
         recorded_at = batch.events[-1].recorded_at if batch.events else before.recorded_at
-        after = Checkpoint(batch.position, projection.version, recorded_at, self._hand.owner)
+        after = Checkpoint(batch.position, projection.version, recorded_at)
         if held:
             self._transaction.park(held)
         self._transaction.save(projection, fold.changes(), before, after)

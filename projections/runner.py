@@ -15,7 +15,7 @@ import structlog
 from jobledger.domain.errors import JobledgerError, UnknownTopic
 from jobledger.domain.event import event_id
 
-from .batch import TRY_AGAIN, Applied, Group, Hand, ReadAhead, apply_batch, group_by_position
+from .batch import TRY_AGAIN, Applied, GivenUp, Group, ReadAhead, apply_batch, group_by_position
 from .parking import PARK_AFTER, Failure, Tries, describe
 from .ports import CheckpointMoved, EventSource, Parked, ViewStore
 from .progress import Progress
@@ -69,14 +69,12 @@ class Runner:
         *,
         batch_size: int = BATCH_SIZE,
         pace: Pace = DEFAULT_PACE,
-        owner: str = "",
         park_after: int = PARK_AFTER,
         observe: Callable[[Observation], None] = _unobserved,
         progress: Progress | None = None,
     ) -> None:
-        """`progress` is told of each batch; share it with those who wait (default: one of the runner's own). `owner` is
-        what the checkpoints say who moved them (`host:process`). An event that a fold cannot take is parked after
-        `park_after` tries."""
+        """`progress` is told of each batch; share it with those who wait (default: one of the runner's own). An
+        event that a fold cannot take is parked after `park_after` tries."""
         self._store = store
         self._source = source
         self._projections = tuple(projections)
@@ -86,7 +84,6 @@ class Runner:
         self._positions: dict[str, int] | None = None
         self._alone: set[str] = set()
         self._failures: dict[str, Exception] = {}
-        self._owner = owner
         self._tries = {projection.name: Tries(park_after) for projection in projections}
         self._wake, self._hurry, self._stopping = Event(), Event(), Event()
         self._busy = False
@@ -205,7 +202,7 @@ class Runner:
                 if transaction is None:
                     self._positions = None  # another runner owns them and moves on
                     return False
-                applied = apply_batch(group, self._reading, transaction, self._hand())
+                applied = apply_batch(group, self._reading, transaction, self._given_up())
         except CheckpointMoved:
             self._positions = None
             return False
@@ -217,8 +214,8 @@ class Runner:
         self._record(applied)
         return applied.more
 
-    def _hand(self) -> Hand:
-        return Hand(self._owner, {name: tries.given_up for name, tries in self._tries.items() if tries.given_up})
+    def _given_up(self) -> GivenUp:
+        return {name: tries.given_up for name, tries in self._tries.items() if tries.given_up}
 
     def _record(self, applied: Applied) -> None:
         positions = self._positions if self._positions is not None else {}

@@ -118,8 +118,8 @@ class PostgresViewTransaction:
         if changes.begun:
             self._send(statements(projection).upsert, _columns(projection.columns, changes.begun))
         move = (
-            after.position, after.version, after.recorded_at, _this_process(), projection.name, before.position,
-            before.version,
+            after.position, after.version, after.recorded_at, after.owner or _this_process(), projection.name,
+            before.position, before.version,
         )  # fmt: skip
         self._moves.append((projection.name, self._connection.execute(SQL["move_checkpoint"], move, prepare=True)))
 

@@ -40,7 +40,7 @@ FROM unnest(%s::text[], %s::text[], %s::uuid[], %s::integer[], %s::text[], %s::b
 WHERE new.error IS NOT NULL
   OR EXISTS (SELECT FROM parked_events AS p WHERE p.projection = new.projection AND p.key = new.key)
 ON CONFLICT (projection, originator_id, originator_version, key) DO UPDATE
-SET error = excluded.error, parked_at = excluded.parked_at
+SET error = excluded.error
 
 -- name: unpark
 DELETE FROM parked_events AS p

@@ -49,7 +49,7 @@ HISTORY = [
 
 def run(store: MemoryStore, events: Sequence[SeenEvent], *projections: Projection, batch_size: int = 5) -> Runner:
     """Run these projections until they are current."""
-    runner = Runner(store, MemorySource(events), projections, batch_size=batch_size, owner="here:1")
+    runner = Runner(store, MemorySource(events), projections, batch_size=batch_size)
     runner.run_until_current()
     runner.stop()
     return runner
@@ -86,7 +86,6 @@ def test_a_poisoned_event_holds_back_its_key_only() -> None:
         (2, "Indigestible: version 2\ufffd", "acme"), (3, None, "acme"), (4, None, "acme"),
     ]  # fmt: skip
     assert {checkpoint.position for checkpoint in store.stored.values()} == {HISTORY[-1].position}
-    assert {checkpoint.owner for checkpoint in store.stored.values()} == {"here:1"}
 
 
 @settings(max_examples=150, deadline=None)
@@ -232,7 +231,7 @@ def _count(row: Row | None, event: SeenEvent) -> Row:
 
 
 def test_a_corrected_fold_takes_what_was_parked() -> None:
-    """In order, page after page, as if nothing had happened; the checkpoint stays where it is, and its owner."""
+    """In order, page after page, as if nothing had happened; the checkpoint stays as it is."""
     store = MemoryStore()
     run(store, HISTORY, poisoned(TENANT_JOBS, {(JOB, 2), (OTHER, 1)}))
     before = store.stored["tenant_jobs"]
