@@ -69,13 +69,24 @@ class ProjectionControl:
     # --- rebuilds ----------------------------------------------------------------------------------------------------
 
     def begin_rebuild(self, command: BeginRebuild, flow: Flow) -> Accepted[ProjectionRecorded]:
-        """A rebuild begins. Its version in the stream names it afterwards."""
+        """A rebuild begins. Its version in the stream names it afterwards. One flow begins it once: a process that died
+        before it could note the version records it under the same correlation id again."""
         require_reason(command.reason, "rebuilding a view")
         begun = ProjectionRebuildBegun(
             projection=command.projection, reason=command.reason, of_tenant=command.of_tenant, of_job=command.of_job,
             fold_version=command.fold_version, dry_run=command.dry_run,
         )  # fmt: skip
-        return self._record(command.projection, flow, lambda _stored: (begun,))
+        found: list[RecordedEvent] = []
+
+        def decide(stored: Sequence[RecordedEvent]) -> Sequence[ProjectionFacts]:
+            found[:] = [
+                event
+                for event in stored
+                if event.topic == begun.topic and event.metadata.correlation_id == flow.correlation_id
+            ]
+            return () if found else (begun,)
+
+        return self._once(command.projection, flow, decide, found)
 
     def end_rebuild(self, command: EndRebuild, flow: Flow) -> Accepted[ProjectionRecorded]:
         """A rebuild ended."""
@@ -103,11 +114,17 @@ class ProjectionControl:
                 )  # fmt: skip
             return () if found else (end,)
 
-        recorded = self._record(command.projection, flow, decide)
+        return self._once(command.projection, flow, decide, found)
+
+    def _once(
+        self, projection: str, flow: Flow, decide: Decide, found: Sequence[RecordedEvent]
+    ) -> Accepted[ProjectionRecorded]:
+        """Record what is decided, or answer with what stands there already: `found`, which `decide` fills."""
+        recorded = self._record(projection, flow, decide)
         if not found:
             return recorded
         return Accepted(
-            ProjectionRecorded(command.projection, found[0].originator_version, recorded=False),
+            ProjectionRecorded(projection, found[0].originator_version, recorded=False),
             self._positions.text(found[0].position),
         )
 

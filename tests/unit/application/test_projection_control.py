@@ -46,6 +46,17 @@ def begin(cases: UseCases) -> int:
     return cases.ask(BeginRebuild, projection=VIEW, fold_version=1, reason="INC-1").version
 
 
+def test_one_flow_begins_a_rebuild_once() -> None:
+    """A process that died before it could note the version asks again: the same version, recorded once."""
+    cases = UseCases()
+    asked = [
+        cases.ask(BeginRebuild, projection=VIEW, fold_version=1, reason="INC-1", correlation_id=flow)
+        for flow in ("one", "one", "another", "one")
+    ]
+    assert [(answer.version, answer.recorded) for answer in asked] == [(1, True), (1, False), (2, True), (1, False)]
+    assert len(recorded(cases)) == 2
+
+
 def test_a_rebuild_is_recorded_from_its_beginning_to_its_end() -> None:
     """Who began it and why, whose rows, and at the end counts and digests, in one stream of the installation's."""
     cases = UseCases()
