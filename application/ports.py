@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from datetime import datetime
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from jobledger.domain.event import Event, RecordedEvent
 from jobledger.domain.job import JobKind, JobState, JobStatus, Lease
 from jobledger.domain.limit import Limits, Target
 
+from .distribution import Distribution
 from .writes import ChangeJob, JobTypeRow, LimitRow, NewJob, Outcome, TenantRow, Write
 
 
@@ -518,12 +520,40 @@ class DlqRow(NamedTuple):
     dead_at: datetime
 
 
+HELD_SECONDS_MIN = 1.0
+"""For how long nothing newer can be read before anybody is told: transactions take their time."""
+
+
+class HorizonHold(NamedTuple):
+    """An open transaction that wrote to the ledger: nothing recorded after it began can be read before it ends.
+
+    `since` is when it began or, where this login may not see that, when the oldest event that waits was recorded;
+    `seconds` is how long ago that is, by the database's clock. What this login may not see of it is None.
+    """
+
+    since: datetime
+    seconds: float
+    pid: int | None
+    application: str | None
+    login: str | None
+    state: str | None
+    waiting_since: datetime | None
+    """When the oldest event that waits was recorded; None: none does, all that is committed can be read."""
+
+
 class Freshness(NamedTuple):
-    """How current a list is: the position its projection reached, and the ledger's head at that moment."""
+    """How current a list is: the position its projection reached, and the ledger's head at that moment.
+
+    `parked`: events (a thousand at most are counted) that the projection could not take: the list may lack what they
+    say. `hold`: why nothing newer can be read just now.
+    """
 
     position: int
     head: int
     recorded_at: datetime | None
+    projection: str = ""
+    parked: int = 0
+    hold: HorizonHold | None = None
 
 
 class JobPage(NamedTuple):
@@ -563,6 +593,26 @@ class DlqSummary(NamedTuple):
     freshness: Freshness
 
 
+class TracedJob(NamedTuple):
+    """A job in the trace of a request: what caused it, the job that did (None: not a job), and its line in the list
+    (None: the list does not show it yet; or this is the record of a refused dispatch)."""
+
+    job_id: UUID
+    correlation_id: str
+    causation_id: str | None
+    caused_by: UUID | None
+    created_at: datetime
+    listed: JobListRow | None
+
+
+class TracePage(NamedTuple):
+    """Jobs of a trace, and whether there are more."""
+
+    jobs: tuple[TracedJob, ...]
+    more: bool
+    freshness: Freshness
+
+
 class JobViews(Protocol):
     """The read models. A tenant is a required argument of each query."""
 
@@ -584,12 +634,77 @@ class JobViews(Protocol):
         """How many dead jobs of a tenant match, with the `groups` largest groups. Visits each of them."""
         ...
 
+    def request_jobs(self, tenant: str, correlation_id: str, *, after: UUID | None, limit: int) -> TracePage:
+        """What was dispatched in a request, in the order of ids, which is that of births; `after` that one. Under the
+        tenant of the installation: the records of its dispatches that were refused."""
+        ...
+
+    def caused_jobs(self, tenant: str, causes: Sequence[UUID], *, limit: int) -> TracePage:
+        """The jobs that these jobs caused: by cause, then in the order of births."""
+        ...
+
     def find_by_short_id(self, tenant: str, short_id: str) -> list[UUID]:
         """Ids of the tenant's jobs that end in these (8 or more) characters: from the list, else from the queue."""
         ...
 
     def wait_for(self, position: int, timeout_seconds: float) -> bool:
         """Wait until every list has reached `position` (read your own writes); False when time ran out."""
+        ...
+
+
+# --- statistics ------------------------------------------------------------------------------------------------------
+
+
+class GroupBy(StrEnum):
+    """What statistics can be told apart by. A bucket is an hour of a tenant, a minute of a queue."""
+
+    BUCKET = "bucket"
+    PERSONA = "persona"
+    JOB_TYPE = "job_type"
+    QUEUE = "queue"
+
+
+class StatisticsGroup(NamedTuple):
+    """What was counted of a group. What it is not grouped by is None; a `persona` of '' are jobs without one. `waited`
+    and `ran` are of attempts that completed or failed, as is `estimated_cost`."""
+
+    bucket_at: datetime | None
+    persona: str | None
+    job_type: str | None
+    queue: str | None
+    dispatched: int
+    started: int
+    completed: int
+    failed: int
+    retried: int
+    dead: int
+    stalled: int
+    interrupted: int
+    cancelled: int
+    waited: Distribution
+    ran: Distribution
+    estimated_cost: float
+
+
+class StatisticsPage(NamedTuple):
+    """Groups, the newest bucket first, then the busiest. `more`: there are others behind them."""
+
+    groups: tuple[StatisticsGroup, ...]
+    more: bool
+    freshness: Freshness
+
+
+class StatisticsViews(Protocol):
+    """The statistics. Buckets from `since` (inclusive) to `until` (exclusive), summed up by what `by` names."""
+
+    def of_tenant(
+        self, tenant: str, by: frozenset[GroupBy], *, since: datetime, until: datetime, limit: int
+    ) -> StatisticsPage:
+        """What happened to a tenant's jobs; buckets are hours."""
+        ...
+
+    def of_queues(self, by: frozenset[GroupBy], *, since: datetime, until: datetime, limit: int) -> StatisticsPage:
+        """What happened in the queues, of all tenants together; buckets are minutes. By bucket and queue only."""
         ...
 
 

@@ -5,24 +5,39 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .app import App
+from .audit import Auditing
+from .body_reads import BodyReads
 from .dead_jobs import DeadJobs
 from .dispatcher import Dispatcher
 from .dispatching import Dispatching
 from .dlq_control import DlqControl
 from .explaining import Explaining
+from .investigating import Investigating
 from .job_control import JobControl
 from .job_finder import JobFinder
 from .job_repository import LedgerJobRepository
 from .job_types import JobTypes
 from .known import KnownTenants, KnownTypes
 from .limits import Limiting
-from .ports import Catalogue, Clock, EventReader, Identifiers, JobViews, LedgerWriter, Queue, TransactionWriter
+from .ports import (
+    Catalogue,
+    Clock,
+    EventReader,
+    Identifiers,
+    JobViews,
+    LedgerWriter,
+    Queue,
+    StatisticsViews,
+    TransactionWriter,
+)
 from .positions import Positions
 from .preparing import OptionDefaults
 from .projection_control import ProjectionControl
 from .reading import Reading
+from .statistics import Statistics
 from .telemetry import Telemetry
 from .tenants import Tenants
+from .tracing_requests import TracingRequests
 from .workers import Workers
 
 
@@ -36,6 +51,7 @@ class Ports:
     queue: Queue
     catalogue: Catalogue
     views: JobViews
+    statistics: StatisticsViews
     clock: Clock
     identifiers: Identifiers
 
@@ -64,11 +80,19 @@ def use_cases(
         repository=LedgerJobRepository(ports.reader, ports.writer), queue=ports.queue, finder=finder, types=types,
         positions=positions, identifiers=ports.identifiers,
     ).register(dispatcher)  # fmt: skip
+    body_reads = BodyReads(ports.writer, ports.identifiers)
     reading = Reading(
-        reader=ports.reader, views=ports.views, finder=finder, tenants=tenants, positions=positions
+        reader=ports.reader, views=ports.views, finder=finder, tenants=tenants, positions=positions,
+        body_reads=body_reads,
     )  # fmt: skip
     reading.register(dispatcher)
-    DeadJobs(reading=reading, reader=ports.reader, tenants=tenants).register(dispatcher)
+    Investigating(
+        reading=reading, reader=ports.reader, views=ports.views, body_reads=body_reads
+    ).register(dispatcher)  # fmt: skip
+    TracingRequests(reading=reading, reader=ports.reader, views=ports.views).register(dispatcher)
+    DeadJobs(
+        reading=reading, reader=ports.reader, tenants=tenants, positions=positions, body_reads=body_reads
+    ).register(dispatcher)  # fmt: skip
     DlqControl(
         views=ports.views, reader=ports.reader, writer=ports.writer, tenants=tenants, positions=positions
     ).register(dispatcher)  # fmt: skip
@@ -76,12 +100,17 @@ def use_cases(
         reader=ports.reader, writer=ports.writer, catalogue=ports.catalogue, tenants=tenants, positions=positions
     ).register(dispatcher)  # fmt: skip
     Explaining(
-        repository=LedgerJobRepository(ports.reader, ports.writer), reader=ports.reader, queue=ports.queue,
-        catalogue=ports.catalogue, finder=finder,
+        reader=ports.reader, queue=ports.queue, catalogue=ports.catalogue, finder=finder
     ).register(dispatcher)  # fmt: skip
     Limiting(
         reader=ports.reader, writer=ports.writer, catalogue=ports.catalogue, queue=ports.queue, views=ports.views,
         tenants=tenants, positions=positions,
+    ).register(dispatcher)  # fmt: skip
+    Statistics(
+        statistics=ports.statistics, views=ports.views, tenants=tenants, positions=positions
+    ).register(dispatcher)  # fmt: skip
+    Auditing(
+        reader=ports.reader, writer=ports.writer, identifiers=ports.identifiers, tenants=tenants, positions=positions
     ).register(dispatcher)  # fmt: skip
     Workers(ports.queue).register(dispatcher)
     ProjectionControl(reader=ports.reader, writer=ports.writer, positions=positions).register(dispatcher)

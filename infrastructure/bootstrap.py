@@ -24,6 +24,7 @@ from jobledger.projections.progress import Progress
 from .database_url import DatabaseUrl
 from .group_commit import GroupCommit, Limits
 from .job_pages import LIST_NAMES
+from .queue_rebuilding import QueueTables
 from .settings import Settings
 from .system import RandomIdentifiers, SystemClock
 
@@ -37,6 +38,7 @@ class LedgerHandle:
     wake_up: WakeUp
     view_store: ViewStore
     event_source: LedgerSource
+    queue_tables: QueueTables
     progress: Progress
     dispatcher: Dispatcher
     prepare_storage: Callable[[], None] | None = None
@@ -59,6 +61,7 @@ class _Engine(NamedTuple):
     wake_up: WakeUp
     view_store: ViewStore
     event_source: LedgerSource
+    queue_tables: QueueTables
     progress: Progress
     prepare_storage: Callable[[], None] | None = None
     transactions: AttemptTransactions | None = None
@@ -82,8 +85,9 @@ def open_ledger(settings: Settings, *, create: bool = False, app: App | None = N
         engine.writer.add_listener(waking(engine.wake_up))
         engine.writer.add_listener(TransitionLog().committed)
         return LedgerHandle(
-            settings, engine.ports, engine.wake_up, engine.view_store, engine.event_source, engine.progress, dispatcher,
-            engine.prepare_storage, app, engine.transactions, lambda: engine.writer.has_died, closing.pop_all(),
+            settings, engine.ports, engine.wake_up, engine.view_store, engine.event_source, engine.queue_tables,
+            engine.progress, dispatcher, engine.prepare_storage, app, engine.transactions,
+            lambda: engine.writer.has_died, closing.pop_all(),
         )  # fmt: skip
 
 
@@ -141,6 +145,8 @@ def _open_sqlite(settings: Settings, closing: ExitStack) -> _Engine:
     from .sqlite.connect import open_ledger as open_sqlite  # noqa: PLC0415
     from .sqlite.event_source import SqliteEventSource  # noqa: PLC0415
     from .sqlite.job_views import SqliteJobViews  # noqa: PLC0415
+    from .sqlite.statistics import SqliteStatistics  # noqa: PLC0415
+    from .sqlite.queue_tables import SqliteQueueTables  # noqa: PLC0415
     from .sqlite.views import SqliteViewStore  # noqa: PLC0415
 
     path = settings.database.path
@@ -153,16 +159,21 @@ def _open_sqlite(settings: Settings, closing: ExitStack) -> _Engine:
     progress = Progress(LIST_NAMES)
     ports = Ports(
         writer=ledger.writer, transaction_writer=ledger.transaction_writer, reader=ledger.reader, queue=ledger.queue,
-        catalogue=ledger.catalogue, views=SqliteJobViews(ledger.database, progress), clock=SystemClock(),
+        catalogue=ledger.catalogue, views=SqliteJobViews(ledger.database, progress),
+        statistics=SqliteStatistics(ledger.database), clock=SystemClock(),
         identifiers=RandomIdentifiers(),
     )  # fmt: skip
-    return _Engine(ledger.writer, ports, ledger.wake_up, view_store, event_source, progress)
+    return _Engine(
+        ledger.writer, ports, ledger.wake_up, view_store, event_source, SqliteQueueTables(ledger.database), progress
+    )
 
 
 def _open_postgres(settings: Settings, dsn: str, closing: ExitStack) -> _Engine:
     from .postgres.connect import open_ledger as open_postgres  # noqa: PLC0415
     from .postgres.event_source import PostgresEventSource  # noqa: PLC0415
     from .postgres.job_views import PostgresJobViews  # noqa: PLC0415
+    from .postgres.statistics import PostgresStatistics  # noqa: PLC0415
+    from .postgres.queue_tables import PostgresQueueTables  # noqa: PLC0415
     from .postgres.views import PostgresViewStore  # noqa: PLC0415
 
     ledger = open_postgres(
@@ -178,11 +189,12 @@ def _open_postgres(settings: Settings, dsn: str, closing: ExitStack) -> _Engine:
     ports = Ports(
         writer=ledger.writer, transaction_writer=ledger.transaction_writer, reader=ledger.reader, queue=ledger.queue,
         catalogue=ledger.catalogue, views=PostgresJobViews(ledger.connections, ledger.horizon, progress),
+        statistics=PostgresStatistics(ledger.connections, ledger.horizon),
         clock=SystemClock(), identifiers=RandomIdentifiers(),
     )  # fmt: skip
     return _Engine(
-        ledger.writer, ports, ledger.wake_up, view_store, event_source, progress, ledger.ensure_partitions,
-        ledger.attempt_transactions,
+        ledger.writer, ports, ledger.wake_up, view_store, event_source, PostgresQueueTables(ledger.connections),
+        progress, ledger.ensure_partitions, ledger.attempt_transactions,
     )  # fmt: skip
 
 

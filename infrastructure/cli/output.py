@@ -102,6 +102,13 @@ def time_text(moment: datetime | None) -> str:
     return "-" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def moment_text(moment: datetime) -> str:
+    """`2026-03-01 09:30:05.250 UTC`: to the millisecond where it is not on a whole second."""
+    text = time_text(moment)
+    milliseconds = moment.microsecond // 1000
+    return f"{text}.{milliseconds:03d} UTC" if moment.microsecond else f"{text} UTC"
+
+
 def duration_text(seconds: float) -> str:
     """`0 s`, `0.4 ms`, `12.3 s`, `2 min 5 s`, `3 h 2 min`, `4 d 1 h`."""
     if 0 < seconds < 0.9995:  # what rounds to 1,000 ms is 1 s

@@ -79,7 +79,9 @@ def stats(
     with opened() as session:
         now = session.handle.ports.clock.now()
         begin = None if since == "all" else parse_past(since or "24h", "--from", now)
-        fields = {"since": begin, "until": parse_past(until, "--to", now), "limit": limit}
+        end = parse_past(until, "--to", now)
+        _refuse(bool(begin and end and end <= begin), "the time ends before it begins", "--to", "lies after --from")
+        fields = {"since": begin, "until": end, "limit": limit}
         if queues:
             _refuse(tenant is not None, "the queues are those of all tenants", "--tenant", "not together with --queues")
             wrong = any(each not in {By.QUEUE, By.MINUTE} for each in chosen)
@@ -116,7 +118,7 @@ def _print(report: StatisticsReport, by: Sequence[By]) -> None:
         )  # fmt: skip
         out.print(table(*columns, rows=[_line(group, by) for group in report.groups], spare=_SPARE))
         more = f"; the first {len(report.groups)} lines: --limit, --from and --to show others" if report.more else ""
-        out.print(f"[dim]{_period(report)}{more}[/]", soft_wrap=True)
+        out.print(f"[dim]{_period(report)}; percentiles are upper bounds{more}[/]", soft_wrap=True)
     lists.print_footer(out, [], None, report.freshness)
 
 

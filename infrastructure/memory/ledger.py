@@ -17,6 +17,7 @@ from jobledger.domain.event import RecordedEvent
 
 from ..system import RandomIdentifiers, SystemClock
 from .queue import MemoryQueue
+from .statistics import MemoryStatistics
 from .store import Store, Stored
 from .views import MemoryJobViews
 
@@ -225,6 +226,7 @@ class MemoryLedger:
         self.queue = MemoryQueue(store)
         self.catalogue = MemoryCatalogue(store)
         self.views = MemoryJobViews(store)
+        self.statistics = MemoryStatistics(store)
         self.transaction_writer = MemoryTransactionWriter()
         self.wake_up = MemoryWakeUp()
 
@@ -233,7 +235,8 @@ class MemoryLedger:
         """What use cases need."""
         return Ports(
             writer=self.writer, transaction_writer=self.transaction_writer, reader=self.reader, queue=self.queue,
-            catalogue=self.catalogue, views=self.views, clock=self.clock, identifiers=self.identifiers,
+            catalogue=self.catalogue, views=self.views, statistics=self.statistics, clock=self.clock,
+            identifiers=self.identifiers,
         )  # fmt: skip
 
     def unfinished(self) -> list[OpenJob]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -18,20 +19,23 @@ from jobledger.application.ports import (
     JobListRow,
     JobPage,
     PageKey,
+    TracedJob,
+    TracePage,
 )
 from jobledger.domain.dlq import DlqFilter
 from jobledger.domain.job import JobStatus
 from jobledger.projections.dlq import DLQ
-from jobledger.projections.projection import KnownFacts, Projection, Row, SeenEvent, Value
+from jobledger.projections.job_traces import JOB_TRACES
+from jobledger.projections.projection import Cause, KnownFacts, Projection, Row, SeenEvent, Value
 from jobledger.projections.tenant_jobs import TENANT_JOBS
 
 from ..job_pages import dlq_filters
-from .store import Store
+from .store import Store, Stored
 
 _Rows = dict[tuple[Value, ...], Row]
 
 
-class _View:
+class View:
     """A projection's rows, brought up to date before each look."""
 
     def __init__(self, store: Store, projection: Projection) -> None:
@@ -45,7 +49,7 @@ class _View:
         with self._store.lock:
             for stored in self._store.events[self._position :]:
                 if stored.topic in self._projection.topics:
-                    self._fold(SeenEvent(*stored[:6], b"", KnownFacts(stored.read(bodies=False).facts)))
+                    self._fold(_seen(stored))
             self._position = len(self._store.events)
             return [dict(row) for row in self._rows.values()]
 
@@ -60,13 +64,20 @@ class _View:
             self._rows[key] = row
 
 
+def _seen(stored: Stored) -> SeenEvent:
+    event = stored.read(bodies=False)
+    cause = Cause(event.metadata.correlation_id, event.metadata.causation_id)
+    return SeenEvent(*stored[:6], b"", KnownFacts(event.facts, cause))
+
+
 class MemoryJobViews:
     """The `JobViews`; always current."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._jobs = _View(store, TENANT_JOBS)
-        self._dlq = _View(store, DLQ)
+        self._jobs = View(store, TENANT_JOBS)
+        self._dlq = View(store, DLQ)
+        self._traces = View(store, JOB_TRACES)
 
     def tenant_jobs(self, tenant: str, where: JobFilter, *, after: PageKey | None, limit: int) -> JobPage:
         """The jobs of a tenant, newest first."""
@@ -98,6 +109,32 @@ class MemoryJobViews:
 
     def _dead(self, tenant: str, where: DlqFilter) -> list[dict[str, Any]]:
         return [row for row in self._dlq.rows() if row["tenant_id"] == tenant and _is_meant(row, where)]
+
+    def request_jobs(self, tenant: str, correlation_id: str, *, after: UUID | None, limit: int) -> TracePage:
+        """What was dispatched in a request, in the order of births."""
+        rows = [
+            row
+            for row in self._traces.rows()
+            if (row["tenant_id"], row["correlation_id"]) == (tenant, correlation_id)
+            and (after is None or row["job_id"] > after)
+        ]
+        return self._trace_page(sorted(rows, key=itemgetter("job_id")), limit)
+
+    def caused_jobs(self, tenant: str, causes: Sequence[UUID], *, limit: int) -> TracePage:
+        """The jobs that these jobs caused: by cause, then in the order of births."""
+        rows = [row for row in self._traces.rows() if row["tenant_id"] == tenant and row["caused_by"] in causes]
+        return self._trace_page(sorted(rows, key=itemgetter("caused_by", "job_id")), limit)
+
+    def _trace_page(self, rows: list[dict[str, Any]], limit: int) -> TracePage:
+        listed = {row["job_id"]: _list_row(row) for row in self._jobs.rows()}
+        jobs = tuple(
+            TracedJob(
+                row["job_id"], row["correlation_id"], row["causation_id"], row["caused_by"], row["created_at"],
+                listed.get(row["job_id"]),
+            )
+            for row in rows[:limit]
+        )  # fmt: skip
+        return TracePage(jobs, len(rows) > limit, self._freshness())
 
     def find_by_short_id(self, tenant: str, short_id: str) -> list[UUID]:
         """Ids of the tenant's jobs that end in these characters."""

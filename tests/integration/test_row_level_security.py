@@ -18,6 +18,9 @@ from jobledger.projections.catalogue import PROJECTIONS
 from tests.contract.support import metadata, new_job
 from tests.support.ledger_order import connect
 
+VIEWS = [name for name, view in PROJECTIONS.items() if any(column.name == "tenant_id" for column in view.columns)]
+"""Those whose rows are a tenant's."""
+
 _TABLES_WITH_A_TENANT = """
 SELECT c.oid::regclass::text FROM pg_class AS c
 JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
@@ -35,8 +38,8 @@ def two_tenants(postgres_dsn: str) -> str:
             ledger.writer.write([new_job(tenant=name, key="k", persona="bot")])
             ledger.writer.write([_limit(name)])
     with psycopg.connect(postgres_dsn) as owner:
-        for projection in PROJECTIONS.values():
-            _fill(owner, projection.name)
+        for name in VIEWS:
+            _fill(owner, name)
     return postgres_dsn
 
 
@@ -90,9 +93,19 @@ def _may_select(dsn: str, role: str, table: str) -> bool:
 def test_a_session_sees_its_tenants_rows_only(two_tenants: str) -> None:
     """With the WHERE removed, on every table that has a tenant: own rows, and none of another tenant."""
     readable = [table for table in _tables(two_tenants) if _may_select(two_tenants, "jobledger_api", table)]
-    assert {"ledger", "open_jobs", "idempotency_keys", "tenants", *PROJECTIONS} <= set(readable)
+    assert {"ledger", "open_jobs", "idempotency_keys", "tenants", *VIEWS} <= set(readable)
     for table in readable:
         assert _tenants_seen(two_tenants, "jobledger_api", table, "acme") == {"acme"}, table
+
+
+def test_a_view_without_a_tenant_is_nothing_for_the_api(two_tenants: str) -> None:
+    """What is of all tenants together is read by auditors and written by projectors."""
+    of_all = PROJECTIONS.keys() - set(VIEWS)
+    assert "queue_statistics" in of_all
+    for name in of_all:
+        assert not _may_select(two_tenants, "jobledger_api", name), name
+        assert not _may_select(two_tenants, "jobledger_worker", name), name
+        assert _may_select(two_tenants, "jobledger_auditor", name), name
 
 
 @pytest.mark.parametrize("tenant", [None, "", "nobody"])
@@ -151,8 +164,8 @@ SELECT proname::text FROM pg_proc
 WHERE pronamespace = 'jobledger'::regnamespace AND has_function_privilege(%s, oid, 'EXECUTE')
 """
 _BOTH_CALL = {
-    "change_jobs", "complete_jobs", "dispatch_jobs", "ledger_append", "ledger_horizon", "save_job_type", "save_limit",
-    "save_tenant",
+    "change_jobs", "complete_jobs", "dispatch_jobs", "ledger_append", "ledger_horizon", "ledger_horizon_hold",
+    "save_job_type", "save_limit", "save_tenant",
 }  # fmt: skip
 _WORKERS_CALL = {"apply_limits", "claim_jobs", "ensure_partitions", "promote_due_jobs", "waiting_of_inactive_tenants"}
 
@@ -162,7 +175,7 @@ _WORKERS_CALL = {"apply_limits", "claim_jobs", "ensure_partitions", "promote_due
     [
         ("jobledger_api", _BOTH_CALL),
         ("jobledger_worker", _BOTH_CALL | _WORKERS_CALL),
-        ("jobledger_auditor", {"ledger_horizon"}),
+        ("jobledger_auditor", {"ledger_horizon", "ledger_horizon_hold"}),
     ],
 )
 def test_a_role_calls_only_the_functions_that_are_made_for_it(
