@@ -1,4 +1,4 @@
-"""Columns of values as PostgreSQL's binary arrays, encoded some ten times faster than element by element.
+"""Columns of values as PostgreSQL's binary arrays and as COPY takes them, some ten times faster than value by value.
 
 Columns of a view repeat themselves (tenant, status, type, times of one batch): each distinct value is encoded once.
 """
@@ -15,7 +15,7 @@ import psycopg
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
-from jobledger.projections.projection import ColumnType, Value
+from jobledger.projections.projection import Column, ColumnType, Row, Value
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -25,6 +25,8 @@ _REAL = struct.Struct(">id")
 _TIMESTAMP = struct.Struct(">iq")
 _LENGTH = struct.Struct(">i")
 _HEADER = struct.Struct(">iiIii")
+_COPY_BEGIN = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+_COPY_END = b"\xff\xff"
 
 
 def _uuid(value: Value) -> bytes:
@@ -95,12 +97,26 @@ FORMS: Mapping[ColumnType, _Form] = {
 def encode_array(column_type: ColumnType, values: Sequence[Value]) -> BinaryArray:
     """The values as an array of the column's type."""
     form = FORMS[column_type]
-    encode = form.encode
+    encoded, has_null = _encode(column_type, values)
+    header = _HEADER.pack(1, int(has_null), form.element_oid, len(values), 1)
+    return form.array(header + b"".join(encoded))
+
+
+def copy_rows(columns: Sequence[Column], rows: Sequence[Row]) -> bytes:
+    """The rows as `COPY ... FROM STDIN (FORMAT BINARY)` takes them, with their columns in this order."""
+    encoded = [_encode(column.type, [row[column.name] for row in rows])[0] for column in columns]
+    begin = len(columns).to_bytes(2, "big")
+    lines = [begin + b"".join(values) for values in zip(*encoded, strict=True)]
+    return b"".join([_COPY_BEGIN, *lines, _COPY_END])
+
+
+def _encode(column_type: ColumnType, values: Sequence[Value]) -> tuple[Iterable[bytes], bool]:
+    """Each value with its length in front, and whether one of them is null."""
+    encode = FORMS[column_type].encode
     if column_type == "uuid" and None not in values:  # all distinct, as a rule
-        return form.array(_HEADER.pack(1, 0, form.element_oid, len(values), 1) + b"".join(map(encode, values)))
+        return map(encode, values), False
     encoded = {value: _NULL if value is None else encode(value) for value in set(values)}
-    header = _HEADER.pack(1, int(None in encoded), form.element_oid, len(values), 1)
-    return form.array(header + b"".join([encoded[value] for value in values]))
+    return [encoded[value] for value in values], None in encoded
 
 
 def register(connection: psycopg.Connection[tuple[object, ...]]) -> None:
