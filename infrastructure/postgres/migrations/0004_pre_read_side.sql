@@ -69,3 +69,59 @@ CREATE TABLE rebuild_slices (
 ) WITH (fillfactor = 50);
 GRANT SELECT, INSERT, UPDATE, DELETE ON rebuild_slices TO jobledger_projector;
 GRANT SELECT ON rebuild_slices TO jobledger_auditor, jobledger_worker;
+
+-- --- who keeps readers back ----------------------------------------------------------------------------------------
+
+RESET ROLE;
+GRANT CREATE ON SCHEMA jobledger TO jobledger_writer;  -- for the function below; taken back at the end
+-- So that it can name other logins' transactions. Where this login may not grant it, it says what is known without.
+DO $$
+BEGIN
+  GRANT pg_read_all_stats TO jobledger_writer;
+EXCEPTION WHEN insufficient_privilege THEN
+  NULL;
+END $$;
+SET LOCAL ROLE jobledger_writer;
+SET LOCAL search_path = jobledger, pg_temp;
+
+-- The transaction with the lowest floor (see ledger_horizon), and since when the first committed event beyond it waits.
+-- A prepared transaction has no process. No row where nobody keeps anything back.
+CREATE FUNCTION ledger_horizon_hold() RETURNS TABLE (
+  pid integer, application text, login text, state text, began_at timestamptz, waiting_since timestamptz,
+  now_at timestamptz
+) LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = jobledger, pg_temp SET enable_seqscan = off AS $$
+#variable_conflict use_column
+DECLARE
+  held bigint[];
+  holders integer[];
+  drawn bigint;
+  lowest bigint;
+  holder integer;
+BEGIN
+  SELECT array_agg(l.objid::bigint), array_agg(l.pid) INTO held, holders FROM pg_locks l
+    WHERE l.locktype = 'advisory' AND l.classid = 1818584164 AND l.objsubid = 2
+      AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database());
+  IF held IS NULL THEN
+    RETURN;
+  END IF;
+  SELECT s.last_value INTO drawn FROM ledger_ticket s;
+  SELECT f.floor_ticket, f.holder INTO lowest, holder FROM (
+    SELECT CASE WHEN ticket > drawn THEN ticket - 2147483648 ELSE ticket END AS floor_ticket, h.holder
+      FROM unnest(held, holders) AS h(low_bits, holder)
+      CROSS JOIN LATERAL (SELECT (drawn & ~2147483647::bigint) | h.low_bits) AS t(ticket)) AS f
+    ORDER BY f.floor_ticket LIMIT 1;
+  IF lowest >= drawn THEN
+    RETURN;
+  END IF;
+  RETURN QUERY
+    SELECT holder, a.application_name, a.usename::text, a.state, a.xact_start, (
+             SELECT e.recorded_at FROM ledger e WHERE e.notification_id >= (lowest + 1) << 12
+               ORDER BY e.notification_id LIMIT 1), clock_timestamp()
+      FROM (SELECT 1) AS always LEFT JOIN pg_stat_activity a ON a.pid = holder;
+END $$;
+GRANT EXECUTE ON FUNCTION ledger_horizon_hold()
+  TO jobledger_worker, jobledger_api, jobledger_projector, jobledger_auditor;
+
+RESET ROLE;
+REVOKE CREATE ON SCHEMA jobledger FROM jobledger_writer;
+SET LOCAL ROLE jobledger_owner;
