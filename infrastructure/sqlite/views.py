@@ -170,7 +170,9 @@ class SqliteViewTransaction:
         def write(connection: Connection) -> None:
             connection.execute(statements(projection).truncate)
             connection.execute(SQL["forget_parked"], (projection.name,))
-            connection.execute(SQL["reset_checkpoint"], (projection.name, projection.version, database_now(), _owner()))
+            connection.execute(
+                SQL["reset_checkpoint"], (projection.name, projection.version, database_now(), process_name())
+            )
 
         self._moved.add(projection.name)
         self._writes.append(write)
@@ -189,7 +191,7 @@ class SqliteViewTransaction:
         if before.position == 0:
             connection.execute(SQL["begin_checkpoint"], (name, projection.version, now))
         move = (
-            after.position, after.version, optional_microseconds(after.recorded_at), now, after.owner or _owner(),
+            after.position, after.version, optional_microseconds(after.recorded_at), now, after.owner or process_name(),
             name, before.position, self._revisions.get(name, 0), now,
         )  # fmt: skip
         if connection.execute(SQL["move_checkpoint"], move).rowcount != 1:
@@ -225,7 +227,8 @@ def _moved(name: str) -> CheckpointMoved:
     return CheckpointMoved(f"another runner moved the checkpoint of {name}", field="checkpoint")
 
 
-def _owner() -> str:
+def process_name() -> str:
+    """This process, as a checkpoint says who moved it."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
