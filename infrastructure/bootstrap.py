@@ -20,6 +20,7 @@ from jobledger.application.wake_up_listener import waking
 from jobledger.domain.errors import LedgerNotFound
 from jobledger.projections.ports import LedgerSource, ViewStore
 from jobledger.projections.progress import Progress
+from jobledger.projections.shadow import Shadows
 
 from .database_url import DatabaseUrl
 from .group_commit import GroupCommit, Limits
@@ -38,6 +39,7 @@ class LedgerHandle:
     wake_up: WakeUp
     view_store: ViewStore
     event_source: LedgerSource
+    shadows: Shadows
     queue_tables: QueueTables
     progress: Progress
     dispatcher: Dispatcher
@@ -61,6 +63,7 @@ class _Engine(NamedTuple):
     wake_up: WakeUp
     view_store: ViewStore
     event_source: LedgerSource
+    shadows: Shadows
     queue_tables: QueueTables
     progress: Progress
     prepare_storage: Callable[[], None] | None = None
@@ -85,8 +88,8 @@ def open_ledger(settings: Settings, *, create: bool = False, app: App | None = N
         engine.writer.add_listener(waking(engine.wake_up))
         engine.writer.add_listener(TransitionLog().committed)
         return LedgerHandle(
-            settings, engine.ports, engine.wake_up, engine.view_store, engine.event_source, engine.queue_tables,
-            engine.progress, dispatcher, engine.prepare_storage, app, engine.transactions,
+            settings, engine.ports, engine.wake_up, engine.view_store, engine.event_source, engine.shadows,
+            engine.queue_tables, engine.progress, dispatcher, engine.prepare_storage, app, engine.transactions,
             lambda: engine.writer.has_died, closing.pop_all(),
         )  # fmt: skip
 
@@ -145,8 +148,9 @@ def _open_sqlite(settings: Settings, closing: ExitStack) -> _Engine:
     from .sqlite.connect import open_ledger as open_sqlite  # noqa: PLC0415
     from .sqlite.event_source import SqliteEventSource  # noqa: PLC0415
     from .sqlite.job_views import SqliteJobViews  # noqa: PLC0415
-    from .sqlite.statistics import SqliteStatistics  # noqa: PLC0415
     from .sqlite.queue_tables import SqliteQueueTables  # noqa: PLC0415
+    from .sqlite.shadows import SqliteShadows  # noqa: PLC0415
+    from .sqlite.statistics import SqliteStatistics  # noqa: PLC0415
     from .sqlite.views import SqliteViewStore  # noqa: PLC0415
 
     path = settings.database.path
@@ -164,16 +168,18 @@ def _open_sqlite(settings: Settings, closing: ExitStack) -> _Engine:
         identifiers=RandomIdentifiers(),
     )  # fmt: skip
     return _Engine(
-        ledger.writer, ports, ledger.wake_up, view_store, event_source, SqliteQueueTables(ledger.database), progress
-    )
+        ledger.writer, ports, ledger.wake_up, view_store, event_source, SqliteShadows(ledger.database),
+        SqliteQueueTables(ledger.database), progress,
+    )  # fmt: skip
 
 
 def _open_postgres(settings: Settings, dsn: str, closing: ExitStack) -> _Engine:
     from .postgres.connect import open_ledger as open_postgres  # noqa: PLC0415
     from .postgres.event_source import PostgresEventSource  # noqa: PLC0415
     from .postgres.job_views import PostgresJobViews  # noqa: PLC0415
-    from .postgres.statistics import PostgresStatistics  # noqa: PLC0415
     from .postgres.queue_tables import PostgresQueueTables  # noqa: PLC0415
+    from .postgres.shadows import PostgresShadows  # noqa: PLC0415
+    from .postgres.statistics import PostgresStatistics  # noqa: PLC0415
     from .postgres.views import PostgresViewStore  # noqa: PLC0415
 
     ledger = open_postgres(
@@ -183,8 +189,10 @@ def _open_postgres(settings: Settings, dsn: str, closing: ExitStack) -> _Engine:
     closing.callback(ledger.close)
     view_store = PostgresViewStore(ledger.connections)
     event_source = PostgresEventSource(ledger.connections, ledger.horizon)
+    shadows = PostgresShadows(ledger.connections)
     closing.callback(view_store.close)
     closing.callback(event_source.close)
+    closing.callback(shadows.close)
     progress = Progress(LIST_NAMES)
     ports = Ports(
         writer=ledger.writer, transaction_writer=ledger.transaction_writer, reader=ledger.reader, queue=ledger.queue,
@@ -193,8 +201,8 @@ def _open_postgres(settings: Settings, dsn: str, closing: ExitStack) -> _Engine:
         clock=SystemClock(), identifiers=RandomIdentifiers(),
     )  # fmt: skip
     return _Engine(
-        ledger.writer, ports, ledger.wake_up, view_store, event_source, PostgresQueueTables(ledger.connections),
-        progress, ledger.ensure_partitions, ledger.attempt_transactions,
+        ledger.writer, ports, ledger.wake_up, view_store, event_source, shadows,
+        PostgresQueueTables(ledger.connections), progress, ledger.ensure_partitions, ledger.attempt_transactions,
     )  # fmt: skip
 
 
