@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
-from jobledger.application.ports import Freshness, GroupBy, StatisticsPage
+from jobledger.application.ports import GroupBy, StatisticsPage
 from jobledger.projections.queue_statistics import QUEUE_STATISTICS
 from jobledger.projections.tenant_statistics import TENANT_STATISTICS
 
 from ..sql_blocks import load
 from ..statistics_rows import grouping, page
 from .connections import Connections, PgConnection, Role
+from .freshness import PostgresFreshness
 from .reader import Horizon
 
 SQL = load("jobledger.infrastructure.postgres", "sql/statistics.sql")
@@ -22,7 +24,7 @@ class PostgresStatistics:
 
     def __init__(self, connections: Connections, horizon: Horizon | None = None) -> None:
         self._connections = connections
-        self._horizon = horizon or Horizon(connections)
+        self._freshness = PostgresFreshness(connections, horizon or Horizon(connections))
 
     def of_tenant(
         self, tenant: str, by: frozenset[GroupBy], *, since: datetime, until: datetime, limit: int
@@ -30,23 +32,22 @@ class PostgresStatistics:
         """What happened to a tenant's jobs, by hours."""
         values = {**wanted(by, since, until, limit), "tenant": tenant}
         with self._connections.tenant_transaction(tenant) as connection:
-            return self._page(connection, TENANT_STATISTICS.name, SQL["tenant_statistics"], values, limit)
+            at, rows = self._ask(connection, TENANT_STATISTICS.name, SQL["tenant_statistics"], values)
+        return page(rows, limit, self._freshness.told(TENANT_STATISTICS.name, at))
 
     def of_queues(self, by: frozenset[GroupBy], *, since: datetime, until: datetime, limit: int) -> StatisticsPage:
         """What happened in the queues, by minutes."""
         values = wanted(by, since, until, limit)
         with self._connections.transaction(Role.AUDITOR) as connection:
-            return self._page(connection, QUEUE_STATISTICS.name, SQL["queue_statistics"], values, limit)
+            at, rows = self._ask(connection, QUEUE_STATISTICS.name, SQL["queue_statistics"], values)
+        return page(rows, limit, self._freshness.told(QUEUE_STATISTICS.name, at))
 
-    def _page(
-        self, connection: PgConnection, name: str, statement: str, values: Mapping[str, object], limit: int
-    ) -> StatisticsPage:
-        # the checkpoint first: counts may then be newer than it says, never older
-        checkpoint = connection.execute(SQL["statistics_checkpoint"], (name,), prepare=True)
+    def _ask(
+        self, connection: PgConnection, name: str, statement: str, values: Mapping[str, object]
+    ) -> tuple[tuple[Any, ...] | None, list[tuple[Any, ...]]]:
+        asked = self._freshness.ask(connection, name)
         found = connection.execute(statement, values, prepare=False, binary=True)
-        at, rows = checkpoint.fetchone(), found.fetchall()
-        position, recorded_at = (0, None) if at is None else at
-        return page(rows, limit, Freshness(position, max(position, self._horizon.position()), recorded_at))
+        return asked.fetchone(), found.fetchall()
 
 
 def wanted(by: frozenset[GroupBy], since: datetime, until: datetime, limit: int) -> dict[str, object]:

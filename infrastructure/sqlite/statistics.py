@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from jobledger.application.ports import Freshness, GroupBy, StatisticsPage
+from jobledger.application.ports import GroupBy, StatisticsPage
 from jobledger.projections.queue_statistics import QUEUE_STATISTICS
 from jobledger.projections.tenant_statistics import TENANT_STATISTICS
 
 from ..sql_blocks import load
 from ..statistics_rows import grouping, page
 from .database import Database
+from .freshness import read_freshness
 from .types import microseconds, optional_moment
 
-SQL = load("jobledger.infrastructure.sqlite", "sql/statistics.sql", "sql/reading.sql")
+SQL = load("jobledger.infrastructure.sqlite", "sql/statistics.sql")
 
 Wanted = Mapping[str, str | int]
 
@@ -30,20 +31,18 @@ class SqliteStatistics:
     ) -> StatisticsPage:
         """What happened to a tenant's jobs, by hours."""
         values = {**wanted(by, since, until, limit), "tenant": tenant}
-        return self._page(TENANT_STATISTICS.name, SQL["tenant_statistics"], values, limit)
+        return self._page(TENANT_STATISTICS.name, tenant, SQL["tenant_statistics"], values, limit)
 
     def of_queues(self, by: frozenset[GroupBy], *, since: datetime, until: datetime, limit: int) -> StatisticsPage:
         """What happened in the queues, by minutes."""
-        return self._page(QUEUE_STATISTICS.name, SQL["queue_statistics"], wanted(by, since, until, limit), limit)
+        values = wanted(by, since, until, limit)
+        return self._page(QUEUE_STATISTICS.name, None, SQL["queue_statistics"], values, limit)
 
-    def _page(self, name: str, statement: str, values: Wanted, limit: int) -> StatisticsPage:
+    def _page(self, name: str, tenant: str | None, statement: str, values: Wanted, limit: int) -> StatisticsPage:
         with self._database.read() as connection:
-            head: int = connection.execute(SQL["head"]).fetchone()[0]
-            checkpoint = connection.execute(SQL["statistics_checkpoint"], (name,)).fetchone()
+            freshness = read_freshness(connection, name, tenant)
             found = connection.execute(statement, values).fetchall()
-        position, recorded_at = (0, None) if checkpoint is None else checkpoint
-        rows = [(optional_moment(row[0]), *row[1:]) for row in found]
-        return page(rows, limit, Freshness(position, head, optional_moment(recorded_at)))
+        return page([(optional_moment(row[0]), *row[1:]) for row in found], limit, freshness)
 
 
 def wanted(by: frozenset[GroupBy], since: datetime, until: datetime, limit: int) -> Wanted:

@@ -213,7 +213,7 @@ def test_how_long_it_took_is_told_by_its_class(counting: Counting) -> None:
     (group,) = counting.of_tenant("acme").groups
     assert group.waited.quantile(0.5) == (0.0, 0.01) and group.waited.quantile(0.95) == (30.0, 120.0)
     assert group.ran.quantile(0.5) == (0.01, 0.03) and group.ran.quantile(0.99) == (3_600.0, None)
-    assert (group.completed, group.ran.measured, group.estimated_cost) == (10, 10, pytest.approx(5.0))
+    assert (group.completed, group.ran.measured) == (10, 10) and group.estimated_cost == pytest.approx(5.0)
     assert group.ran.sum_seconds == pytest.approx(4_000.18)
 
 

@@ -44,6 +44,3 @@ WHERE bucket_at >= %(since)s::timestamptz AND bucket_at < %(until)s::timestamptz
 GROUP BY 1, 2, 3, 4
 ORDER BY 1 DESC, sum(dispatched) + sum(started) DESC, 4
 LIMIT %(limit)s
-
--- name: statistics_checkpoint
-SELECT position, recorded_at FROM checkpoints WHERE projection = %s

@@ -42,6 +42,3 @@ WHERE bucket_at >= :since AND bucket_at < :until
 GROUP BY 1, 2, 3, 4
 ORDER BY 1 DESC, sum(dispatched) + sum(started) DESC, 4
 LIMIT :limit
-
--- name: statistics_checkpoint
-SELECT position, recorded_at FROM checkpoints WHERE projection = ?
