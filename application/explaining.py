@@ -6,35 +6,29 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from jobledger.domain.event import RecordedEvent
-from jobledger.domain.job import WAITING, JobStatus
+from jobledger.domain.job import WAITING, JobDispatched, JobStatus
 from jobledger.domain.limit import FlowState, Scope, Target
 from jobledger.domain.tenant import TenantStatus
 
+from .account import account_of
 from .dispatcher import Dispatcher
 from .flow import Flow
 from .flow_control import Rules, targets_of
 from .job_finder import JobFinder
-from .job_repository import LedgerJobRepository
+from .job_repository import job_from, no_such_job
 from .limit_messages import ExplainJob, Explanation, Hold, HoldKind
 from .ports import Catalogue, EventReader, Job, Queue, Standing, WorkerRow
 from .result import Accepted
 
+DEPENDENCIES_SHOWN = 20
+"""Jobs that a blocked one waits for: those that are looked at."""
 _WORD = {Scope.QUEUE: "queue", Scope.TENANT: "tenant", Scope.PERSONA: "persona", Scope.KEY: "key"}
 
 
 class Explaining:
     """The handler of `ExplainJob`."""
 
-    def __init__(
-        self,
-        *,
-        repository: LedgerJobRepository,
-        reader: EventReader,
-        queue: Queue,
-        catalogue: Catalogue,
-        finder: JobFinder,
-    ) -> None:
-        self._repository = repository
+    def __init__(self, *, reader: EventReader, queue: Queue, catalogue: Catalogue, finder: JobFinder) -> None:
         self._reader = reader
         self._queue = queue
         self._catalogue = catalogue
@@ -45,10 +39,22 @@ class Explaining:
         dispatcher.register(ExplainJob, self.explain)
 
     def explain(self, query: ExplainJob, flow: Flow) -> Accepted[Explanation]:
-        """What holds a waiting job back: everything that does, and where nothing does, that."""
-        job = self._repository.get(query.tenant, self._finder.find(query.tenant, query.job))
+        """Where a job stands and, of one that waits, what holds it back: everything that does, and where nothing does,
+        that."""
+        job_id = self._finder.find(query.tenant, query.job)
+        events = self._reader.stream(query.tenant, job_id)
+        job = job_from(query.tenant, job_id, events)
+        if job is None:
+            raise no_such_job(query.tenant, query.job)
         holds = tuple(self._holds(job, flow.time)) if job.state.status in WAITING else ()
-        return Accepted(Explanation(job.job_id, job.state.status, holds))
+        account = account_of(events, job.state, self._holder(job), flow.time)
+        return Accepted(Explanation(job.job_id, job.state.status, holds, *account))
+
+    def _holder(self, job: Job) -> WorkerRow | None:
+        name = job.state.worker
+        if name is None:
+            return None
+        return next((row for row in self._queue.workers() if row.heartbeat.worker == name), None)
 
     def _holds(self, job: Job, now: datetime) -> Iterator[Hold]:
         found = [*self._of_its_own(job, now), *self._of_limits(job)]
@@ -74,7 +80,7 @@ class Explaining:
             status = "unknown" if tenant is None else tenant.status.value
             yield Hold(HoldKind.TENANT, f"tenant {job.tenant} is {status}: maintenance sends the job to the DLQ")
         if state.status is JobStatus.BLOCKED:
-            yield Hold(HoldKind.BLOCKED, "waits for other jobs")
+            yield from self._dependencies(job)
         if state.status is JobStatus.DELAYED and state.due_at > now:
             yield Hold(HoldKind.DELAYED, f"not before {state.due_at:%Y-%m-%d %H:%M:%S} UTC")
 
@@ -94,6 +100,18 @@ class Explaining:
         if standing.lock_holder is not None:
             text = f"lock key {state.lock_key} is held by job {standing.lock_holder}, which runs"
             yield Hold(HoldKind.LOCKED, text, job_id=standing.lock_holder)
+
+    def _dependencies(self, job: Job) -> Iterator[Hold]:
+        first = self._reader.stream(job.tenant, job.job_id, limit=1)[0].facts
+        asked = first.depends_on[:DEPENDENCIES_SHOWN] if isinstance(first, JobDispatched) else ()
+        streams = self._reader.streams(job.tenant, asked)
+        others = [job_from(job.tenant, other, streams.get(other, ())) for other in asked]
+        unfinished = [other for other in others if other is not None and other.state.status is not JobStatus.COMPLETED]
+        if not unfinished:
+            yield Hold(HoldKind.BLOCKED, "waits for other jobs")
+        for other in unfinished:
+            text = f"waits for job {other.job_id} ({other.state.job_type}), which is {other.state.status.value}"
+            yield Hold(HoldKind.BLOCKED, text, job_id=other.job_id)
 
     def _paused(self, target: Target, named: Target) -> Hold:
         events = self._reader.stream(named.tenant, named.stream)

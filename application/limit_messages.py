@@ -5,6 +5,7 @@ key; see `domain/limit.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, NamedTuple
 from uuid import UUID
@@ -145,15 +146,18 @@ class Hold(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """Why a job waits, at this moment; empty for one that runs, is dead, or has ended."""
+    """Why a job is where it is, at this moment. `holds` is why one waits; empty for one that runs, is dead, or has
+    ended. `account` says in a sentence where it stands, `since` when."""
 
     job_id: UUID
     status: JobStatus
     holds: tuple[Hold, ...]
+    account: str
+    since: datetime
 
 
 class ExplainJob(Query[Explanation]):
-    """Why a job does not run. A snapshot: workers go on while it is taken."""
+    """Why a job does not run, or where it stands else. A snapshot: workers go on while it is taken."""
 
     tenant: TenantName
     job: JobReference

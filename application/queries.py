@@ -6,20 +6,23 @@ from datetime import datetime
 from typing import Annotated, NamedTuple
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import BaseModel, Field, JsonValue
 
+from jobledger.domain.difference import Change, Difference
 from jobledger.domain.event import RecordedEvent
 from jobledger.domain.job import JobKind, JobState, JobStatus
 from jobledger.domain.moment import Moment
 from jobledger.domain.tenant import TenantName
 
 from .dlq_filtered import DlqFiltered
-from .message import JobReference, Query
-from .ports import DlqRow, Freshness, JobFilter, JobListRow, WorkerRow
+from .message import CorrelationId, JobReference, Query
+from .past_jobs import AsOf, Past, Version
+from .ports import DlqRow, Freshness, JobFilter, JobListRow, TracedJob, WorkerRow
 from .writes import JobTypeRow, TenantRow
 
 PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX = 50, 500
 HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX = 200, 1_000
+TRACE_LIMIT_DEFAULT, TRACE_LIMIT_MAX = 200, 1_000
 
 
 class JobDetails(NamedTuple):
@@ -43,6 +46,8 @@ class JobDetails(NamedTuple):
     estimated_cost: float = 0.0
     authenticated: bool = True
     """Whether the actor who dispatched it was authenticated."""
+    past: Past | None = None
+    """Set where the job is shown as it was at an earlier moment."""
 
     @property
     def status(self) -> JobStatus:
@@ -80,11 +85,12 @@ class DlqList(NamedTuple):
 
 
 class GetJob(Query[JobDetails]):
-    """One job, from its stream."""
+    """One job, from its stream: as it is or, with `as_of` (a moment, or a version of the job), as it was."""
 
     tenant: TenantName
     job: JobReference
     bodies: bool = True
+    as_of: AsOf | None = None
 
 
 class GetJobHistory(Query[History]):
@@ -97,7 +103,7 @@ class GetJobHistory(Query[History]):
     limit: Annotated[int, Field(ge=1, le=HISTORY_LIMIT_MAX)] = HISTORY_LIMIT_DEFAULT
 
 
-class _Filtered(Query[JobList]):
+class _Filters(BaseModel):
     """Filters of a list; what is None does not filter. Times bound the creation (from inclusive, to exclusive)."""
 
     tenant: TenantName
@@ -119,14 +125,35 @@ class _Filtered(Query[JobList]):
         )
 
 
-class ListTenantJobs(_Filtered):
+class ListTenantJobs(_Filters, Query[JobList]):
     """The jobs of a tenant."""
 
 
-class ListPersonaJobs(_Filtered):
+class ListPersonaJobs(_Filters, Query[JobList]):
     """The jobs of one persona of a tenant."""
 
     persona: Annotated[str, Field(min_length=1, max_length=127)]
+
+
+class JobListAsOf(NamedTuple):
+    """A page of jobs as they were at a moment, newest first. Each job is folded from its stream, so a page looks at a
+    bounded number of them: it may hold few rows, or none, and still have a `cursor` that opens the next one."""
+
+    rows: tuple[JobListRow, ...]
+    cursor: str | None
+    freshness: Freshness
+    """How current the list is that the jobs were enumerated from."""
+    as_of: datetime
+    scanned: int
+    """Jobs that this page looked at."""
+
+
+class ListJobsAsOf(_Filters, Query[JobListAsOf]):
+    """The jobs of a tenant (or of one persona of it) as they were at a moment: those dispatched until then, with the
+    status they had. Filters are about the jobs as they were."""
+
+    as_of: Moment
+    persona: Annotated[str, Field(min_length=1, max_length=127)] | None = None
 
 
 class ListDlq(DlqFiltered, Query[DlqList]):
@@ -134,6 +161,111 @@ class ListDlq(DlqFiltered, Query[DlqList]):
 
     cursor: str | None = None
     limit: Annotated[int, Field(ge=1, le=PAGE_LIMIT_MAX)] = PAGE_LIMIT_DEFAULT
+
+
+class Revision(NamedTuple):
+    """A version of a job, and when it was recorded."""
+
+    version: int
+    recorded_at: datetime
+
+
+class FieldChange(NamedTuple):
+    """A field of a job that differs between two versions; values as JSON has them."""
+
+    name: str
+    before: JsonValue
+    after: JsonValue
+
+
+class PayloadChange(NamedTuple):
+    """How the payload differs: the places, without values (None: not known, because a body is not there any more), and
+    with them where they were asked for."""
+
+    places: tuple[Change, ...] | None
+    differences: tuple[Difference, ...] | None = None
+
+
+class JobDiff(NamedTuple):
+    """What changed from one version of a job to another. `topics` are the events between, oldest first."""
+
+    job_id: UUID
+    before: Revision
+    after: Revision
+    fields: tuple[FieldChange, ...]
+    payload: PayloadChange | None
+    topics: tuple[str, ...]
+
+
+class DiffJob(Query[JobDiff]):
+    """What changed between two versions of a job (`to_version` None: its last). With `bodies` also what the payload
+    had, and has, at the places that differ."""
+
+    tenant: TenantName
+    job: JobReference
+    from_version: Version
+    to_version: Version | None = None
+    bodies: bool = False
+
+
+class CausingEvent(NamedTuple):
+    """What directly caused a job: the id of a message and, where that is an event of a job of the tenant, the event."""
+
+    causation_id: str
+    event: RecordedEvent | None
+
+
+class Causes(NamedTuple):
+    """Why a job is there, and which jobs are there because of it (in the order of their birth; `more`: not all)."""
+
+    job_id: UUID
+    correlation_id: str
+    cause: CausingEvent | None
+    caused: tuple[TracedJob, ...]
+    more: bool
+    freshness: Freshness
+    """How current the list is that the caused jobs stand in."""
+
+
+class GetCauses(Query[Causes]):
+    """What caused a job, and what it caused."""
+
+    tenant: TenantName
+    job: JobReference
+    limit: Annotated[int, Field(ge=1, le=PAGE_LIMIT_MAX)] = PAGE_LIMIT_DEFAULT
+
+
+class RefusedDispatch(NamedTuple):
+    """A dispatch of a request that was refused; the event says why. `caused_by` is the job that asked for it."""
+
+    event: RecordedEvent
+    caused_by: UUID | None
+
+
+class Trace(NamedTuple):
+    """A page of what one request caused: jobs in the order of their birth, and dispatches that were refused.
+
+    Jobs that a job of the page caused are among `jobs` even where they are part of another request. `more`: there are
+    more of those, or more refusals, than are shown; `cursor` opens the next page of the request's own jobs.
+    """
+
+    correlation_id: str
+    jobs: tuple[TracedJob, ...]
+    refused: tuple[RefusedDispatch, ...]
+    cursor: str | None
+    more: bool
+    freshness: Freshness
+
+
+class TraceRequest(Query[Trace]):
+    """Everything that one request caused, as far as read models know it: jobs with its correlation id, the jobs that
+    these caused, and its refused dispatches. Acts on jobs that were there before (a requeue, a pause) are not: they
+    stand in the history of what they changed."""
+
+    tenant: TenantName
+    request: CorrelationId
+    cursor: UUID | None = None
+    limit: Annotated[int, Field(ge=1, le=TRACE_LIMIT_MAX)] = TRACE_LIMIT_DEFAULT
 
 
 class ListWorkers(Query[tuple[WorkerRow, ...]]):

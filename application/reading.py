@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import Any
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from jobledger.domain.errors import InvalidInput, NotFound, NotYetVisible
+from jobledger.domain.errors import NotFound, NotYetVisible
 from jobledger.domain.event import RecordedEvent
-from jobledger.domain.job import JobCompleted, JobDispatched, JobFailed, JobProgressed, JobStarted
+from jobledger.domain.job import JobCompleted, JobDispatched, JobFailed, JobStarted
 
+from .body_reads import BodyReads
 from .dispatcher import Dispatcher
 from .dlq_messages import CountDlq, DlqCount
 from .flow import Flow
@@ -20,7 +19,9 @@ from .job_finder import JobFinder
 from .job_repository import brings_payload, job_from, no_such_job
 from .known import KnownTenants
 from .message import Query
-from .ports import EventReader, Job, JobViews, PageKey
+from .page_keys import cursor_of, key_of
+from .past_jobs import as_it_was, past_of, progress_of
+from .ports import EventReader, JobViews
 from .positions import Positions
 from .queries import (
     DlqList,
@@ -39,12 +40,28 @@ GROUPS_SHOWN = 10
 """A count names so many of the groups it consists of: the largest."""
 
 
+class JobRead(NamedTuple):
+    """A job as it was read, its events, and the versions whose bodies are in `details`: not recorded yet."""
+
+    details: JobDetails
+    events: Sequence[RecordedEvent]
+    body_versions: tuple[int, ...]
+
+
 class Reading:
     """The handlers of the queries about jobs."""
 
     def __init__(
-        self, *, reader: EventReader, views: JobViews, finder: JobFinder, tenants: KnownTenants, positions: Positions
+        self,
+        *,
+        reader: EventReader,
+        views: JobViews,
+        finder: JobFinder,
+        tenants: KnownTenants,
+        positions: Positions,
+        body_reads: BodyReads,
     ) -> None:
+        self._body_reads = body_reads
         self._reader = reader
         self._views = views
         self._finder = finder
@@ -61,61 +78,72 @@ class Reading:
         dispatcher.register(CountDlq, self.count_dlq)
 
     def get(self, query: GetJob, flow: Flow) -> Accepted[JobDetails]:
-        """One job."""
-        job_id = self._find(query, query.tenant, query.job)
-        events = self._reader.stream(query.tenant, job_id)
-        job = job_from(query.tenant, job_id, events)
-        if job is None:
+        """One job, as it is or as it was. A read of bodies is recorded before they are returned."""
+        read = self.look(query)
+        self._body_reads.record(query.tenant, read.details.job_id, read.body_versions, flow)
+        return Accepted(read.details, self._positions.text(read.events[-1].position))
+
+    def look(self, query: GetJob) -> JobRead:
+        """One job, for who records the read of its bodies himself."""
+        job_id = self.find(query, query.tenant, query.job)
+        recorded = self._reader.stream(query.tenant, job_id)
+        if job_from(query.tenant, job_id, recorded[:1]) is None:
             raise no_such_job(query.tenant, query.job)
+        events = recorded if query.as_of is None else as_it_was(job_id, recorded, query.as_of)
         payload = result = None
         if query.bodies:
-            payload = self._body_of(query.tenant, [event for event in events if brings_payload(event)])
-            result = self._body_of(query.tenant, [event for event in events if isinstance(event.facts, JobCompleted)])
-        return Accepted(_details(job, events, payload, result), self._positions.text(events[-1].position))
+            payload = self.last_body(query.tenant, [event for event in events if brings_payload(event)])
+            result = self.last_body(query.tenant, [event for event in events if isinstance(event.facts, JobCompleted)])
+        details = details_of(events)._replace(
+            payload=payload.body if payload else None, result=result.body if result else None,
+            past=None if query.as_of is None else past_of(recorded, events, query.as_of),
+        )  # fmt: skip
+        return JobRead(details, events, body_versions([payload, result]))
 
     def history(self, query: GetJobHistory, flow: Flow) -> Accepted[History]:
         """A page of what happened to a job."""
-        job_id = self._find(query, query.tenant, query.job)
+        job_id = self.find(query, query.tenant, query.job)
         events = self._reader.stream(
             query.tenant, job_id, after_version=query.after_version, limit=query.limit + 1, bodies=query.bodies
         )
         if not events and query.after_version == 0:
             raise no_such_job(query.tenant, query.job)
         page = tuple(events[: query.limit])
+        self._body_reads.record(query.tenant, job_id, body_versions(page), flow)
         more = len(events) > query.limit
         return Accepted(History(job_id, page, page[-1].originator_version if more else None))
 
     def tenant_jobs(self, query: ListTenantJobs, flow: Flow) -> Accepted[JobList]:
         """A page of a tenant's jobs."""
-        self._wait(query, query.tenant)
-        page = self._views.tenant_jobs(query.tenant, query.where, after=_key(query.cursor), limit=query.limit)
-        return Accepted(JobList(page.rows, _cursor(page.next), page.freshness))
+        self.wait(query, query.tenant)
+        page = self._views.tenant_jobs(query.tenant, query.where, after=key_of(query.cursor), limit=query.limit)
+        return Accepted(JobList(page.rows, cursor_of(page.next), page.freshness))
 
     def persona_jobs(self, query: ListPersonaJobs, flow: Flow) -> Accepted[JobList]:
         """A page of a persona's jobs."""
-        self._wait(query, query.tenant)
+        self.wait(query, query.tenant)
         page = self._views.persona_jobs(
-            query.tenant, query.persona, query.where, after=_key(query.cursor), limit=query.limit
+            query.tenant, query.persona, query.where, after=key_of(query.cursor), limit=query.limit
         )
-        return Accepted(JobList(page.rows, _cursor(page.next), page.freshness))
+        return Accepted(JobList(page.rows, cursor_of(page.next), page.freshness))
 
     def dlq(self, query: ListDlq, flow: Flow) -> Accepted[DlqList]:
         """A page of a tenant's dead jobs."""
-        self._wait(query, query.tenant)
-        page = self._views.dlq(query.tenant, query.where, after=_key(query.cursor), limit=query.limit)
-        return Accepted(DlqList(page.rows, _cursor(page.next), page.freshness))
+        self.wait(query, query.tenant)
+        page = self._views.dlq(query.tenant, query.where, after=key_of(query.cursor), limit=query.limit)
+        return Accepted(DlqList(page.rows, cursor_of(page.next), page.freshness))
 
     def count_dlq(self, query: CountDlq, flow: Flow) -> Accepted[DlqCount]:
         """How many of a tenant's dead jobs match, and a few of them: of all that was recorded when it was asked."""
         everything = query.after or self._positions.text(self._reader.head())
-        self._wait(query.model_copy(update={"after": everything}), query.tenant)
+        self.wait(query.model_copy(update={"after": everything}), query.tenant)
         summary = self._views.dlq_summary(query.tenant, query.where, groups=GROUPS_SHOWN)
         sample = self._views.dlq(query.tenant, query.where, after=None, limit=query.sample).rows if query.sample else ()
         last = summary.last_dead_at
         until = None if last is None else last + timedelta(microseconds=1)
         return Accepted(DlqCount(query.tenant, query.where, summary, sample, until))
 
-    def _find(self, query: Query[Any], tenant: str, reference: UUID | str) -> UUID:
+    def find(self, query: Query[Any], tenant: str, reference: UUID | str) -> UUID:
         """The id; streams are always current, so a position is only checked, not waited for."""
         if query.after is not None:
             self._positions.number(query.after)
@@ -124,10 +152,10 @@ class Reading:
         except NotFound:
             if query.after is None or isinstance(reference, UUID):
                 raise
-            self._wait(query, tenant)  # the short id of a job that has ended is found in the lists alone
+            self.wait(query, tenant)  # the short id of a job that has ended is found in the lists alone
             return self._finder.find(tenant, reference)
 
-    def _wait(self, query: Query[Any], tenant: str) -> None:
+    def wait(self, query: Query[Any], tenant: str) -> None:
         """Wait until the lists show what the caller has written."""
         self._tenants.require_known(tenant)
         if query.after is None:
@@ -139,49 +167,33 @@ class Reading:
                 rule="reached in time", hint="is a worker running? projections run with `jobledger up` and `work`",
             )  # fmt: skip
 
-    def _body_of(self, tenant: str, events: Sequence[RecordedEvent]) -> bytes | None:
-        """The body of the last of these events: bodies are read one by one, most are not wanted."""
+    def last_body(self, tenant: str, events: Sequence[RecordedEvent]) -> RecordedEvent | None:
+        """The last of these events with its body (not recorded yet), None where it has none: bodies are read one by
+        one, most are not wanted."""
         if not events or events[-1].metadata.body_sha256 is None:
             return None
         stream, version = events[-1].originator_id, events[-1].originator_version
         found = self._reader.stream(tenant, stream, after_version=version - 1, limit=1, bodies=True)
-        return found[0].body if found else None
+        return found[0] if found else None
 
 
-def _details(job: Job, events: Sequence[RecordedEvent], payload: bytes | None, result: bytes | None) -> JobDetails:
+def body_versions(events: Iterable[RecordedEvent | None]) -> tuple[int, ...]:
+    """The versions of those events that were read with a body."""
+    return tuple(event.originator_version for event in events if event is not None and event.body is not None)
+
+
+def details_of(events: Sequence[RecordedEvent]) -> JobDetails:
+    """A job from its events, from the first on, without bodies."""
     first, started = events[0], [event for event in events if isinstance(event.facts, JobStarted)]
+    job = job_from(first.tenant, first.originator_id, events)
+    assert job is not None
     completed = [event for event in events if isinstance(event.facts, JobCompleted)]
-    progress = [event.facts for event in events if isinstance(event.facts, JobProgressed)]
     costs = [event.facts.estimated_cost for event in events if isinstance(event.facts, JobCompleted | JobFailed)]
-    current = bool(progress) and progress[-1].attempt == job.state.attempt
     return JobDetails(
         job_id=job.job_id, tenant=job.tenant, version=job.version, state=job.state, created_at=first.recorded_at,
         updated_at=events[-1].recorded_at, started_at=started[-1].recorded_at if started else None,
         completed_at=completed[-1].recorded_at if completed else None, correlation_id=job.correlation_id,
         trace_parent=job.trace_parent, actor=first.metadata.actor, authenticated=first.metadata.authenticated,
         idempotency_key=first.facts.idempotency_key if isinstance(first.facts, JobDispatched) else None,
-        progress=progress[-1].fraction if current else None, payload=payload, result=result,
-        estimated_cost=round(sum(costs), 6),
+        progress=progress_of(events), payload=None, result=None, estimated_cost=round(sum(costs), 6),
     )  # fmt: skip
-
-
-def _cursor(key: PageKey | None) -> str | None:
-    """A page key as an opaque string."""
-    if key is None:
-        return None
-    return base64.urlsafe_b64encode(f"{key.created_at.isoformat()}|{key.job_id.hex}".encode()).decode().rstrip("=")
-
-
-def _key(cursor: str | None) -> PageKey | None:
-    """The page key in a cursor. Raises `InvalidInput` for what no list has given out."""
-    if cursor is None:
-        return None
-    try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-        moment, _, job_id = text.partition("|")
-        key = PageKey(datetime.fromisoformat(moment), UUID(job_id))
-        if key.created_at.tzinfo is None:
-            raise ValueError("naive")
-    except (ValueError, binascii.Error) as error:
-        raise InvalidInput("not a cursor", field="cursor", rule="is the cursor of a page before") from error
-    return key

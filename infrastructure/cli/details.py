@@ -9,16 +9,19 @@ from rich.table import Table
 from rich.text import Text
 
 from jobledger.application.limit_messages import Explanation
+from jobledger.application.past_jobs import Past
 from jobledger.application.queries import JobDetails
 from jobledger.domain.identifiers import short_id
 
 from . import shapes
-from .output import duration_text, status_text, time_text
+from .output import duration_text, moment_text, status_text, time_text
 from .timeline import policy_text
 
 
 def print_details(console: Console, job: JobDetails, waits: Explanation | None = None) -> None:
     """Print a job: what it is, where it stands and why it waits, its times, its payload and result."""
+    if job.past is not None:
+        console.print(past_text(job, job.past), soft_wrap=True)
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
@@ -26,6 +29,19 @@ def print_details(console: Console, job: JobDetails, waits: Explanation | None =
         grid.add_row(name, value if isinstance(value, Text) else Text(value))  # never read as markup
     console.print(grid)
     console.print(f"[dim]why: jobledger jobs history {short_id(job.job_id)} --tenant {job.tenant}[/]", soft_wrap=True)
+
+
+def past_text(job: JobDetails, past: Past) -> Text:
+    """That this is not the job as it is."""
+    if isinstance(past.as_of, int):
+        asked = f"in version {past.as_of:,} ({moment_text(job.updated_at)})"
+    else:
+        asked = f"at {moment_text(past.as_of)} (version {job.version:,})"
+    text = Text(f"as it was {asked}", style="bold yellow")
+    if past.until is None:
+        return text.append("; nothing has happened since")
+    many = f"{past.later_events:,} {'event' if past.later_events == 1 else 'events'}"
+    return text.append(f", until {moment_text(past.until)}; {many} since")
 
 
 def _unauthenticated(job: JobDetails) -> str:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from datetime import UTC
+from typing import NamedTuple
 
 from pydantic import JsonValue
 from rich.console import Console
+from rich.markup import escape
 from rich.padding import Padding
 from rich.text import Text
 
 from jobledger.application.payload_edits import edits_of
-from jobledger.application.queries import History
+from jobledger.application.ports import TracedJob
+from jobledger.application.queries import Causes, CausingEvent
 from jobledger.domain.difference import Difference
 from jobledger.domain.identifiers import short_id
+from jobledger.domain.job import JobFacts
 
-from .output import duration_text
-from .timeline import Entry, timeline
+from .history_pages import HistoryPage
+from .output import duration_text, status_text
+from .timeline import Entry, why
 
 _STYLE = {
     "dispatched": "cyan", "started": "yellow", "completed": "green", "failed": "red", "retried": "blue",
@@ -25,22 +31,87 @@ _STYLE = {
     "requeued": "cyan", "cancelled": "magenta", "stalled": "red",
 }  # fmt: skip
 _BODY_CHARACTERS = 4_000
+_CAUSED_SHOWN = 10
 _VALUE_CHARACTERS = 200
 _DIFFERENCES_SHOWN = 50
 _INDENT = 24
 
 
-def print_history(console: Console, past: History, *, bodies: bool, tenant: str | None) -> None:
-    """Print the timeline of a job, and the command for its next page."""
-    print_entries(console, timeline(past.events), bodies=bodies)
-    if past.next_version is not None:
-        owner = f" --tenant {tenant}" if tenant else ""
-        command = f"jobledger jobs history {short_id(past.job_id)}{owner} --after {past.next_version}"
-        console.print(f"[dim]next page:[/] {command}", soft_wrap=True)
+class HistoryCommand(NamedTuple):
+    """What a command asked for: of which job and tenant, in which form."""
+
+    job: str
+    tenant: str | None
+    after: int
+    limit: int
+    bodies: bool
+    everything: bool
+
+    def next(self, version: int) -> str:
+        """The command that shows what follows."""
+        words = ["jobledger", "jobs", "history", self.job]
+        words += ["--tenant", self.tenant] if self.tenant else []
+        words += ["--bodies"] if self.bodies else []
+        words += ["--all"] if self.everything else []
+        return shlex.join([*words, "--limit", str(self.limit), "--after", str(version)])
 
 
-def print_entries(console: Console, entries: Sequence[Entry], *, bodies: bool = False) -> None:
-    """Print a timeline: two lines an event. When, how long after the one before, what, by whom; below it, why."""
+def print_history(console: Console, page: HistoryPage, causes: Causes, command: HistoryCommand) -> None:
+    """Print the timeline of a job with what caused it and what it caused, and the command for its next page."""
+    if command.after == 0:
+        _print_cause(console, causes)
+    print_entries(console, page.entries, bodies=command.bodies, caused=_by_version(causes))
+    if not page.entries:
+        console.print(f"[dim]nothing happened after version {command.after}[/]")
+    elif any(entry.run for entry in page.entries):
+        console.print("[dim]progress reports and logs are told in one line; --all shows each[/]")
+    if causes.more:
+        console.print(f"[dim]it caused more jobs than are shown:[/] {_trace_command(causes)}", soft_wrap=True)
+    if page.next_version is not None:
+        console.print(f"[dim]next page:[/] {escape(command.next(page.next_version))}", soft_wrap=True)
+
+
+def _print_cause(console: Console, causes: Causes) -> None:
+    lines = [f"[dim]request:[/] {escape(causes.correlation_id)}  [dim]{_trace_command(causes)}[/]"]
+    if causes.cause is not None:
+        lines.append(f"[dim]caused by:[/] {escape(cause_text(causes.cause))}")
+    for line in lines:
+        console.print(line, soft_wrap=True)
+
+
+def _trace_command(causes: Causes) -> str:
+    return escape(shlex.join(("jobledger", "jobs", "trace", causes.correlation_id)))
+
+
+def cause_text(cause: CausingEvent) -> str:
+    """`job 1a2b3c4d invoice.create, its version 2 (started, attempt 1 ...)`, or the id of a message from elsewhere."""
+    event = cause.event
+    if event is None:
+        return f"message {cause.causation_id}"
+    if not isinstance(event.facts, JobFacts):
+        return f"{event.topic} {cause.causation_id}"
+    what = f"{event.topic.removeprefix('job.')} {why(event.facts)}".rstrip()
+    return f"job {short_id(event.originator_id)} {event.facts.job_type}, version {event.originator_version}: {what}"
+
+
+def _by_version(causes: Causes) -> dict[int, list[TracedJob]]:
+    """The caused jobs by the version of the event that caused them."""
+    found: dict[int, list[TracedJob]] = {}
+    for job in causes.caused:
+        _, _, version = (job.causation_id or "").rpartition(".")
+        found.setdefault(int(version) if version.isdigit() else 0, []).append(job)
+    return found
+
+
+def print_entries(
+    console: Console,
+    entries: Sequence[Entry],
+    *,
+    bodies: bool = False,
+    caused: Mapping[int, Sequence[TracedJob]] | None = None,
+) -> None:
+    """Print a timeline: two lines an event. When, how long after the one before, what, by whom; below it, why, and
+    which jobs it caused (by version)."""
     day = ""
     edits = edits_of([entry.event for entry in entries]) if bodies else {}
     for entry in entries:
@@ -55,6 +126,19 @@ def print_entries(console: Console, entries: Sequence[Entry], *, bodies: bool = 
             _print_below(console, difference_text(difference))
         if bodies and entry.event.body:
             _print_below(console, Text(_body(entry.event.body), style="dim"))
+        _print_caused(console, (caused or {}).get(entry.event.originator_version, ()))
+
+
+def _print_caused(console: Console, jobs: Sequence[TracedJob]) -> None:
+    for job in jobs[:_CAUSED_SHOWN]:
+        line = Text(f"-> job {short_id(job.job_id)} ", style="cyan")
+        if job.listed is not None:
+            line.append(f"{job.listed.job_type} ").append(
+                status_text(job.listed.status.value, failed=job.listed.failed)
+            )
+        _print_below(console, line)
+    if len(jobs) > _CAUSED_SHOWN:
+        _print_below(console, Text(f"-> and {len(jobs) - _CAUSED_SHOWN:,} more jobs", style="cyan"))
 
 
 def _print_below(console: Console, text: Text) -> None:
@@ -89,7 +173,7 @@ def _headline(entry: Entry) -> Text:
     later = "" if entry.seconds is None else f"+{duration_text(entry.seconds)}"
     line = Text(f"{event.recorded_at.astimezone(UTC):%H:%M:%S}.{event.recorded_at.microsecond // 1000:03d} ")
     line.append(f"{later:>10} ", style="dim")
-    line.append(f"{entry.what} ", style=_STYLE.get(entry.what, "bold"))
+    line.append(f"{entry.what} ", style=_STYLE.get(entry.what.partition(" ")[0], "bold"))
     line.append(f"by {event.metadata.actor}", style="dim")
     if not event.metadata.authenticated:
         line.append(" (unauthenticated)", style="dim")

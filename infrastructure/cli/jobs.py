@@ -1,27 +1,35 @@
-"""`jobledger jobs`: list, show, history, cancel, reschedule."""
+"""`jobledger jobs`: list, show, cancel, reschedule; what happened to jobs stands in `past`."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.text import Text
 
 from jobledger.application.commands import CancelJob, RescheduleJob
+from jobledger.application.investigating import SCAN_MAX
 from jobledger.application.limit_messages import ExplainJob
 from jobledger.application.ports import JobListRow
-from jobledger.application.queries import GetJob, GetJobHistory, JobList, ListPersonaJobs, ListTenantJobs
+from jobledger.application.queries import (
+    GetJob,
+    JobList,
+    JobListAsOf,
+    ListJobsAsOf,
+    ListPersonaJobs,
+    ListTenantJobs,
+)
 from jobledger.application.result import Accepted
 from jobledger.domain.identifiers import short_id
 from jobledger.domain.job import WAITING, JobStatus
 
-from . import lists, options, shapes
+from . import lists, options, past, past_shapes, shapes
 from .details import print_details
-from .history import print_history
-from .json_output import print_json
-from .output import console, first_line, status_text, table, time_text
+from .json_output import iso, print_json
+from .output import console, first_line, moment_text, status_text, table, time_text
 from .session import job_reference, opened
-from .times import parse_past, parse_time
+from .times import parse_as_of, parse_past, parse_time
 
 _group = typer.Typer(help="Look at jobs, and change what waits or runs.", no_args_is_help=True)
 
@@ -31,13 +39,22 @@ Failed = Annotated[
     bool | None,
     typer.Option("--failed/--not-failed", help="Last attempt failed and not completed since.", show_default=False),
 ]
-Bodies = Annotated[bool, typer.Option("--bodies", help="Also payload, result, tracebacks, log lines, step outputs.")]
-AfterVersion = Annotated[int, typer.Option("--after", min=0, help="Begin after this version of the job.")]
+ListAsOf = Annotated[
+    str | None,
+    typer.Option("--as-of", help="As the jobs were at this time, or 2h ago: folded from their streams.",
+                 show_default=False),
+]  # fmt: skip
+AsOf = Annotated[
+    str | None,
+    typer.Option("--as-of", help="As it was: a version of the job, a time (with zone), or an age such as 2h.",
+                 show_default=False),
+]  # fmt: skip
 
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
     app.add_typer(_group, name="jobs")
+    past.register(_group)
 
 
 @_group.command("list")
@@ -54,9 +71,10 @@ def list_jobs(
     until: lists.Until = None,
     limit: options.Limit = 50,
     after: options.After = None,
+    as_of: ListAsOf = None,
     as_json: options.Json = False,
 ) -> None:
-    """List jobs, newest first."""
+    """List jobs, newest first: as they are or, with --as-of, as they were at a moment."""
     with opened() as session:
         owner, now = session.tenant(tenant), session.handle.ports.clock.now()
         where = {
@@ -64,17 +82,21 @@ def list_jobs(
             "kind": lists.parse_kind(kind), "queue": queue, "created_from": parse_past(since, "--since", now),
             "created_to": parse_past(until, "--until", now), "cursor": after, "limit": limit,
         }  # fmt: skip
-        page = (
-            lists.page_of(session, ListTenantJobs, **where)
-            if persona is None
-            else lists.page_of(session, ListPersonaJobs, **where, persona=persona)
-        )
+        moment = parse_past(as_of, "--as-of", now)
+        page: JobList | JobListAsOf
+        if moment is not None:
+            page = lists.page_of(session, ListJobsAsOf, **where, persona=persona, as_of=moment)
+        elif persona is None:
+            page = lists.page_of(session, ListTenantJobs, **where)
+        else:
+            page = lists.page_of(session, ListPersonaJobs, **where, persona=persona)
     if as_json:
         _print_list_json(owner, page)
         return
     said = {
         "--tenant": tenant, "--persona": persona, "--status": status, "--type": job_type, "--kind": kind,
         "--queue": queue, "--since": since, "--until": until,
+        "--as-of": None if moment is None else iso(moment),
     }  # fmt: skip
     words = lists.repeat(("jobs", "list"), said, limit)
     if failed is not None:
@@ -87,38 +109,22 @@ def show(
     *,
     job: options.JobId,
     tenant: options.Tenant = None,
+    as_of: AsOf = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show one job, always current; of one that waits also what it waits for, at this moment."""
+    """Show one job, always current (of one that waits also what it waits for), or as it was."""
     with opened() as session:
-        owner = session.tenant(tenant)
-        details = session.ask(GetJob, tenant=owner, job=job_reference(job))
-        waits = session.ask(ExplainJob, tenant=owner, job=details.job_id) if details.status in WAITING else None
+        owner, now = session.tenant(tenant), session.handle.ports.clock.now()
+        details = past.ask(
+            session, GetJob, tenant=owner, job=job_reference(job), as_of=parse_as_of(as_of, "--as-of", now)
+        )
+        waits = None
+        if details.past is None and details.status in WAITING:
+            waits = session.ask(ExplainJob, tenant=owner, job=details.job_id)
     if as_json:
         print_json({"job": {**shapes.details(details), "waits_for": shapes.holds(waits) if waits else []}})
     else:
         print_details(console(), details, waits)
-
-
-@_group.command()
-def history(
-    *,
-    job: options.JobId,
-    tenant: options.Tenant = None,
-    bodies: Bodies = False,
-    limit: options.Limit = 200,
-    after: AfterVersion = 0,
-    as_json: options.Json = False,
-) -> None:
-    """Show what happened to a job, when, by whom and why."""
-    with opened() as session:
-        owner = session.tenant(tenant)
-        reference = job_reference(job)
-        past = session.ask(GetJobHistory, tenant=owner, job=reference, bodies=bodies, after_version=after, limit=limit)
-    if as_json:
-        print_json(shapes.history(owner, past, bodies=bodies))
-    else:
-        print_history(console(), past, bodies=bodies, tenant=tenant)
 
 
 @_group.command()
@@ -159,19 +165,31 @@ def reschedule(
     lists.print_changed([(job, Accepted(changed))], as_json=as_json)
 
 
-def _print_list_json(tenant: str, page: JobList) -> None:
+def _print_list_json(tenant: str, page: JobList | JobListAsOf) -> None:
+    if isinstance(page, JobListAsOf):
+        print_json(past_shapes.jobs_as_of(tenant, page))
+        return
     rows = [shapes.job_row(row) for row in page.rows]
     print_json({"tenant": tenant, "jobs": rows, "next": page.cursor, "as_of": shapes.freshness(page.freshness)})
 
 
-def _print_list(page: JobList, words: list[str]) -> None:
+def _print_list(page: JobList | JobListAsOf, words: list[str]) -> None:
     out = console()
     if page.rows:
         columns = ("id", "type", "status", "persona", "queue", ("prio", "right"), ("att", "right"), "updated", "error")
         out.print(table(*columns, rows=[_line(row) for row in page.rows]))
-    else:
+    elif page.cursor is None:
         out.print("no jobs")
+    if isinstance(page, JobListAsOf):
+        _print_as_of(out, page)
     lists.print_footer(out, words, page.cursor, page.freshness)
+
+
+def _print_as_of(out: Console, page: JobListAsOf) -> None:
+    looked = f"{page.scanned:,} {'job' if page.scanned == 1 else 'jobs'} looked at"
+    out.print(f"[bold yellow]as they were at {moment_text(page.as_of)}[/] [dim]({looked})[/]")
+    if page.cursor is not None and page.scanned >= SCAN_MAX:
+        out.print(f"[dim]this page is short: one looks at {SCAN_MAX:,} jobs at most; there may be more[/]")
 
 
 def _line(row: JobListRow) -> tuple[str | Text, ...]:

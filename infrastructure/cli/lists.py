@@ -13,7 +13,7 @@ from rich.text import Text
 
 from jobledger.application.commands import JobChanged
 from jobledger.application.message import Message
-from jobledger.application.ports import Freshness
+from jobledger.application.ports import Freshness, HorizonHold
 from jobledger.application.result import Refused, Result
 from jobledger.domain.errors import InvalidInput
 from jobledger.domain.identifiers import short_id
@@ -23,12 +23,12 @@ from ..projecting import catch_up
 from . import errors, shapes
 from .exit_codes import ExitCode
 from .json_output import print_json
-from .output import console, status_text, time_text
+from .output import console, duration_text, status_text, time_text
 from .session import Session, job_reference
 
 R = TypeVar("R")
 
-_CATCH_UP_SECONDS = 2.0
+CATCH_UP_SECONDS = 2.0
 
 Type = Annotated[str | None, typer.Option("--type", help="Only jobs of this type.", show_default=False)]
 Kind = Annotated[str | None, typer.Option("--kind", help=f"Only {', '.join(get_args(JobKind))}.", show_default=False)]
@@ -46,7 +46,7 @@ def page_of(session: Session, query: type[Message[R]], **fields: object) -> R:
 
     What is wrong with the cursor is told about the option that carries it.
     """
-    catch_up(session.handle, _CATCH_UP_SECONDS)
+    catch_up(session.handle, CATCH_UP_SECONDS)
     try:
         return session.ask(query, **fields)
     except InvalidInput as error:
@@ -58,16 +58,52 @@ def page_of(session: Session, query: type[Message[R]], **fields: object) -> R:
 
 def print_footer(console: Console, words: list[str], cursor: str | None, fresh: Freshness) -> None:
     """How current the list is, and the command that shows what follows. `words` is the command without `--after`."""
-    console.print(f"[dim]{_as_of(fresh)}[/]")
+    print_freshness(console, fresh)
     if cursor is not None:
         command = escape(shlex.join([*words, "--after", cursor]))
         console.print(f"[dim]next page:[/] jobledger {command}", soft_wrap=True)
 
 
+def print_freshness(console: Console, fresh: Freshness) -> None:
+    """Until when a list shows everything, and why it may show less than there is."""
+    console.print(f"[dim]{_as_of(fresh)}[/]")
+    for warning in freshness_warnings(fresh):
+        console.print(f"[yellow]![/] {escape(warning)}", soft_wrap=True)
+
+
 def _as_of(fresh: Freshness) -> str:
-    if fresh.position >= fresh.head:
+    if fresh.position >= fresh.head and (fresh.hold is None or fresh.hold.waiting_since is None):
         return f"as of {time_text(fresh.recorded_at)} UTC, nothing is missing" if fresh.recorded_at else "up to date"
-    return f"as of {time_text(fresh.recorded_at)} UTC, {fresh.head - fresh.position} positions behind the ledger"
+    return f"as of {time_text(fresh.recorded_at)} UTC; what was recorded since is not in it yet"
+
+
+def freshness_warnings(fresh: Freshness) -> list[str]:
+    """What keeps a list from showing everything, for an operator to do something about; mostly nothing."""
+    warnings = []
+    if fresh.parked:
+        counted = "1 event is" if fresh.parked == 1 else f"{fresh.parked:,} events are"
+        warnings.append(
+            f"{counted} parked: this list may miss what they say; jobledger projections parked {fresh.projection}"
+        )
+    if fresh.hold is not None:
+        warnings.append(_hold_text(fresh.hold))
+    return warnings
+
+
+def _hold_text(hold: HorizonHold) -> str:
+    """Since when nothing newer can be read, and which transaction has to end."""
+    named = [f"login {hold.login}" if hold.login else "", f"pid {hold.pid}" if hold.pid else "", hold.state or ""]
+    known = ", ".join(part for part in named if part)
+    who = f"a transaction of {hold.application}" if hold.application else "a transaction"
+    if hold.pid is None:
+        who = "a prepared transaction"
+    waits = (
+        f"; an event of {time_text(hold.waiting_since)} waits for it" if hold.waiting_since else "; nothing waits yet"
+    )
+    return (
+        f"lists stand still since {time_text(hold.since)} UTC ({duration_text(round(hold.seconds, 1))}): {who}"
+        f"{f' ({known})' if known else ''} has written to the ledger and is still open{waits}"
+    )
 
 
 def parse_kind(text: str | None) -> JobKind | None:

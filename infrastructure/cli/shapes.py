@@ -5,19 +5,20 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
+from datetime import datetime
 
 from jobledger.application.commands import JobChanged
 from jobledger.application.limit_messages import Explanation, LimitHistory, QueueOverview, TargetChanged
-from jobledger.application.payload_edits import edits_of
-from jobledger.application.ports import DlqRow, Freshness, JobListRow, WorkerRow
-from jobledger.application.queries import History, JobDetails
+from jobledger.application.past_jobs import Past
+from jobledger.application.ports import DlqRow, Freshness, HorizonHold, JobListRow, WorkerRow
+from jobledger.application.queries import JobDetails
 from jobledger.application.writes import JobTypeRow, LimitRow, TenantRow
 from jobledger.domain.identifiers import SYSTEM_TENANT
 from jobledger.domain.job import JobStatus
 from jobledger.domain.limit import FlowState, Target
 
 from .json_output import iso
-from .timeline import Entry, timeline
+from .timeline import Entry
 
 Shape = dict[str, object]
 
@@ -43,20 +44,32 @@ def dlq_row(row: DlqRow) -> Shape:
 
 
 def freshness(fresh: Freshness) -> Shape:
-    """How current a list is; `lag_positions` 0 means that it holds everything."""
+    """How current a list is; `lag_positions` 0 means that it holds everything that can be read. `parked` events are not
+    in it. `hold` is the open transaction that nothing newer can be read before the end of; null mostly."""
     return {
         "position": fresh.position, "head": fresh.head, "lag_positions": max(0, fresh.head - fresh.position),
-        "recorded_at": iso(fresh.recorded_at),
+        "recorded_at": iso(fresh.recorded_at), "parked": fresh.parked, "hold": _hold(fresh.hold),
+    }  # fmt: skip
+
+
+def _hold(hold: HorizonHold | None) -> Shape | None:
+    if hold is None:
+        return None
+    return {
+        **hold._asdict(), "since": iso(hold.since), "seconds": round(hold.seconds, 3),
+        "waiting_since": iso(hold.waiting_since),
     }  # fmt: skip
 
 
 def timeline_entry(entry: Entry) -> Shape:
-    """One line of `jobs history`; `seconds` since the event before it, null for the first."""
+    """One line of `jobs history`; `seconds` since the event before it, null for the first; `attempt_seconds` from the
+    start of the attempt that the event ended."""
     event = entry.event
     return {
         "event_id": event.event_id, "version": event.originator_version, "position": event.position,
         "topic": event.topic, "recorded_at": iso(event.recorded_at), "seconds": entry.seconds,
-        "actor": event.metadata.actor, "authenticated": event.metadata.authenticated,
+        "attempt_seconds": entry.attempt_seconds, "actor": event.metadata.actor,
+        "authenticated": event.metadata.authenticated,
         "correlation_id": event.metadata.correlation_id, "causation_id": event.causation_id,
         "trace_id": event.metadata.trace_id, "why": entry.why,
         "facts": event.facts.model_dump(mode="json"),
@@ -81,20 +94,16 @@ def details(job: JobDetails) -> Shape:
         "estimated_cost": job.estimated_cost, "idempotency_key": job.idempotency_key, "actor": job.actor,
         "authenticated": job.authenticated,
         "correlation_id": job.correlation_id, "trace_parent": job.trace_parent, "payload": body(job.payload),
-        "result": body(job.result),
+        "result": body(job.result), "past": past(job.past),
     }  # fmt: skip
 
 
-def history(tenant: str, past: History, *, bodies: bool) -> Shape:
-    """The answer of `jobs history`; `next` is what `--after` takes, null on the last page."""
-    events = [timeline_entry(entry) for entry in timeline(past.events)]
-    if bodies:
-        events = [{**shape, "body": body(event.body)} for shape, event in zip(events, past.events, strict=True)]
-        edits = edits_of(past.events)
-        for shape, event in zip(events, past.events, strict=True):
-            if event.originator_version in edits:
-                shape["payload_diff"] = [edit._asdict() for edit in edits[event.originator_version]]
-    return {"tenant": tenant, "job_id": str(past.job_id), "events": events, "next": past.next_version}
+def past(shown: Past | None) -> Shape | None:
+    """That a job is shown as it was (null: as it is); `as_of` is what was asked for, a version or a time."""
+    if shown is None:
+        return None
+    as_of = iso(shown.as_of) if isinstance(shown.as_of, datetime) else shown.as_of
+    return {"as_of": as_of, "later_events": shown.later_events, "until": iso(shown.until)}
 
 
 def changed(job: JobChanged) -> Shape:
@@ -155,6 +164,14 @@ def holds(explanation: Explanation) -> list[Shape]:
         }
         for hold in explanation.holds
     ]  # fmt: skip
+
+
+def explanation(tenant: str, found: Explanation) -> Shape:
+    """The answer of `jobs explain`."""
+    return {
+        "tenant": tenant, "job_id": str(found.job_id), "status": found.status.value, "account": found.account,
+        "since": iso(found.since), "waits_for": holds(found),
+    }  # fmt: skip
 
 
 def worker(row: WorkerRow) -> Shape:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple, TypeVar
 
 from jobledger.domain.event import Facts, RecordedEvent
@@ -24,7 +25,9 @@ from jobledger.domain.job import (
     JobSnoozed,
     JobStalled,
     JobStarted,
+    JobState,
     JobStepRecorded,
+    evolve,
 )
 from jobledger.domain.retry import Retry
 
@@ -33,21 +36,35 @@ from .output import duration_text, first_line, time_text
 F = TypeVar("F", bound=Facts)
 
 _PLACES_SHOWN = 5
+_RUN_MIN = 2
+_NOISE = (JobProgressed, JobLogged)
+_ENDINGS = (JobCompleted, JobFailed, JobStalled, JobInterrupted, JobSnoozed, JobCancelled)
 _SIGNS = {"add": "+", "remove": "-", "replace": ""}
 
 
 class Entry(NamedTuple):
-    """One line of a timeline. `seconds` since the event before it; None for the first."""
+    """One line of a timeline. `seconds` since the event before it, None for the first; `attempt_seconds` from the
+    start of the attempt that it ended. With `run`, it stands for several events, of which `event` is the first."""
 
     event: RecordedEvent
     what: str
     why: str
     seconds: float | None
+    attempt_seconds: float | None = None
+    run: tuple[RecordedEvent, ...] = ()
+
+    @property
+    def last(self) -> RecordedEvent:
+        """The last of its events."""
+        return self.run[-1] if self.run else self.event
 
 
-def timeline(events: Sequence[RecordedEvent]) -> list[Entry]:
-    """The events of one job, oldest first, in words."""
-    return entries(events, what=lambda event: event.topic.removeprefix("job."), why=lambda event: why(event.facts))
+def timeline(events: Sequence[RecordedEvent], *, before: Sequence[RecordedEvent] = ()) -> list[Entry]:
+    """The events of one job, oldest first, in words; `before` are some of those in front of them."""
+    everything = [*before, *events]
+    attempts, allowed = _attempt_seconds(everything), _attempts_allowed(everything)
+    told = entries(everything, what=lambda event: event.topic.removeprefix("job."), why=lambda event: why(event.facts))
+    return [_of_attempt(entry, attempts, allowed) for entry in told[len(before) :]]
 
 
 def entries(
@@ -60,6 +77,74 @@ def entries(
         seconds = None if before is None else (event.recorded_at - before).total_seconds()
         told.append(Entry(event, what(event), why(event), seconds))
     return told
+
+
+def folded(told: Sequence[Entry]) -> list[Entry]:
+    """The same lines, but progress reports and logs that follow each other are one."""
+    lines: list[Entry] = []
+    run: list[Entry] = []
+    for entry in told:
+        if isinstance(entry.event.facts, _NOISE):
+            run.append(entry)
+            continue
+        lines += _as_one(run)
+        run = []
+        lines.append(entry)
+    return lines + _as_one(run)
+
+
+def _as_one(run: Sequence[Entry]) -> list[Entry]:
+    if len(run) < _RUN_MIN:
+        return list(run)
+    events = tuple(entry.event for entry in run)
+    reports = [event.facts for event in events if isinstance(event.facts, JobProgressed)]
+    lines = sum(event.facts.line_count for event in events if isinstance(event.facts, JobLogged))
+    said = []
+    if reports:
+        said.append(f"{len(reports):,} progress reports, the last {_progressed(reports[-1])}")
+    if lines:
+        said.append(f"{lines:,} log {'line' if lines == 1 else 'lines'}")
+    took = (events[-1].recorded_at - events[0].recorded_at).total_seconds()
+    versions = f"versions {events[0].originator_version} to {events[-1].originator_version}"
+    words = f"{'; '.join(said)}; in {duration_text(took)} ({versions})"
+    what = "progressed" if reports else "logged"
+    return [run[0]._replace(what=f"{what} x{len(run):,}", why=words, run=events)]
+
+
+def _of_attempt(entry: Entry, attempts: Mapping[int, float], allowed: Mapping[int, int]) -> Entry:
+    version, facts = entry.event.originator_version, entry.event.facts
+    words = entry.why
+    if version in allowed and isinstance(facts, JobRetried):
+        words = why_retried(facts, allowed[version])
+    seconds = attempts.get(version)
+    if seconds is not None and not isinstance(facts, JobCompleted | JobFailed):  # these say it themselves
+        words = f"{words}; the attempt took {duration_text(seconds)}"
+    return entry._replace(why=words, attempt_seconds=seconds)
+
+
+def _attempt_seconds(events: Sequence[RecordedEvent]) -> dict[int, float]:
+    """By the version that ended it: how long an attempt took, as far as its start is among the events."""
+    took: dict[int, float] = {}
+    started_at: datetime | None = None
+    for event in events:
+        if isinstance(event.facts, JobStarted):
+            started_at = event.recorded_at
+        elif isinstance(event.facts, _ENDINGS) and started_at is not None:
+            took[event.originator_version] = (event.recorded_at - started_at).total_seconds()
+            started_at = None
+    return took
+
+
+def _attempts_allowed(events: Sequence[RecordedEvent]) -> dict[int, int]:
+    """By the version of each retry: how many attempts the job had then, where the events begin with its dispatch."""
+    allowed: dict[int, int] = {}
+    state: JobState | None = None
+    for event in events:
+        if state is not None or event.originator_version == 1:
+            state = evolve(state, event.facts)
+            if isinstance(event.facts, JobRetried):
+                allowed[event.originator_version] = state.attempts_allowed
+    return allowed
 
 
 def why(facts: Facts) -> str:
@@ -120,13 +205,19 @@ def _spent(facts: JobCompleted | JobFailed) -> str:
     return f"{text}, cost {facts.estimated_cost:g} (rates {facts.rate_card_version})" if facts.estimated_cost else text
 
 
-def _retried(facts: JobRetried) -> str:
-    used = f"{facts.attempts_counted} of {facts.policy.max_attempts} attempts used"
+def why_retried(facts: JobRetried, allowed: int | None = None) -> str:
+    """The inputs of the decision; `allowed`: attempts that the job had, where that is known (a requeue grants more)."""
+    granted = facts.policy.max_attempts if allowed is None else allowed
+    used = f"{facts.attempts_counted} of {granted} attempts used"
     decided = "asked for by the handler" if facts.asked_by_handler else policy_text(facts.policy)
     if not facts.asked_by_handler and facts.policy.jitter == "full":
         decided = f"{decided} {facts.jitter:.2f}"
     delay = duration_text(facts.delay_seconds)
     return f"attempt {facts.next_attempt} in {delay}, at {time_text(facts.due_at)}: {decided}; {used}"
+
+
+def _progressed(facts: JobProgressed) -> str:
+    return f"{facts.fraction:.0%} {facts.note}".rstrip()
 
 
 def _stalled(facts: JobStalled) -> str:
@@ -174,7 +265,7 @@ _EXPLAIN: dict[type[Facts], Callable[[Facts], str]] = dict(
         _entry(JobDispatched, _dispatched),
         _entry(JobReleased, lambda facts: f"by job {facts.dependency}"),
         _entry(JobStarted, _started),
-        _entry(JobProgressed, lambda facts: f"{facts.fraction:.0%} {facts.note}".rstrip()),
+        _entry(JobProgressed, _progressed),
         _entry(
             JobLogged, lambda facts: f"{facts.line_count} {'line' if facts.line_count == 1 else 'lines'}, {facts.level}"
         ),
@@ -182,7 +273,7 @@ _EXPLAIN: dict[type[Facts], Callable[[Facts], str]] = dict(
         _entry(JobCancelRequested, lambda facts: facts.reason),
         _entry(JobCompleted, _completed),
         _entry(JobFailed, _failed),
-        _entry(JobRetried, _retried),
+        _entry(JobRetried, why_retried),
         _entry(JobStalled, _stalled),
         _entry(JobInterrupted, lambda facts: f"attempt {facts.attempt} given back, it does not count: {facts.why}"),
         _entry(JobSnoozed, lambda facts: f"until {time_text(facts.due_at)}, the attempt does not count: {facts.why}"),

@@ -43,6 +43,14 @@ def parse_past(text: str | None, field: str, now: datetime) -> datetime | None:
         raise InvalidInput(f"{text} ago is before all time", field=field, rule="is a time in UTC") from error
 
 
+def parse_as_of(text: str | None, field: str, now: datetime) -> int | datetime | None:
+    """A version of a job (digits), or a moment as `parse_past` takes it."""
+    if text is not None and text.isascii() and text.isdigit() and len(text) <= _VERSION_LENGTH_MAX:
+        return int(text)
+    return parse_past(text, field, now)
+
+
+_VERSION_LENGTH_MAX = 10
 _AGES = "for example 2h, 30m, 7d"
 _AGE = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

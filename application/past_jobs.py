@@ -1,0 +1,146 @@
+"""A job as it was: its stream folded up to a moment or a version, as a whole or as a line of a list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import takewhile
+from typing import Annotated, NamedTuple
+from uuid import UUID
+
+from pydantic import Field
+
+from jobledger.domain.errors import InvalidInput, NotFound
+from jobledger.domain.event import RecordedEvent
+from jobledger.domain.identifiers import short_id
+from jobledger.domain.job import (
+    TERMINAL,
+    JobCancelRequested,
+    JobCompleted,
+    JobDispatched,
+    JobLogged,
+    JobProgressed,
+    JobStarted,
+    JobState,
+    JobStatus,
+    JobStepRecorded,
+    evolve,
+)
+from jobledger.domain.moment import Moment
+
+from .ports import JobFilter, JobListRow
+
+Version = Annotated[int, Field(ge=1, strict=True)]
+AsOf = Version | Moment
+"""Up to which event: by its version, or by the moment it was recorded at (inclusive)."""
+
+SHOWN_TEXT_LENGTH = 500
+"""What lists show of an error."""
+
+
+class Past(NamedTuple):
+    """That a job is shown as it was, and not as it is: what was asked for, how many events came later, and when the
+    first of them was recorded (None: there is none)."""
+
+    as_of: int | datetime
+    later_events: int
+    until: datetime | None
+
+
+def as_it_was(job_id: UUID, events: Sequence[RecordedEvent], as_of: int | datetime) -> Sequence[RecordedEvent]:
+    """The events of a job up to and including a version or a moment.
+
+    Raises `InvalidInput` for a version that it does not have, `NotFound` for a moment before its first event.
+    """
+    if isinstance(as_of, int):
+        return up_to_version(job_id, events, as_of)
+    past = up_to(events, as_of)
+    if not past:
+        first = events[0].recorded_at
+        raise NotFound(
+            f"job {short_id(job_id)} did not exist at {as_of:%Y-%m-%d %H:%M:%S} UTC: it was dispatched at "
+            f"{first:%Y-%m-%d %H:%M:%S.%f} UTC", field="as_of", rule="is not before the job's first event",
+            hint="ask for a later moment, or for version 1",
+        )  # fmt: skip
+    return past
+
+
+def up_to_version(job_id: UUID, events: Sequence[RecordedEvent], version: int) -> Sequence[RecordedEvent]:
+    """The events up to and including a version; `InvalidInput` for one that the job does not have (yet)."""
+    if version > len(events):
+        raise InvalidInput(
+            f"job {short_id(job_id)} has no version {version:,}: its last is {len(events):,}", field="as_of",
+            rule="is a version of the job", hint=f"jobledger jobs history {short_id(job_id)} shows them",
+        )  # fmt: skip
+    return events[:version]
+
+
+def up_to(events: Sequence[RecordedEvent], moment: datetime) -> Sequence[RecordedEvent]:
+    """The events before the first one that was recorded later: a clock that was set back leaves no hole."""
+    return list(takewhile(lambda event: event.recorded_at <= moment, events))
+
+
+def past_of(events: Sequence[RecordedEvent], shown: Sequence[RecordedEvent], as_of: int | datetime) -> Past:
+    """What is said beside the part that is shown."""
+    later = events[len(shown) :]
+    return Past(as_of, len(later), later[0].recorded_at if later else None)
+
+
+def list_row(job_id: UUID, tenant: str, events: Sequence[RecordedEvent]) -> JobListRow:
+    """The line of a job in a list, from its events (at least the first): what the list showed when it had taken the
+    last of them."""
+    state = _state(events)
+    started = [event.recorded_at for event in events if isinstance(event.facts, JobStarted)]
+    completed = [event.recorded_at for event in events if isinstance(event.facts, JobCompleted)]
+    shown = [event.recorded_at for event in events if not isinstance(event.facts, _NOT_SHOWN)]
+    over = state.status in TERMINAL or state.status is JobStatus.DLQ
+    failed = bool(state.last_error_type) and state.status is not JobStatus.COMPLETED
+    return JobListRow(
+        job_id=job_id, tenant=tenant, persona=state.persona, status=state.status, failed=state.last_attempt_failed,
+        job_type=state.job_type, kind=state.kind, queue=state.queue, priority=state.priority, attempt=state.attempt,
+        attempts_counted=state.attempts_counted, attempts_allowed=state.attempts_allowed,
+        created_at=events[0].recorded_at, updated_at=shown[-1], due_at=None if over else state.due_at,
+        started_at=started[-1] if started else None, completed_at=completed[-1] if completed else None,
+        error_type=_text(state.last_error_type) if failed else None,
+        error_message=_text(state.last_error_message) if failed else None, progress=progress_of(events),
+    )  # fmt: skip
+
+
+def progress_of(events: Sequence[RecordedEvent]) -> float | None:
+    """What the latest attempt reported last, 0..1."""
+    for event in reversed(events):
+        if isinstance(event.facts, JobProgressed):
+            return event.facts.fraction
+        if isinstance(event.facts, JobStarted):
+            break
+    return None
+
+
+def matches(row: JobListRow, where: JobFilter) -> bool:
+    """Whether a line is wanted."""
+    return (
+        (where.status is None or row.status is where.status)
+        and (where.failed is None or row.failed == where.failed)
+        and (where.job_type is None or row.job_type == where.job_type)
+        and (where.kind is None or row.kind == where.kind)
+        and (where.queue is None or row.queue == where.queue)
+        and (where.created_from is None or row.created_at >= where.created_from)
+        and (where.created_to is None or row.created_at < where.created_to)
+    )
+
+
+_NOT_SHOWN = (JobLogged, JobStepRecorded, JobCancelRequested)
+"""Events that change nothing a list shows."""
+
+
+def _state(events: Sequence[RecordedEvent]) -> JobState:
+    assert isinstance(events[0].facts, JobDispatched)
+    state = evolve(None, events[0].facts)
+    for event in events[1:]:
+        state = evolve(state, event.facts)
+    return state
+
+
+def _text(text: str) -> str:
+    """As the list stores it: bounded, and without NUL."""
+    return text[:SHOWN_TEXT_LENGTH].replace("\x00", "\ufffd")

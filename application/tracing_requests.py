@@ -1,0 +1,117 @@
+"""Because of what: what caused a job, which jobs it caused, and everything that one request caused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from jobledger.domain.event import RecordedEvent
+from jobledger.domain.identifiers import SYSTEM_TENANT
+from jobledger.domain.refusal import DispatchRefused
+
+from .dispatcher import Dispatcher
+from .flow import Flow
+from .job_repository import job_from, no_such_job
+from .ports import EventReader, JobViews, TracedJob
+from .queries import (
+    TRACE_LIMIT_MAX,
+    Causes,
+    CausingEvent,
+    GetCauses,
+    RefusedDispatch,
+    Trace,
+    TraceRequest,
+)
+from .reading import Reading
+from .result import Accepted
+
+REFUSALS_MAX = 100
+"""Refused dispatches of a request that are shown."""
+
+
+class TracingRequests:
+    """The handlers of `GetCauses` and `TraceRequest`."""
+
+    def __init__(self, *, reading: Reading, reader: EventReader, views: JobViews) -> None:
+        self._reading = reading
+        self._reader = reader
+        self._views = views
+
+    def register(self, dispatcher: Dispatcher) -> None:
+        """Answer the queries of this module."""
+        dispatcher.register(GetCauses, self.causes)
+        dispatcher.register(TraceRequest, self.trace)
+
+    def causes(self, query: GetCauses, flow: Flow) -> Accepted[Causes]:
+        """What caused a job, and what it caused."""
+        job_id = self._reading.find(query, query.tenant, query.job)
+        first = self._reader.stream(query.tenant, job_id, limit=1)
+        if job_from(query.tenant, job_id, first) is None:
+            raise no_such_job(query.tenant, query.job)
+        caused = self._views.caused_jobs(query.tenant, [job_id], limit=query.limit)
+        metadata = first[0].metadata
+        cause = None if metadata.causation_id is None else self._causing(query.tenant, metadata.causation_id)
+        return Accepted(Causes(job_id, metadata.correlation_id, cause, caused.jobs, caused.more, caused.freshness))
+
+    def _causing(self, tenant: str, causation_id: str) -> CausingEvent:
+        place = event_place(causation_id)
+        if place is None:
+            return CausingEvent(causation_id, None)
+        stream, version = place
+        found = self._reader.stream(tenant, stream, after_version=version - 1, limit=1)
+        return CausingEvent(causation_id, found[0] if found else None)
+
+    def trace(self, query: TraceRequest, flow: Flow) -> Accepted[Trace]:
+        """A page of what one request caused."""
+        self._reading.wait(query, query.tenant)
+        own = self._views.request_jobs(query.tenant, query.request, after=query.cursor, limit=query.limit)
+        further, more = self._descendants(query.tenant, own.jobs)
+        refused, more_refused = self._refused(query) if query.cursor is None else ((), False)
+        cursor = str(own.jobs[-1].job_id) if own.more else None
+        return Accepted(
+            Trace(query.request, (*own.jobs, *further), refused, cursor, more or more_refused, own.freshness)
+        )
+
+    def _descendants(self, tenant: str, jobs: Sequence[TracedJob]) -> tuple[tuple[TracedJob, ...], bool]:
+        """Jobs that these caused, and what those caused, as far as they belong to other requests: a bounded number."""
+        own = {job.correlation_id for job in jobs}
+        found: dict[UUID, TracedJob] = {job.job_id: job for job in jobs}
+        further: list[TracedJob] = []
+        asked: Sequence[UUID] = list(found)
+        more = False
+        while asked and len(further) < TRACE_LIMIT_MAX:
+            page = self._views.caused_jobs(tenant, asked, limit=TRACE_LIMIT_MAX)
+            more = more or page.more
+            new = [job for job in page.jobs if job.job_id not in found and job.correlation_id not in own]
+            found.update((job.job_id, job) for job in new)
+            further += new
+            asked = [job.job_id for job in new]
+        return tuple(further), more
+
+    def _refused(self, query: TraceRequest) -> tuple[tuple[RefusedDispatch, ...], bool]:
+        """Dispatches for this tenant that were refused. Their records belong to the installation, because what was
+        claimed need not be true; only those that claimed this tenant are shown to it."""
+        page = self._views.request_jobs(SYSTEM_TENANT, query.request, after=None, limit=REFUSALS_MAX)
+        streams = self._reader.streams(SYSTEM_TENANT, [record.job_id for record in page.jobs])
+        refused = [
+            RefusedDispatch(event, record.caused_by)
+            for record in page.jobs
+            for event in streams.get(record.job_id, ())
+            if _concerns(event, query.tenant)
+        ]
+        return tuple(refused), page.more
+
+
+def _concerns(event: RecordedEvent, tenant: str) -> bool:
+    return isinstance(event.facts, DispatchRefused) and event.facts.tenant_claimed == tenant
+
+
+def event_place(causation_id: str) -> tuple[UUID, int] | None:
+    """Stream and version in `<stream>.<version>`; None for the id of a message from elsewhere."""
+    stream, dot, version = causation_id.rpartition(".")
+    if not dot or not (version.isascii() and version.isdigit()) or not 1 <= int(version[:10]) < 1 << 31:
+        return None
+    try:
+        return UUID(stream), int(version)
+    except ValueError:
+        return None
