@@ -27,7 +27,7 @@ LIST_NAMES = tuple(projection.name for projection in ALL_PROJECTIONS)
 
 FOR_EVER = datetime(9999, 12, 31, tzinfo=UTC)
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST_ID = UUID(int=0)
+FIRST_ID = UUID(int=0)
 _ID_LENGTH = 32
 
 _FIRST_PAUSE_SECONDS = 0.001
@@ -54,7 +54,7 @@ def dlq_bounds(where: DlqFilter, after: PageKey | None) -> Bounds:
 
 
 def _bounds(since: datetime | None, until: datetime | None, after: PageKey | None) -> Bounds:
-    end = PageKey(until or FOR_EVER, _FIRST_ID)
+    end = PageKey(until or FOR_EVER, FIRST_ID)
     return Bounds(end if after is None else min(after, end), since or LONG_AGO)
 
 
@@ -104,7 +104,7 @@ def ending_in(digits: str, job_ids: Sequence[UUID]) -> list[UUID]:
 def first_unlisted_id(listed_to: datetime | None) -> UUID:
     """Jobs that a list which shows all recorded up to this moment may lack have ids from this one on."""
     if listed_to is None:
-        return _FIRST_ID
+        return FIRST_ID
     born = listed_to - BIRTH_TOLERANCE - timedelta(seconds=1)
     return uuid7(int(born.timestamp() * 1000), 0)
 

@@ -15,15 +15,19 @@ from jobledger.application.ports import (
     JobListRow,
     JobPage,
     PageKey,
+    TracedJob,
+    TracePage,
 )
 from jobledger.domain.dlq import DlqFilter
 from jobledger.domain.job import JobStatus
 from jobledger.projections.dlq import DLQ
+from jobledger.projections.job_traces import JOB_TRACES
 from jobledger.projections.persona_jobs import PERSONA_JOBS
 from jobledger.projections.progress import Progress
 from jobledger.projections.tenant_jobs import TENANT_JOBS
 
 from ..job_pages import (
+    FIRST_ID,
     LIST_NAMES,
     DlqSummaryRow,
     bounds,
@@ -37,11 +41,14 @@ from ..job_pages import (
 )
 from ..sql_blocks import load
 from .connections import Connections, PgConnection, Role
+from .freshness import PostgresFreshness
 from .reader import Horizon
 
 SQL = load("jobledger.infrastructure.postgres", "sql/job_views.sql")
 
 _SHORT = -8
+_TRACED = 5
+"""Columns of a traced job, in front of those of its line in the list."""
 
 
 class PostgresJobViews:
@@ -52,7 +59,7 @@ class PostgresJobViews:
     ) -> None:
         self._connections = connections
         self._progress = progress
-        self._horizon = horizon or Horizon(connections)
+        self._freshness = PostgresFreshness(connections, horizon or Horizon(connections))
 
     def tenant_jobs(self, tenant: str, where: JobFilter, *, after: PageKey | None, limit: int) -> JobPage:
         """The jobs of a tenant, newest first."""
@@ -78,6 +85,21 @@ class PostgresJobViews:
         found, freshness = self._list(DLQ.name, SQL["dlq_summary"], values, in_index_order=False)
         return dlq_summary([DlqSummaryRow(*row) for row in found], freshness)
 
+    def request_jobs(self, tenant: str, correlation_id: str, *, after: UUID | None, limit: int) -> TracePage:
+        """What was dispatched in a request, in the order of births."""
+        values = {"tenant": tenant, "correlation_id": correlation_id, "after": after or FIRST_ID, "limit": limit + 1}
+        return self._trace_page("request_jobs", values, limit)
+
+    def caused_jobs(self, tenant: str, causes: Sequence[UUID], *, limit: int) -> TracePage:
+        """The jobs that these jobs caused: by cause, then in the order of births."""
+        values = {"tenant": tenant, "causes": sorted(causes), "limit": limit + 1}
+        return self._trace_page("caused_jobs", values, limit)
+
+    def _trace_page(self, statement: str, values: dict[str, object], limit: int) -> TracePage:
+        found, freshness = self._list(JOB_TRACES.name, SQL[statement], values)
+        jobs = tuple(TracedJob(*(*row[:_TRACED], _list_row(row[_TRACED:]))) for row in found[:limit])
+        return TracePage(jobs, len(found) > limit, freshness)
+
     def find_by_short_id(self, tenant: str, short_id: str) -> list[UUID]:
         """Ids of the tenant's jobs that end in these (8 or more) characters: from the list, else from the queue."""
         digits = short_id_digits(short_id)
@@ -102,7 +124,7 @@ class PostgresJobViews:
 
     def _job_page(self, name: str, statement: str, values: dict[str, object], limit: int) -> JobPage:
         found, freshness = self._list(name, statement, values)
-        rows = tuple(JobListRow(*row)._replace(status=JobStatus(row[3])) for row in found[:limit])
+        rows = tuple(row for found_row in found[:limit] if (row := _list_row(found_row)) is not None)
         key = PageKey(rows[-1].created_at, rows[-1].job_id) if len(found) > limit else None
         return JobPage(rows, key, freshness)
 
@@ -111,14 +133,17 @@ class PostgresJobViews:
     ) -> tuple[Sequence[tuple[Any, ...]], Freshness]:
         tenant = str(values["tenant"])
         with self._connections.tenant_transaction(tenant) as connection:
-            # the checkpoint first: rows may then be newer than it says, never older
-            checkpoint = connection.execute(SQL["checkpoint"], (name,), prepare=True)
+            asked = self._freshness.ask(connection, name)
             if in_index_order:
                 connection.execute(SQL["in_index_order"], prepare=True)
             found = connection.execute(statement, values, prepare=False, binary=True)
-            at, rows = checkpoint.fetchone(), found.fetchall()
-        position, recorded_at = (0, None) if at is None else at
-        return rows, Freshness(position, max(position, self._horizon.position()), recorded_at)
+            at, rows = asked.fetchone(), found.fetchall()
+        return rows, self._freshness.told(name, at)
+
+
+def _list_row(row: Sequence[Any]) -> JobListRow | None:
+    """A line of a list; None for the columns of one that is not there."""
+    return None if row[0] is None else JobListRow(*row)._replace(status=JobStatus(row[3]))
 
 
 def wanted(tenant: str, where: JobFilter, after: PageKey | None, limit: int) -> dict[str, object]:

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from sqlite3 import Connection
+from typing import Any
 from uuid import UUID
 
 from jobledger.application.ports import (
     DlqPage,
     DlqRow,
     DlqSummary,
-    Freshness,
     JobFilter,
     JobListRow,
     JobPage,
     PageKey,
+    TracedJob,
+    TracePage,
 )
 from jobledger.domain.dlq import DlqFilter
 from jobledger.domain.job import JobKind, JobStatus
 from jobledger.projections.dlq import DLQ
+from jobledger.projections.job_traces import JOB_TRACES
 from jobledger.projections.persona_jobs import PERSONA_JOBS
 from jobledger.projections.progress import Progress
 from jobledger.projections.tenant_jobs import TENANT_JOBS
 
 from ..job_pages import (
+    FIRST_ID,
     LIST_NAMES,
     DlqSummaryRow,
     bounds,
@@ -38,6 +42,7 @@ from ..job_pages import (
 )
 from ..sql_blocks import load
 from .database import Database
+from .freshness import read_freshness
 from .types import microseconds, moment, optional_moment
 
 SQL = load("jobledger.infrastructure.sqlite", "sql/job_views.sql", "sql/reading.sql")
@@ -71,17 +76,37 @@ class SqliteJobViews:
         with self._database.read() as connection:
             values = wanted_dead(tenant, where, after, limit)
             found = connection.execute(dlq_statement(where), values).fetchall()
-            freshness = _freshness(connection, DLQ.name)
+            freshness = read_freshness(connection, DLQ.name, tenant)
         rows = tuple(_dead_job(*row) for row in found[:limit])
         return DlqPage(rows, PageKey(rows[-1].dead_at, rows[-1].job_id) if len(found) > limit else None, freshness)
 
     def dlq_summary(self, tenant: str, where: DlqFilter, *, groups: int) -> DlqSummary:
         """How many dead jobs of a tenant match, with the largest groups."""
         with self._database.read() as connection:
-            freshness = _freshness(connection, DLQ.name)
+            freshness = read_freshness(connection, DLQ.name, tenant)
             values = wanted_dead(tenant, where, None, groups - 1)
             found = connection.execute(SQL["dlq_summary"], values).fetchall()
         return dlq_summary([_dlq_group(*row) for row in found], freshness)
+
+    def request_jobs(self, tenant: str, correlation_id: str, *, after: UUID | None, limit: int) -> TracePage:
+        """What was dispatched in a request, in the order of births."""
+        with self._database.read() as connection:
+            values = (tenant, correlation_id, (after or FIRST_ID).bytes, limit + 1)
+            found = connection.execute(SQL["request_jobs"], values).fetchall()
+            freshness = read_freshness(connection, JOB_TRACES.name, tenant)
+        return TracePage(tuple(_traced(row) for row in found[:limit]), len(found) > limit, freshness)
+
+    def caused_jobs(self, tenant: str, causes: Sequence[UUID], *, limit: int) -> TracePage:
+        """The jobs that these jobs caused: by cause, then in the order of births."""
+        found: list[tuple[Any, ...]] = []
+        with self._database.read() as connection:
+            for cause in sorted(causes):
+                values = (tenant, cause.bytes, limit + 1 - len(found))
+                found += connection.execute(SQL["caused_jobs"], values).fetchall()
+                if len(found) > limit:
+                    break
+            freshness = read_freshness(connection, JOB_TRACES.name, tenant)
+        return TracePage(tuple(_traced(row) for row in found[:limit]), len(found) > limit, freshness)
 
     def find_by_short_id(self, tenant: str, short_id: str) -> list[UUID]:
         """Ids of the tenant's jobs that end in these (8 or more) characters: from the list, else from the queue."""
@@ -92,7 +117,7 @@ class SqliteJobViews:
             listed = _ids(connection, SQL["jobs_by_short_id"], tenant, digits[_SHORT:])
             if found := ending_in(digits, listed):
                 return found
-            unlisted = first_unlisted_id(_freshness(connection, TENANT_JOBS.name).recorded_at)
+            unlisted = first_unlisted_id(read_freshness(connection, TENANT_JOBS.name, tenant).recorded_at)
             return ending_in(digits, _ids(connection, SQL["open_jobs_born_since"], tenant, unlisted.bytes))
 
     def wait_for(self, position: int, timeout_seconds: float) -> bool:
@@ -107,7 +132,7 @@ class SqliteJobViews:
     def _job_page(self, name: str, statement: str, values: Wanted, limit: int) -> JobPage:
         with self._database.read() as connection:
             found = connection.execute(statement, values).fetchall()
-            freshness = _freshness(connection, name)
+            freshness = read_freshness(connection, name, str(values["tenant"]))
         rows = tuple(_job(*row) for row in found[:limit])
         key = PageKey(rows[-1].created_at, rows[-1].job_id) if len(found) > limit else None
         return JobPage(rows, key, freshness)
@@ -132,13 +157,6 @@ def dlq_statement(where: DlqFilter) -> str:
     if where.fingerprint is not None:
         return SQL["dlq_jobs_by_fingerprint"]
     return SQL["dlq_jobs_by_time"] if where.error_type is None else SQL["dlq_jobs_by_error"]
-
-
-def _freshness(connection: Connection, name: str) -> Freshness:
-    head: int = connection.execute(SQL["head"]).fetchone()[0]
-    checkpoint = connection.execute(SQL["checkpoint"], (name,)).fetchone()
-    position, recorded_at = (0, None) if checkpoint is None else checkpoint
-    return Freshness(position, head, optional_moment(recorded_at))
 
 
 def wanted(tenant: str, where: JobFilter, after: PageKey | None, limit: int) -> Wanted:
@@ -171,6 +189,15 @@ def _job(  # noqa: PLR0917 - the columns of every listing statement, in their or
         UUID(bytes=job_id), tenant, persona, JobStatus(status), bool(failed), job_type, kind, queue, priority, attempt,
         attempts_counted, attempts_allowed, moment(created_at), moment(updated_at), optional_moment(due_at),
         optional_moment(started_at), optional_moment(completed_at), error_type, error_message, progress,
+    )  # fmt: skip
+
+
+def _traced(row: tuple[Any, ...]) -> TracedJob:
+    """A traced job, with its line in the list where there is one."""
+    job_id, correlation_id, causation_id, caused_by, created_at, *listed = row
+    return TracedJob(
+        UUID(bytes=job_id), correlation_id, causation_id, None if caused_by is None else UUID(bytes=caused_by),
+        moment(created_at), None if listed[0] is None else _job(*listed),
     )  # fmt: skip
 
 

@@ -77,6 +77,31 @@ GROUP BY job_type, reason, error_type
 ORDER BY count(*) DESC, job_type, reason, error_type
 LIMIT %(limit)s
 
+-- name: request_jobs
+SELECT t.job_id, t.correlation_id, t.causation_id, t.caused_by, t.created_at, j.job_id, j.tenant_id, j.persona, j.status, j.failed, j.job_type, j.kind, j.queue,
+    j.priority, j.attempt, j.attempts_counted, j.attempts_allowed, j.created_at, j.updated_at, j.due_at, j.started_at,
+    j.completed_at, j.error_type, j.error_message, j.progress
+FROM job_traces AS t
+LEFT JOIN tenant_jobs AS j ON j.job_id = t.job_id AND j.tenant_id = t.tenant_id
+WHERE t.tenant_id = %(tenant)s AND t.correlation_id = %(correlation_id)s AND t.job_id > %(after)s::uuid
+ORDER BY t.job_id
+LIMIT %(limit)s
+
+-- name: caused_jobs
+-- One look into the index for each cause, so that none is read further than the page.
+SELECT t.job_id, t.correlation_id, t.causation_id, t.caused_by, t.created_at, j.job_id, j.tenant_id, j.persona, j.status, j.failed, j.job_type, j.kind, j.queue,
+    j.priority, j.attempt, j.attempts_counted, j.attempts_allowed, j.created_at, j.updated_at, j.due_at, j.started_at,
+    j.completed_at, j.error_type, j.error_message, j.progress
+FROM unnest(%(causes)s::uuid[]) AS cause (id)
+CROSS JOIN LATERAL (
+    SELECT job_id, tenant_id, correlation_id, causation_id, caused_by, created_at FROM job_traces
+    WHERE tenant_id = %(tenant)s AND caused_by = cause.id
+    ORDER BY job_id
+    LIMIT %(limit)s
+) AS t
+LEFT JOIN tenant_jobs AS j ON j.job_id = t.job_id AND j.tenant_id = t.tenant_id
+LIMIT %(limit)s
+
 -- name: checkpoint
 SELECT position, recorded_at FROM checkpoints WHERE projection = %s
 

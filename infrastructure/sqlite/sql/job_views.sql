@@ -149,6 +149,26 @@ GROUP BY job_type, reason, error_type
 ORDER BY count(*) DESC, job_type, reason, error_type
 LIMIT :limit
 
+-- name: request_jobs
+SELECT t.job_id, t.correlation_id, t.causation_id, t.caused_by, t.created_at, j.job_id, j.tenant_id, j.persona, j.status, j.failed, j.job_type, j.kind, j.queue,
+    j.priority, j.attempt, j.attempts_counted, j.attempts_allowed, j.created_at, j.updated_at, j.due_at, j.started_at,
+    j.completed_at, j.error_type, j.error_message, j.progress
+FROM job_traces AS t
+LEFT JOIN tenant_jobs AS j ON j.job_id = t.job_id AND j.tenant_id = t.tenant_id
+WHERE t.tenant_id = ? AND t.correlation_id = ? AND t.job_id > ?
+ORDER BY t.job_id
+LIMIT ?
+
+-- name: caused_jobs
+SELECT t.job_id, t.correlation_id, t.causation_id, t.caused_by, t.created_at, j.job_id, j.tenant_id, j.persona, j.status, j.failed, j.job_type, j.kind, j.queue,
+    j.priority, j.attempt, j.attempts_counted, j.attempts_allowed, j.created_at, j.updated_at, j.due_at, j.started_at,
+    j.completed_at, j.error_type, j.error_message, j.progress
+FROM job_traces AS t
+LEFT JOIN tenant_jobs AS j ON j.job_id = t.job_id AND j.tenant_id = t.tenant_id
+WHERE t.tenant_id = ? AND t.caused_by = ?
+ORDER BY t.job_id
+LIMIT ?
+
 -- name: checkpoint
 SELECT position, recorded_at FROM checkpoints WHERE projection = ?
 
