@@ -21,13 +21,15 @@ from jobledger.domain.job import (
     JobStatus,
 )
 
+from .body_reads import BodyReads
 from .dispatcher import Dispatcher
 from .dlq_messages import Attempt, BulkActOfDlq, DeadJob, GetDeadJob, ListDlqActs
 from .flow import Flow
 from .known import KnownTenants
 from .ports import EventReader
+from .positions import Positions
 from .queries import GetJob, JobDetails
-from .reading import Reading
+from .reading import Reading, body_versions
 from .result import Accepted
 
 ATTEMPTS_SHOWN = 20
@@ -39,7 +41,17 @@ _ENDINGS = (JobCompleted, JobFailed, JobStalled, JobInterrupted, JobSnoozed, Job
 class DeadJobs:
     """The handlers of the queries about single dead jobs and about acts on many."""
 
-    def __init__(self, *, reading: Reading, reader: EventReader, tenants: KnownTenants) -> None:
+    def __init__(
+        self,
+        *,
+        reading: Reading,
+        reader: EventReader,
+        tenants: KnownTenants,
+        positions: Positions,
+        body_reads: BodyReads,
+    ) -> None:
+        self._positions = positions
+        self._body_reads = body_reads
         self._reading = reading
         self._reader = reader
         self._tenants = tenants
@@ -55,20 +67,22 @@ class DeadJobs:
             actor=query.actor, tenant=query.tenant, job=query.job, bodies=query.bodies, after=query.after,
             timeout_seconds=query.timeout_seconds,
         )  # fmt: skip
-        found = self._reading.get(wanted, flow)
-        job = found.value
+        read = self._reading.look(wanted)
+        job, events = read.details, read.events
         if job.status is not JobStatus.DLQ:
             raise _not_dead(job)
-        events = self._reader.stream(job.tenant, job.job_id)[: job.version]
         deaths = [event for event in events if isinstance(event.facts, JobSentToDlq)]
         death = deaths[-1].facts
         assert isinstance(death, JobSentToDlq)
+        failed = [event for event in events if isinstance(event.facts, JobFailed)] if query.bodies else []
+        traceback = self._reading.last_body(query.tenant, failed)
+        self._body_reads.record(query.tenant, job.job_id, (*read.body_versions, *body_versions([traceback])), flow)
         dead = DeadJob(
             job, deaths[-1].recorded_at, death, attempts_of(events)[-ATTEMPTS_SHOWN:],
             sum(isinstance(event.facts, JobRequeued) for event in events),
-            self._traceback(query, events) if query.bodies else None,
+            traceback.body if traceback else None,
         )  # fmt: skip
-        return Accepted(dead, found.position)
+        return Accepted(dead, self._positions.text(events[-1].position))
 
     def acts(self, query: ListDlqActs, flow: Flow) -> Accepted[tuple[BulkActOfDlq, ...]]:
         """The last acts on many dead jobs, the latest first."""
@@ -77,15 +91,6 @@ class DeadJobs:
         endings = {event.facts.begun_version: event for event in events if isinstance(event.facts, DlqBulkEnded)}
         acts = [_act(event, endings.get(event.originator_version)) for event in events if _begins(event)]
         return Accepted(tuple(reversed(acts[-query.limit :])))
-
-    def _traceback(self, query: GetDeadJob, events: Sequence[RecordedEvent]) -> bytes | None:
-        """The body of the last failed attempt."""
-        failed = [event for event in events if isinstance(event.facts, JobFailed)]
-        if not failed or failed[-1].metadata.body_sha256 is None:
-            return None
-        stream, version = failed[-1].originator_id, failed[-1].originator_version
-        found = self._reader.stream(query.tenant, stream, after_version=version - 1, limit=1, bodies=True)
-        return found[0].body if found else None
 
 
 def attempts_of(events: Sequence[RecordedEvent]) -> tuple[Attempt, ...]:
