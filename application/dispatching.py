@@ -9,7 +9,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from jobledger.domain.errors import IdempotencyConflict, InvalidInput, LedgerBusy, LedgerError, Refusal, VersionConflict
-from jobledger.domain.event import Event
+from jobledger.domain.event import Event, Metadata
 from jobledger.domain.identifiers import SYSTEM_TENANT
 from jobledger.domain.refusal import refuse
 
@@ -73,9 +73,9 @@ class Dispatching:
 
     def dispatch_job(self, command: DispatchJob, flow: Flow) -> Accepted[Receipt]:
         """Dispatch one job; in a caller's transaction where the command brings one."""
-        item = command.item
+        item, preparation = command.item, self._preparation(flow)
         try:
-            new_job = self._preparation(flow).prepare(item)
+            new_job = preparation.prepare(item)
             if command.connection is not None:
                 outcome = self._transaction_writer.dispatch(command.connection, [new_job])[0]
                 _tell(new_job, outcome)
@@ -83,7 +83,8 @@ class Dispatching:
                 outcome = self._writer.write([new_job])[0]
             receipt = self._receipt(new_job, outcome)
         except Refusal as error:
-            recorded = self._writer.submit([self._refusal(error, item.tenant, item.job_type, item.line, flow)])
+            metadata = preparation.metadata_of_refused(item)
+            recorded = self._writer.submit([self._refusal(error, item.tenant, item.job_type, item.line, metadata)])
             if command.connection is None:
                 recorded.result()
             # else the caller's transaction may hold the only writer: the record waits for it, we must not
@@ -133,7 +134,7 @@ class Dispatching:
         """Record a dispatch that was not even well-formed."""
         item = fields.get("item")
         tenant, job_type = (item.tenant, item.job_type) if isinstance(item, Dispatch) else ("", "")
-        self._writer.write([self._refusal(error, tenant, job_type, None, flow)])
+        self._writer.write([self._refusal(error, tenant, job_type, None, flow.metadata())])
 
     def _preparation(self, flow: Flow) -> Preparation:
         return Preparation(self._plans, self._identifiers, flow)
@@ -146,7 +147,7 @@ class Dispatching:
         slots: list[_Slot] = []
         size = 0
         for number, item in islice(numbered, CHUNK):
-            slot = self._slot(preparation, item, number, flow)
+            slot = self._slot(preparation, item, number)
             slots.append(slot)
             if slot.error is None and isinstance(slot.write, NewJob):
                 size += len(slot.write.event.body or b"")
@@ -154,14 +155,15 @@ class Dispatching:
                     break
         return slots
 
-    def _slot(self, preparation: Preparation, item: Dispatch | Malformed, number: int, flow: Flow) -> _Slot:
+    def _slot(self, preparation: Preparation, item: Dispatch | Malformed, number: int) -> _Slot:
         line = item.line or number
         try:
             if isinstance(item, Malformed):
                 raise item.error
             return _Slot(line, item.tenant, item.job_type, preparation.prepare(item), None)
         except Refusal as error:
-            refusal = self._refusal(error, item.tenant, item.job_type, line, flow)
+            metadata = preparation.metadata_of_refused(item)
+            refusal = self._refusal(error, item.tenant, item.job_type, line, metadata)
             return _Slot(line, item.tenant, item.job_type, refusal, error)
 
     def _settled(self, slots: list[_Slot], written: Future[list[Outcome]], flow: Flow) -> Iterator[ItemResult]:
@@ -169,7 +171,8 @@ class Dispatching:
         for slot, outcome in zip(slots, self._outcomes(slots, written), strict=True):
             result = self._result(slot, outcome)
             if isinstance(result, Refused) and slot.error is None:
-                late_refusals.append(self._refusal(result.error, slot.tenant, slot.job_type, slot.line, flow))
+                metadata = slot.write.event.metadata if isinstance(slot.write, NewJob) else flow.metadata()
+                late_refusals.append(self._refusal(result.error, slot.tenant, slot.job_type, slot.line, metadata))
             yield ItemResult(slot.line, result)
         if late_refusals:
             self._writer.write(late_refusals)
@@ -212,10 +215,10 @@ class Dispatching:
             raise LedgerBusy("another transaction holds this key", field="idempotency_key", hint="try again")
         raise VersionConflict(f"there is a job {job_id} already", field="job_id", rule="is new")
 
-    def _refusal(self, error: Refusal, tenant: object, job_type: object, line: int | None, flow: Flow) -> Write:
-        """The record of a refusal: a stream of its own, of the installation."""
+    def _refusal(self, error: Refusal, tenant: object, job_type: object, line: int | None, metadata: Metadata) -> Write:
+        """The record of a refusal: a stream of its own, of the installation, in the request that the item was of."""
         facts = refuse(error, tenant=str(tenant), job_type=str(job_type), line=line)
-        return AppendEvents((Event(self._identifiers.job_id(), 1, SYSTEM_TENANT, flow.metadata(), facts),))
+        return AppendEvents((Event(self._identifiers.job_id(), 1, SYSTEM_TENANT, metadata, facts),))
 
 
 def _held() -> VersionConflict:

@@ -23,7 +23,7 @@ from jobledger.domain.options import JobOptions, Key, PersonaName, ResolvedOptio
 from jobledger.domain.tenant import TenantName
 
 from .declared_job import KEY_LENGTH_MAX, AcceptedPayload
-from .dispatch_item import Dispatch
+from .dispatch_item import Dispatch, Malformed
 from .flow import Flow
 from .known import REMEMBER_SECONDS, KnownTenants, KnownType, KnownTypes
 from .message import NO_NUL, CorrelationId
@@ -206,6 +206,13 @@ class Preparation:
             plan, plan.known.accept, plan.asked.tenant, plan.asked.options.lock_key, plan.asked.options.limit_key,
             plan.needs_key or plan.needs_lock_key, facts, evolve(None, facts),
         )  # fmt: skip
+
+    def metadata_of_refused(self, item: Dispatch | Malformed) -> Metadata:
+        """Whose request a refused item was part of: its own, as far as what it says of that is well-formed."""
+        try:
+            return self._metadata if isinstance(item, Malformed) else self._metadata_of(item)
+        except InvalidInput:
+            return self._metadata
 
     def _metadata_of(self, item: Dispatch) -> Metadata:
         if item.correlation_id is None and item.trace_parent is None and item.causation_id is None:
