@@ -65,6 +65,14 @@ def durable_postgres() -> Iterator[DurableCluster]:
         yield DurableCluster(server)
 
 
+_LONG_FILES = (
+    "test_soak", "test_rebuild.py", "test_views_kill", "test_metrics.py", "test_demo.py", "acceptance/test_dlq.py",
+    "test_how_to_", "test_tutorial", "test_worker_kill", "test_benchmarks", "test_limits_model",
+)  # fmt: skip
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The soak takes longest: where two files run at a time, it begins first."""
-    items.sort(key=lambda item: "test_soak" not in item.nodeid)
+    """What takes longest begins first where files run side by side: the run does not wait for one of them alone."""
+    items.sort(
+        key=lambda item: next((n for n, name in enumerate(_LONG_FILES) if name in item.nodeid), len(_LONG_FILES))
+    )

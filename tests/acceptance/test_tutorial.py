@@ -1,4 +1,4 @@
-"""Pages that tell what to type, followed to the letter in an empty folder."""
+"""The tutorial, followed to the letter in an empty folder."""
 
 from __future__ import annotations
 
@@ -13,16 +13,6 @@ from tests.support.repository import ROOT
 def test_the_tutorial_works_as_written(tmp_path: Path) -> None:
     """Every file of the tutorial is written, every command run, and what it shows is what comes."""
     assert follow(ROOT / "docs" / "tutorial.md", tmp_path) >= 12
-
-
-def test_limits_and_fairness_work_as_written(tmp_path: Path) -> None:
-    """So it is with the page about limits."""
-    assert follow(ROOT / "docs" / "how-to" / "limits-and-fairness.md", tmp_path) >= 20
-
-
-def test_the_dead_letter_queue_works_as_written(tmp_path: Path) -> None:
-    """And with the page about the dead-letter queue."""
-    assert follow(ROOT / "docs" / "how-to" / "dead-letter-queue.md", tmp_path) >= 20
 
 
 def test_a_reader_notices_other_output(tmp_path: Path) -> None:
