@@ -38,7 +38,7 @@ def two_tenants(postgres_dsn: str) -> str:
             ledger.writer.write([new_job(tenant=name, key="k", persona="bot")])
             ledger.writer.write([_limit(name)])
     with psycopg.connect(postgres_dsn) as owner:
-        for name in VIEWS:
+        for name in (*VIEWS, "parked_events"):
             _fill(owner, name)
     return postgres_dsn
 
@@ -57,7 +57,7 @@ def _fill(owner: psycopg.Connection, table: str) -> None:
         (f"jobledger.{table}",),
     ).fetchall()
     some = {
-        "uuid": "gen_random_uuid()", "text": "'x'", "boolean": "false", "integer": "0",
+        "uuid": "gen_random_uuid()", "text": "'x'", "boolean": "false", "integer": "0", "bigint": "0",
         "timestamp with time zone": "now()", "double precision": "0",
     }  # fmt: skip
     for tenant in ("acme", "beta"):
