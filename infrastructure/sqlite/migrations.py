@@ -17,10 +17,11 @@ from typing import NamedTuple
 
 from jobledger.domain.errors import LedgerUnavailable, MigrationFailed, SchemaOutdated, SchemaTooNew
 from jobledger.projections.catalogue import ALL_PROJECTIONS
+from jobledger.projections.projection import Projection
 
 from .database import BUSY_TIMEOUT_SECONDS, connect, raise_as_ledger_error
 from .types import database_now
-from .view_tables import create_missing_tables, missing_tables
+from .view_tables import create_tables, missing_tables
 
 _VERSIONS_TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -48,7 +49,9 @@ def shipped() -> list[Migration]:
     return [Migration(file.name.removesuffix(".sql"), file.read_text(encoding="utf-8")) for file in files]
 
 
-def migrate(path: Path, migrations: Sequence[Migration] | None = None) -> list[str]:
+def migrate(
+    path: Path, migrations: Sequence[Migration] | None = None, projections: Sequence[Projection] = ALL_PROJECTIONS
+) -> list[str]:
     """Bring the file to this program's schema, making it where there is none, and make the tables of new views; the
     names of the migrations that were applied.
 
@@ -57,23 +60,27 @@ def migrate(path: Path, migrations: Sequence[Migration] | None = None) -> list[s
     migrations = shipped() if migrations is None else migrations
     connection = _connect(path)
     try:
-        if not _pending(connection, migrations) and not _lacks_views(connection):
+        if not _pending(connection, migrations) and not _lacking(connection, projections):
             return []
-        return _apply(connection, migrations)
+        return _apply(connection, migrations, projections)
     except sqlite3.Error as error:
         raise_as_ledger_error(error)
     finally:
         connection.close()
 
 
-def require_current(connection: sqlite3.Connection, migrations: Sequence[Migration] | None = None) -> None:
+def require_current(
+    connection: sqlite3.Connection,
+    migrations: Sequence[Migration] | None = None,
+    projections: Sequence[Projection] = ALL_PROJECTIONS,
+) -> None:
     """`SchemaOutdated` or `SchemaTooNew` unless the schema is this program's."""
     pending = _pending(connection, shipped() if migrations is None else migrations)
     if pending:
         raise SchemaOutdated(
             f"the ledger lacks {len(pending)} migration(s), first {pending[0].name}", hint="run: jobledger migrate"
         )
-    lacking = missing_tables(connection, ALL_PROJECTIONS)
+    lacking = missing_tables(connection, projections)
     if lacking:
         raise SchemaOutdated(f"the ledger lacks the view {lacking[0].name}", hint="run: jobledger migrate")
 
@@ -105,15 +112,16 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
             time.sleep(0.01)
 
 
-def _apply(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> list[str]:
+def _apply(
+    connection: sqlite3.Connection, migrations: Sequence[Migration], projections: Sequence[Projection]
+) -> list[str]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.execute(_VERSIONS_TABLE)
         pending = _pending(connection, migrations)  # again: another process may have been faster
         for migration in pending:
             _run(connection, migration)
-        if _has_all(connection):
-            create_missing_tables(connection, ALL_PROJECTIONS)
+        create_tables(connection, _lacking(connection, projections))
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
@@ -122,13 +130,11 @@ def _apply(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> l
     return [migration.name for migration in pending]
 
 
-def _lacks_views(connection: sqlite3.Connection) -> bool:
-    return _has_all(connection) and bool(missing_tables(connection, ALL_PROJECTIONS))
-
-
-def _has_all(connection: sqlite3.Connection) -> bool:
-    """Whether all migrations of this program were applied: they make the views that are older than migration 0004."""
-    return _applied(connection).keys() >= {migration.name for migration in shipped()}
+def _lacking(connection: sqlite3.Connection, projections: Sequence[Projection]) -> list[Projection]:
+    """The projections without a table, once all migrations were applied: those make the oldest views themselves."""
+    if not _applied(connection).keys() >= {migration.name for migration in shipped()}:
+        return []
+    return missing_tables(connection, projections)
 
 
 def _run(connection: sqlite3.Connection, migration: Migration) -> None:

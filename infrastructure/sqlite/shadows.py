@@ -37,6 +37,7 @@ from ..sql_blocks import load
 from ..stored_rebuild import encode_comparison
 from .comparing import SqliteSnapshot
 from .database import Database
+from .process_names import process_name
 from .rebuild_rows import find_rebuild, find_recent, find_unfinished, optional_bytes, store_rebuild
 from .shadow_tables import (
     drop_shadow,
@@ -52,7 +53,7 @@ from .slice_leases import leased_until, let_go, take_slice
 from .types import database_now
 from .view_rows import encode_rows, statements
 from .view_tables import has_table, missing_indexes, quoted
-from .views import Standing, parked_row, process_name, read_standings
+from .views import Standing, parked_row, read_standings
 
 SQL = load("jobledger.infrastructure.sqlite", "sql/shadows.sql", "sql/views.sql")
 
@@ -198,13 +199,14 @@ class SqliteShadows:
         until = now + round(HOLD_SECONDS * _MICROSECONDS)
         with self._database.write() as connection:
             connection.execute(SQL["begin_checkpoint"], (projection.name, projection.version, now))
-            is_held = connection.execute(SQL["hold_checkpoint"], (until, projection.name, now)).rowcount == 1
-            live = read_standings(connection)[projection.name].checkpoint
-        if not is_held:
+            live = read_standings(connection)[projection.name]
+            if not live.is_held:
+                connection.execute(SQL["hold_checkpoint"], (until, process_name(), projection.name))
+        if live.is_held:
             yield None
             return
         try:
-            yield live
+            yield live.checkpoint
         finally:
             with (
                 suppress(LedgerBusy, LedgerUnavailable),

@@ -7,9 +7,6 @@ work: what is stored is decided by compare-and-set of the slice, so two who work
 
 from __future__ import annotations
 
-import os
-import socket
-import sys
 from sqlite3 import Connection
 from typing import NamedTuple
 from uuid import UUID, uuid4
@@ -17,6 +14,7 @@ from uuid import UUID, uuid4
 from jobledger.projections.shadow import Slice
 
 from ..sql_blocks import load
+from .process_names import has_died, process_name
 from .rebuild_rows import slice_of
 from .types import database_now
 
@@ -40,9 +38,9 @@ def leased_until() -> int:
 
 def take_slice(connection: Connection, rebuild_id: UUID) -> Lease | None:
     """Lease the first slice that is neither done nor anybody's."""
-    now, owner = database_now(), f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex}"
+    now, owner = database_now(), f"{process_name()}:{uuid4().hex}"
     for number, other, until in connection.execute(SQL["slices_to_do"], (rebuild_id.bytes,)).fetchall():
-        if other is None or until <= now or _is_dead(other):
+        if other is None or until <= now or has_died(other.rpartition(":")[0]):
             row = connection.execute(SQL["own_slice"], (owner, leased_until(), rebuild_id.bytes, number)).fetchone()
             return Lease(owner, slice_of(*row))
     return None
@@ -51,17 +49,3 @@ def take_slice(connection: Connection, rebuild_id: UUID) -> Lease | None:
 def let_go(connection: Connection, rebuild_id: UUID, lease: Lease) -> None:
     """Leave the slice to others."""
     connection.execute(SQL["let_go_of_slice"], (rebuild_id.bytes, lease.part.number, lease.owner))
-
-
-def _is_dead(owner: str) -> bool:
-    """Whether the process is known to have ended. One of another machine is not."""
-    host, process, _ = owner.rsplit(":", 2)
-    if host != socket.gethostname() or sys.platform == "win32":
-        return False
-    try:
-        os.kill(int(process), 0)  # only asks
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False  # somebody else's, and alive
-    return False

@@ -58,14 +58,12 @@ def missing_indexes(connection: Connection, projection: Projection, table: str) 
     return statements
 
 
-def create_missing_tables(connection: Connection, projections: Iterable[Projection]) -> list[str]:
-    """Make table and indexes of each projection that has none, in the transaction at hand; their names."""
-    created = missing_tables(connection, projections)
-    for projection in created:
+def create_tables(connection: Connection, projections: Iterable[Projection]) -> None:
+    """Make their tables and indexes, in the transaction at hand."""
+    for projection in projections:
         connection.execute(table_definition(projection))
         for statement in missing_indexes(connection, projection, projection.name):
             connection.execute(statement)
-    return [projection.name for projection in created]
 
 
 def missing_tables(connection: Connection, projections: Iterable[Projection]) -> list[Projection]:

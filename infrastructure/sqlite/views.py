@@ -7,8 +7,6 @@ revision refuses the second. A view that is being compared or replaced keeps sti
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from sqlite3 import Connection
@@ -21,6 +19,7 @@ from jobledger.projections.projection import Projection, Row
 from ..sql_blocks import load
 from ..stored_rebuild import decode_key, encode_key
 from .database import Database
+from .process_names import has_died, process_name
 from .types import database_now, moment, optional_microseconds, optional_moment
 from .view_rows import Stored, changing, encode_keys, encode_rows, in_chunks, keyed_rows, statements, tuples
 
@@ -33,10 +32,14 @@ class Standing(NamedTuple):
     checkpoint: Checkpoint
     revision: int
     held_until: int | None
+    held_by: str | None
 
-    def is_held(self, now: int) -> bool:
-        """Whether it must not move just now."""
-        return self.held_until is not None and self.held_until > now
+    @property
+    def is_held(self) -> bool:
+        """Whether it must not move just now. One that has died holds nothing."""
+        if self.held_until is None or self.held_until <= database_now():
+            return False
+        return self.held_by is None or not has_died(self.held_by)
 
 
 class SqliteViewStore:
@@ -71,16 +74,26 @@ class SqliteViewStore:
         """Collect what a batch does, then store it in one transaction; None while one of them is held."""
         with self._database.read() as connection:
             standings = read_standings(connection)
-        now, names = database_now(), [projection.name for projection in projections]
-        if any(name in standings and standings[name].is_held(now) for name in names):
+        wanted = {
+            projection.name: standings[projection.name] for projection in projections if projection.name in standings
+        }
+        if any(standing.is_held for standing in wanted.values()):
             yield None
             return
+        self._release(wanted)
         transaction = SqliteViewTransaction(self._database, standings)
         yield transaction
         transaction.commit()
 
     def close(self) -> None:
         """Nothing of its own to release."""
+
+    def _release(self, standings: Mapping[str, Standing]) -> None:
+        """What somebody holds who has died, or for too long."""
+        held = [(name, standing.held_until) for name, standing in standings.items() if standing.held_until is not None]
+        if held:
+            with self._database.write() as connection:
+                connection.executemany(SQL["release_checkpoint"], held)
 
 
 class SqliteViewTransaction:
@@ -217,19 +230,15 @@ def read_standings(connection: Connection) -> dict[str, Standing]:
 
 
 def _standing(  # noqa: PLR0917 - the columns of the block
-    position: int, version: int, recorded_at: int | None, owner: str, moved_at: int, revision: int, held: int | None
-) -> Standing:
+    position: int, version: int, recorded_at: int | None, owner: str, moved_at: int, revision: int, held: int | None,
+    held_by: str | None,
+) -> Standing:  # fmt: skip
     checkpoint = Checkpoint(position, version, optional_moment(recorded_at), owner, moment(moved_at))
-    return Standing(checkpoint, revision, held)
+    return Standing(checkpoint, revision, held, held_by)
 
 
 def _moved(name: str) -> CheckpointMoved:
     return CheckpointMoved(f"another runner moved the checkpoint of {name}", field="checkpoint")
-
-
-def process_name() -> str:
-    """This process, as a checkpoint says who moved it."""
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _taken(name: str) -> CheckpointMoved:

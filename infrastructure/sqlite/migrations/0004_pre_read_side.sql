@@ -4,10 +4,11 @@
 
 -- Who moved a checkpoint last: host and process. `revision` rises with all that is stored of a view: who folded from an
 -- older one stores nothing, also where the position is still the same. Until `held_until` the view keeps still, because
--- it is compared or replaced.
+-- `held_by` compares or replaces it.
 ALTER TABLE checkpoints ADD COLUMN owner TEXT NOT NULL DEFAULT '';
 ALTER TABLE checkpoints ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE checkpoints ADD COLUMN held_until INTEGER;
+ALTER TABLE checkpoints ADD COLUMN held_by TEXT;
 
 -- Events that a view's fold could not take, and those of the same key that wait behind them (error is NULL).
 -- `key` is the view's key as JSON.

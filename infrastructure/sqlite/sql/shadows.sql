@@ -99,8 +99,4 @@ DELETE FROM parked_events WHERE projection = ? AND tenant_id = ?
 DELETE FROM parked_events WHERE projection = ? AND originator_id = ?
 
 -- name: hold_checkpoint
--- Unless another one holds it.
-UPDATE checkpoints SET held_until = ?1 WHERE projection = ?2 AND (held_until IS NULL OR held_until <= ?3)
-
--- name: release_checkpoint
-UPDATE checkpoints SET held_until = NULL WHERE projection = ? AND held_until = ?
+UPDATE checkpoints SET held_until = ?, held_by = ? WHERE projection = ?

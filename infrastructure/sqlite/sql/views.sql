@@ -18,7 +18,7 @@ SELECT asked.value,
 FROM json_each(?1) asked LEFT JOIN checkpoints c ON c.projection = asked.value
 
 -- name: read_checkpoints
-SELECT projection, position, version, recorded_at, owner, updated_at, revision, held_until FROM checkpoints
+SELECT projection, position, version, recorded_at, owner, updated_at, revision, held_until, held_by FROM checkpoints
 
 -- name: begin_checkpoint
 INSERT INTO checkpoints (projection, version, position, updated_at)
@@ -34,6 +34,9 @@ WHERE projection = ? AND position = ? AND revision = ? AND (held_until IS NULL O
 -- name: touch_checkpoint
 UPDATE checkpoints SET revision = revision + 1
 WHERE projection = ? AND revision = ? AND (held_until IS NULL OR held_until <= ?)
+
+-- name: release_checkpoint
+UPDATE checkpoints SET held_until = NULL, held_by = NULL WHERE projection = ? AND held_until = ?
 
 -- name: reset_checkpoint
 INSERT INTO checkpoints (projection, version, position, recorded_at, updated_at, owner)
