@@ -4,13 +4,14 @@ compared as `jobledger_projector`."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import LiteralString
 from uuid import UUID
 
 from psycopg import IsolationLevel, errors, sql
 
+from jobledger.domain.errors import LedgerBusy
 from jobledger.projections.ports import Checkpoint, CheckpointMoved
 from jobledger.projections.projection import Projection
 from jobledger.projections.shadow import Comparison, Rebuild, RebuildState, Slice, Step, Versions, shadow_of
@@ -25,7 +26,7 @@ from .rebuild_rows import ENDINGS
 from .session import Session
 from .view_tables import bare_table, key_and_indexes, protection
 
-SQL = load("jobledger.infrastructure.postgres", "sql/shadows.sql")
+SQL = load("jobledger.infrastructure.postgres", "sql/shadows.sql", "sql/views.sql")
 
 LOCK_TIMEOUT = "2s"
 """How long a change of a rebuild's state waits for batches that are being stored."""
@@ -137,13 +138,16 @@ class PostgresShadows:
     @contextmanager
     def hold(self, projection: Projection) -> Iterator[Checkpoint | None]:
         """Keep the live view still; see the port. The lock dies with the process, and after a minute of silence."""
-        with self._projector() as connection, connection.transaction():
-            connection.execute(SQL["set_lock_timeout"], (HOLD_TIMEOUT,))
-            if not _held(connection, projection.name):
-                yield None
-                return
-            row = connection.execute(SQL["checkpoint_of"], (projection.name,)).fetchone()
-            yield Checkpoint(0, projection.version) if row is None else Checkpoint(*row)
+        with self._projector() as connection:
+            # by itself: whoever swaps meanwhile must see it
+            connection.execute(SQL["begin_checkpoint"], (projection.name, projection.version))
+            with connection.transaction():
+                connection.execute(SQL["set_lock_timeout"], (HOLD_TIMEOUT,))
+                if not _held(connection, projection.name):
+                    yield None
+                    return
+                row = connection.execute(SQL["checkpoint_of"], (projection.name,)).fetchone()
+                yield None if row is None else Checkpoint(*row)
 
     @contextmanager
     def snapshot(self, projection: Projection) -> Iterator[PostgresSnapshot]:
@@ -228,8 +232,8 @@ class PostgresShadows:
         return rebuild_rows.state_of(connection, rebuild) in _INDEXED
 
     def _analyse(self, projection: Projection) -> None:
-        """What was caught up with is made known to the planner before readers come."""
-        with self._owner() as connection:
+        """What was caught up with is made known to the planner before readers come. Busy: somebody does so already."""
+        with suppress(LedgerBusy), self._owner() as connection:
             connection.execute(_for_table("VACUUM (ANALYZE) {}", shadow_of(projection).name))
 
 
