@@ -16,7 +16,7 @@ from .exit_codes import ExitCode
 
 COMMANDS: tuple[str, ...] = (
     "up", "work", "dispatch", "jobs", "dlq", "queues", "stats", "limits", "tenants", "types", "workers", "migrate",
-    "audit", "check", "version",
+    "audit", "projections", "check", "version",
 )  # fmt: skip
 """Each is a module of this package with a function `register(app)`."""
 
