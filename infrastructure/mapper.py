@@ -77,13 +77,13 @@ def decode_facts(topic: str, state: bytes) -> Facts:
     known = TOPICS.get(topic)
     if known is None:
         raise UnknownTopic(f"the ledger holds {topic!r} events, unknown to this version", field="topic", hint="upgrade")
-    line = state[state.index(b"\n") + 1 :]
     try:
+        line = state[state.index(b"\n") + 1 :]
         if known.schema_version == 1 and not line.startswith(b'{"schema_version"'):
             facts: Facts = known.__pydantic_validator__.validate_json(line)
             return facts
         return _decode_versioned(known, line)
-    except ValidationError as error:
+    except ValueError as error:  # what is no JSON, or does not fit
         raise CorruptEvent(f"a stored {topic} does not fit its topic: {error}", field=topic) from error
 
 

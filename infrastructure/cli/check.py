@@ -18,16 +18,25 @@ from .conformance import print_reports, report_shape
 from .exit_codes import ExitCode
 from .json_output import print_json
 from .output import console, table
+from .parked import counts_text
 from .session import Session, configure_quiet_logging, load_settings, opened
 
 
 class ProjectionHealth(NamedTuple):
-    """How far a read model is behind, and whether its rows were written by this version of it."""
+    """How far a read model is behind, whether its rows were written by this version of it, and how many events it could
+    not take (`parked`) or holds back behind those (`waiting`)."""
 
     name: str
     position: int
     lag_positions: int
     current_version: bool
+    parked: int = 0
+    waiting: int = 0
+
+    @property
+    def healthy(self) -> bool:
+        """A lag is normal; rows of another version have to be rebuilt, parked events retried or skipped."""
+        return self.current_version and not self.parked and not self.waiting
 
 
 class Health(NamedTuple):
@@ -42,8 +51,8 @@ class Health(NamedTuple):
 
     @property
     def healthy(self) -> bool:
-        """A lag is normal; rows of another version have to be rebuilt."""
-        return all(projection.current_version for projection in self.projections)
+        """Whether every read model is."""
+        return all(projection.healthy for projection in self.projections)
 
 
 def register(app: typer.Typer) -> None:
@@ -83,13 +92,16 @@ def _check_ledger(*, as_json: bool) -> bool:
 def _health(session: Session) -> Health:
     handle = session.handle
     head = handle.event_source.head()
-    checkpoints = handle.view_store.checkpoints()
+    checkpoints, parked = handle.view_store.checkpoints(), handle.view_store.parked_counts()
     projections = []
     for projection in ALL_PROJECTIONS:
         stored = checkpoints.get(projection.name)
         position = 0 if stored is None else stored.position
         current = stored is None or stored.version == projection.version
-        projections.append(ProjectionHealth(projection.name, position, max(0, head - position), current))
+        failed, waiting = parked.get(projection.name, (0, 0))
+        projections.append(
+            ProjectionHealth(projection.name, position, max(0, head - position), current, failed, waiting)
+        )
     return Health(
         str(session.settings.database), handle.ports.reader.incarnation(), head, len(session.ask(ListTenants)),
         len(session.ask(ListJobTypes)), tuple(projections),
@@ -110,8 +122,18 @@ def _print_health(out: Console, health: Health) -> None:
             projection.name,
             str(projection.position),
             str(projection.lag_positions),
-            Text("fine", "green") if projection.current_version else Text("rows of another version: rebuild it", "red"),
+            _state(projection),
         )
         for projection in health.projections
     ]
     out.print(table("read model", ("position", "right"), ("behind", "right"), "state", rows=rows))
+    if any(projection.parked or projection.waiting for projection in health.projections):
+        out.print(Text.assemble(("what could not be taken, and why: ", "dim"), "jobledger projections parked"))
+
+
+def _state(projection: ProjectionHealth) -> Text:
+    if not projection.current_version:
+        return Text(f"rows of another version: jobledger projections rebuild {projection.name}", "red")
+    if projection.parked or projection.waiting:
+        return Text(counts_text(projection.parked, projection.waiting), "red")
+    return Text("fine", "green")

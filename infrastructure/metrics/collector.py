@@ -81,6 +81,7 @@ class Exposition(Collector):
             seconds.add_metric([lag.projection], lag.seconds)
         yield events
         yield seconds
+        yield _of_parked(measured)
         yield _gauge(
             "jobledger_horizon_age_seconds", "How long the oldest committed event that cannot be read yet has waited.",
             measured.lag.horizon_age_seconds,
@@ -96,6 +97,19 @@ class Exposition(Collector):
             for queue in sorted(self._queues):
                 family.add_metric([queue], by_queue.get((queue, status), 0))
             yield family
+
+
+def _of_parked(measured: Measured) -> Metric:
+    """Views of which nothing is parked say 0: a rise from nothing is seen by no alert."""
+    family = GaugeMetricFamily(
+        "jobledger_projection_parked_events",
+        "Events that a read model could not take (failed), or holds back behind those (waiting).",
+        labels=["projection", "state"],
+    )  # fmt: skip
+    for name in sorted({*measured.parked, *(lag.projection for lag in measured.lag.projections)}):
+        for state, events in zip(("failed", "waiting"), measured.parked.get(name, (0, 0)), strict=True):
+            family.add_metric([name, state], events)
+    return family
 
 
 # --- what this process committed -------------------------------------------------------------------------------------

@@ -107,7 +107,9 @@ def serving_metrics(handle: LedgerHandle, service: Probed, settings: Settings) -
     tally = Tally(tenant_label=settings.metrics_tenant_label)
     clock = handle.ports.clock
     names = [projection.name for projection in ALL_PROJECTIONS]
-    sampler = Sampler(handle.ports.queue.counts, lambda: handle.event_source.lag(names), clock)
+    sampler = Sampler(
+        handle.ports.queue.counts, lambda: handle.event_source.lag(names), clock, handle.view_store.parked_counts
+    )
     endpoint = Endpoint(service, tally, sampler, clock, host=settings.metrics_host, port=settings.metrics_port)
     endpoint.start()
     handle.ports.writer.add_listener(tally.committed)

@@ -3,7 +3,7 @@ scrapes. A scrape never waits long for the ledger, and never makes it work harde
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Condition, Thread
 from typing import NamedTuple
 
@@ -24,6 +24,14 @@ WAIT_SECONDS = 1.0
 _log = structlog.get_logger("jobledger.metrics")
 
 
+ParkedCounts = Mapping[str, tuple[int, int]]
+"""By projection: events that it could not take, and events that wait behind those."""
+
+
+def _nothing_parked() -> ParkedCounts:
+    return {}
+
+
 class Measured(NamedTuple):
     """What the ledger said; `at` is monotonic, `took_seconds` how long it took."""
 
@@ -31,14 +39,22 @@ class Measured(NamedTuple):
     lag: LedgerLag
     at: float
     took_seconds: float
+    parked: ParkedCounts = {}  # noqa: RUF012 - nobody changes it
 
 
 class Sampler:
     """The latest measurement, renewed when it is asked for and old. Thread-safe."""
 
-    def __init__(self, counts: Callable[[], list[QueueCount]], lag: Callable[[], LedgerLag], clock: Clock) -> None:
+    def __init__(
+        self,
+        counts: Callable[[], list[QueueCount]],
+        lag: Callable[[], LedgerLag],
+        clock: Clock,
+        parked: Callable[[], ParkedCounts] = _nothing_parked,
+    ) -> None:
         self._counts = counts
         self._lag = lag
+        self._parked = parked
         self._clock = clock
         self._changed = Condition()
         self._measured: Measured | None = None
@@ -64,9 +80,9 @@ class Sampler:
         began_at = self._clock.monotonic()
         measured: Measured | None = None
         try:
-            counts, lag = tuple(self._counts()), self._lag()
+            counts, lag, parked = tuple(self._counts()), self._lag(), self._parked()
             ended_at = self._clock.monotonic()
-            measured = Measured(counts, lag, ended_at, ended_at - began_at)
+            measured = Measured(counts, lag, ended_at, ended_at - began_at, parked)
         except Exception as error:  # noqa: BLE001 - whatever it is: the scrape goes on without
             _log.warning("metrics.ledger_not_measured", error=str(error), error_type=type(error).__name__)
         with self._changed:

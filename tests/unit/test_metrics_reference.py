@@ -31,7 +31,9 @@ def _exposition() -> Exposition:
     def handler(_context: JobContext, _: Invoice) -> None: ...
 
     lag = LedgerLag((ProjectionLag("tenant_jobs", 7, 1.5),), 0.25)
-    sampler = Sampler(lambda: [QueueCount("billing", JobStatus.DLQ, 3)], lambda: lag, clock)
+    sampler = Sampler(
+        lambda: [QueueCount("billing", JobStatus.DLQ, 3)], lambda: lag, clock, lambda: {"persona_jobs": (1, 4)}
+    )
     worker = Worker(app.jobs, ledger.ports, WorkerOptions(queues=("post",)), code_version="1")
     return Exposition(worker, Tally(), sampler, clock)
 
@@ -63,6 +65,22 @@ def test_every_outcome_is_documented() -> None:
 def test_every_metric_says_what_it_is() -> None:
     """In a sentence."""
     assert all(text.endswith(".") and len(text) > 10 for text in _families().values())
+
+
+def test_parked_events_are_shown_by_view() -> None:
+    """Those that failed and those that wait; a view of which nothing is parked says 0."""
+    _, body = _exposition().render("")
+    lines = body.decode().splitlines()
+    parked = {
+        (projection, state): f'jobledger_projection_parked_events{{projection="{projection}",state="{state}"}}'
+        for projection in ("persona_jobs", "tenant_jobs")
+        for state in ("failed", "waiting")
+    }
+    found = {key: line.rpartition(" ")[2] for key, name in parked.items() for line in lines if line.startswith(name)}
+    assert found == {
+        ("persona_jobs", "failed"): "1.0", ("persona_jobs", "waiting"): "4.0",
+        ("tenant_jobs", "failed"): "0.0", ("tenant_jobs", "waiting"): "0.0",
+    }  # fmt: skip
 
 
 def test_what_the_ledger_says_is_shown_by_queue() -> None:

@@ -1,0 +1,123 @@
+"""Events that views could not take: trying them again, or going on without them, with a record in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from jobledger.application.message import Actor
+from jobledger.application.projection_messages import FailedEvent, RecordParkedRetried, SkipParked, SkippedEvents
+from jobledger.domain.errors import InvalidInput, NotFound
+from jobledger.domain.event import event_id
+from jobledger.projections.parking import ERROR_LENGTH_MAX, EventId
+from jobledger.projections.ports import Parked
+from jobledger.projections.projection import Projection
+from jobledger.projections.retrying import Retried, Retrying
+
+from .bootstrap import LedgerHandle
+
+LISTED_MAX = 10_000
+"""Failed events of a view that are looked through for one that somebody names."""
+_SHORT_LENGTH, _LENGTH = 8, 32
+
+Report = Callable[[Retried], None]
+
+
+class Settled(NamedTuple):
+    """What came of retrying or skipping: what was taken into the view, skipped, or failed again, and what is parked of
+    the view now: failed, and waiting behind it."""
+
+    retried: Retried
+    failed: int
+    waiting: int
+
+
+def _silent(_: Retried) -> None:
+    pass
+
+
+def find(handle: LedgerHandle, projection: Projection, names: Sequence[str]) -> list[Parked]:
+    """The failed events that are named: `<stream>.<version>`, of the stream at least the last eight characters.
+
+    `InvalidInput` for another form or a name that fits several, `NotFound` for what did not fail.
+    """
+    if not names:
+        return []
+    failed = handle.view_store.parked(projection.name, failed=True, limit=LISTED_MAX)
+    return [_one(projection, failed, name) for name in names]
+
+
+def retry(
+    handle: LedgerHandle, actor: Actor, projection: Projection, events: Sequence[Parked] = (), *, reason: str = "",
+    report: Report = _silent,
+) -> Settled:  # fmt: skip
+    """Have a view take parked events again, of the keys of these events (none: of all), and record what came of it.
+    What people decided it goes without is left out."""
+    settled = _settle(handle, actor, projection, events, report)
+    handle.dispatcher.send(
+        RecordParkedRetried, actor=actor, projection=projection.name, taken=settled.retried.taken,
+        still_parked=settled.failed + settled.waiting, reason=reason,
+    ).unwrap()  # fmt: skip
+    return settled
+
+
+def skip(
+    handle: LedgerHandle, actor: Actor, projection: Projection, events: Sequence[Parked], *, reason: str,
+    report: Report = _silent,
+) -> Settled:  # fmt: skip
+    """Record that a view goes on without these events, then take what waits behind them. `ReasonRequired` without one.
+    Interrupted in between, the next retry or skip finds the record and goes on."""
+    wanted = tuple(
+        FailedEvent(
+            originator_id=one.originator_id, originator_version=one.originator_version,
+            error=(one.error or "")[:ERROR_LENGTH_MAX],
+        )
+        for one in events
+    )  # fmt: skip
+    handle.dispatcher.send(
+        SkipParked, actor=actor, projection=projection.name, events=wanted, reason=reason
+    ).unwrap()  # fmt: skip
+    return _settle(handle, actor, projection, events, report)
+
+
+def _settle(
+    handle: LedgerHandle, actor: Actor, projection: Projection, events: Sequence[Parked], report: Report
+) -> Settled:
+    answer = handle.dispatcher.send(SkippedEvents, actor=actor, projection=projection.name).unwrap()
+    skipped: frozenset[EventId] = frozenset((one.originator_id, one.originator_version) for one in answer)
+    retrying = Retrying(handle.view_store, handle.event_source, projection, skipped=skipped, report=report)
+    if events:
+        retried = Retried()
+        for key in dict.fromkeys(one.key for one in events):
+            retried = retried.plus(retrying.retry(key))
+    else:
+        retried = retrying.retry_all()
+    failed, waiting = handle.view_store.parked_counts().get(projection.name, (0, 0))
+    return Settled(retried, failed, waiting)
+
+
+def _one(projection: Projection, failed: Sequence[Parked], name: str) -> Parked:
+    stream, dot, version = name.strip().lower().rpartition(".")
+    digits = stream.replace("-", "")
+    if not dot or not version.isdecimal() or not _SHORT_LENGTH <= len(digits) <= _LENGTH:
+        raise InvalidInput(
+            f"{name[:60]!r} is not an event's id", field="EVENT", rule="<stream>.<version>",
+            hint=f"jobledger projections parked {projection.name} shows ids",
+        )  # fmt: skip
+    fitting = [
+        one
+        for one in failed
+        if one.originator_id.hex.endswith(digits) and one.originator_version == int(version)
+    ]  # fmt: skip
+    if len(fitting) > 1:
+        raise InvalidInput(
+            f"{name} is any of {', '.join(event_id(*one[2:4]) for one in fitting[:4])}", field="EVENT",
+            rule="fits one event", hint="give the whole id",
+        )  # fmt: skip
+    if not fitting:
+        raise NotFound(
+            f"{projection.name} has not failed to take an event {name[:60]}", field="EVENT",
+            rule="is parked with an error",
+            hint=f"jobledger projections parked {projection.name} shows them; what waits behind one is taken with it",
+        )  # fmt: skip
+    return fitting[0]
