@@ -17,15 +17,18 @@ from jobledger.domain.job import JobFacts
 from jobledger.infrastructure.postgres.connections import Connections
 from jobledger.infrastructure.postgres.event_source import PostgresEventSource
 from jobledger.infrastructure.postgres.job_views import PostgresJobViews
+from jobledger.infrastructure.postgres.shadows import PostgresShadows
 from jobledger.infrastructure.postgres.views import PostgresViewStore
 from jobledger.infrastructure.sqlite.database import Database
 from jobledger.infrastructure.sqlite.event_source import SqliteEventSource
 from jobledger.infrastructure.sqlite.job_views import SqliteJobViews
+from jobledger.infrastructure.sqlite.shadows import SqliteShadows
 from jobledger.infrastructure.sqlite.views import SqliteViewStore
 from jobledger.projections.catalogue import ALL_PROJECTIONS
-from jobledger.projections.ports import EventSource, Key, ViewStore
+from jobledger.projections.ports import Key, LedgerSource, ViewStore
 from jobledger.projections.projection import Projection, Row, SeenEvent
 from jobledger.projections.runner import Runner
+from jobledger.projections.shadow import Shadows
 from tests.support.seen import fold_all
 
 from .support import LedgerUnderTest, change_of, new_job
@@ -36,8 +39,9 @@ class Opened:
     """One process's view of the read side."""
 
     store: ViewStore
-    source: EventSource
+    source: LedgerSource
     views: JobViews
+    shadows: Shadows
 
     def runner(self, *projections: Projection, batch_size: int = 5_000, store: ViewStore | None = None) -> Runner:
         """A runner of these projections (default: all)."""
@@ -189,7 +193,11 @@ def open_place(engine: str, place: str) -> Iterator[Opened]:
             database = Database(Path(place))
             closing.callback(database.close)
             yield OpenedSqlite(
-                SqliteViewStore(database), SqliteEventSource(database), SqliteJobViews(database), database
+                SqliteViewStore(database),
+                SqliteEventSource(database),
+                SqliteJobViews(database),
+                SqliteShadows(database),
+                database,
             )
             return
         connections = Connections(place)
@@ -197,4 +205,6 @@ def open_place(engine: str, place: str) -> Iterator[Opened]:
         store, source = PostgresViewStore(connections), PostgresEventSource(connections)
         closing.callback(store.close)
         closing.callback(source.close)
-        yield OpenedPostgres(store, source, PostgresJobViews(connections), place)
+        shadows = PostgresShadows(connections)
+        closing.callback(shadows.close)
+        yield OpenedPostgres(store, source, PostgresJobViews(connections), shadows, place)
