@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from fnmatch import fnmatchcase
 from uuid import UUID
 
@@ -71,6 +72,7 @@ class Auditing:
     def begin(self, command: BeginExport, flow: Flow) -> Accepted[Export]:
         """Record that a tenant's events are about to be handed out, then hand them out."""
         self._require_known(command.tenant)
+        _require_order(command.recorded_from, command.recorded_to)
         topics = topics_of(command.types)
         query = AuditQuery(
             recorded_from=command.recorded_from, recorded_to=command.recorded_to, types=command.types, actor=command.by
@@ -149,6 +151,7 @@ class Auditing:
     def manual_acts(self, query: ListManualActs, flow: Flow) -> Accepted[ManualActs]:
         """A page of what people did."""
         self._require_known(query.tenant)
+        _require_order(query.recorded_from, query.recorded_to)
         bounds = self._bounds_of_acts(query)
         acts: list[RecordedAct] = []
         for event in _pages(self._reader_of_acts(query, bounds), bounds):
@@ -208,6 +211,14 @@ def topics_of(types: tuple[str, ...]) -> frozenset[str] | None:
                 hint=f"docs/reference/events.md lists them; families: {', '.join(families)}",
             )  # fmt: skip
     return frozenset().union(*found.values())
+
+
+def _require_order(recorded_from: datetime | None, recorded_to: datetime | None) -> None:
+    if recorded_from is not None and recorded_to is not None and recorded_from >= recorded_to:
+        raise InvalidInput(
+            "the period ends before it begins", field="recorded_to", rule="lies after recorded_from",
+            hint="--from is the earlier one: for example --from 7d --to 1d",
+        )  # fmt: skip
 
 
 def _pages(read: _ReadPage, bounds: Bounds) -> Iterator[RecordedEvent]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, NamedTuple, Self
+from typing import Annotated, NamedTuple
 from uuid import UUID
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from jobledger.domain.audit import AuditExportBegun, AuditExported, AuditQuery, ExportFormat
 from jobledger.domain.event import RecordedEvent
@@ -58,12 +58,6 @@ class BeginExport(Command[Export]):
     format: ExportFormat = "jsonl"
     bodies: bool = False
     reason: Reason = ""
-
-    @model_validator(mode="after")
-    def _from_before_to(self) -> Self:
-        if self.recorded_from and self.recorded_to and self.recorded_from >= self.recorded_to:
-            raise ValueError("the period ends before it begins")
-        return self
 
 
 class EndExport(Command[str]):

@@ -39,6 +39,7 @@ Failed = Annotated[
     bool | None,
     typer.Option("--failed/--not-failed", help="Last attempt failed and not completed since.", show_default=False),
 ]
+ShownBodies = Annotated[bool, typer.Option("--bodies/--no-bodies", help="Payload and result. A look is recorded.")]
 ListAsOf = Annotated[
     str | None,
     typer.Option("--as-of", help="As the jobs were at this time, or 2h ago: folded from their streams.",
@@ -110,14 +111,19 @@ def show(
     job: options.JobId,
     tenant: options.Tenant = None,
     as_of: AsOf = None,
+    bodies: ShownBodies = True,
     as_json: options.Json = False,
 ) -> None:
-    """Show one job, always current (of one that waits also what it waits for), or as it was."""
+    """Show one job, always current (of one that waits also what it waits for), or as it was.
+
+    That its payload and result were looked at is recorded.
+    """
     with opened() as session:
         owner, now = session.tenant(tenant), session.handle.ports.clock.now()
         details = past.ask(
-            session, GetJob, tenant=owner, job=job_reference(job), as_of=parse_as_of(as_of, "--as-of", now)
-        )
+            session, GetJob, tenant=owner, job=job_reference(job), as_of=parse_as_of(as_of, "--as-of", now),
+            bodies=bodies,
+        )  # fmt: skip
         waits = None
         if details.past is None and details.status in WAITING:
             waits = session.ask(ExplainJob, tenant=owner, job=details.job_id)

@@ -72,7 +72,7 @@ class Cli:
         with tempfile.TemporaryDirectory() as folder:
             streams = tuple(Path(folder, name) for name in ("stdin", "stdout", "stderr"))
             streams[0].write_text(stdin, encoding="utf-8")
-            arguments = ([str(word) for word in words], self.directory, self._environment(), streams)
+            arguments = ([str(word) for word in words], self.directory, self.environment(), streams)
             process = _forking().Process(target=_run, args=arguments)
             process.start()
             process.join(_TIMEOUT_SECONDS)
@@ -84,7 +84,7 @@ class Cli:
     def program(self, *words: str | Path, code: int = 0) -> Answer:
         """The same with the installed program."""
         ended = subprocess.run(
-            [str(PROGRAM), *map(str, words)], cwd=self.directory, env=self._environment(), stdin=subprocess.DEVNULL,
+            [str(PROGRAM), *map(str, words)], cwd=self.directory, env=self.environment(), stdin=subprocess.DEVNULL,
             capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False,
         )  # fmt: skip
         answer = Answer(ended.returncode, ended.stdout, ended.stderr)
@@ -96,7 +96,7 @@ class Cli:
         """Start the installed program; whatever still runs at the end of the block is killed."""
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:  # a pipe would fill up
             process = subprocess.Popen(
-                [str(PROGRAM), *map(str, words)], cwd=self.directory, env=self._environment(),
+                [str(PROGRAM), *map(str, words)], cwd=self.directory, env=self.environment(),
                 stdin=subprocess.DEVNULL, stdout=out, stderr=err,
             )  # fmt: skip
             try:
@@ -105,7 +105,8 @@ class Cli:
                 process.kill()
                 process.wait()
 
-    def _environment(self) -> Mapping[str, str]:
+    def environment(self) -> Mapping[str, str]:
+        """The variables of a process that works on this ledger."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("JOBLEDGER_")}
         binaries = {name: os.environ[name] for name in ("JOBLEDGER_PG_BIN",) if name in os.environ}
         return {**kept, **binaries, "PYTHONPATH": str(ROOT), **self.variables}

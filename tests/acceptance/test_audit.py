@@ -1,0 +1,160 @@
+"""`jobledger audit` and what is recorded of reading, as auditors and operators meet them."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.cli import Cli
+
+
+def replayed(text: str) -> list[dict[str, Any]]:
+    """The events of an export in JSON."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def recorded(cli: Cli, topic: str) -> list[dict[str, Any]]:
+    """The events of a topic, by an export of their own."""
+    return replayed(cli("audit", "replay", "--type", topic).out)
+
+
+def dispatched(cli: Cli, number: int = 1) -> str:
+    """A job's id."""
+    payload = json.dumps({"text": "hello", "number": number})
+    job_id = cli("dispatch", "sample.ok", "--payload", payload, "--reason", "by hand", "--json").json["job_id"]
+    assert isinstance(job_id, str)
+    return job_id
+
+
+def test_a_file_is_whole_and_has_a_manifest(cli: Cli) -> None:
+    """Its hash is that of the bytes, in the manifest and in the ledger; `verify` says so."""
+    dispatched(cli)
+    cli("work", "--drain")
+    made = cli("audit", "replay", "--output", "a.jsonl", "--reason", "audit 2026", "--json").json
+    content = (cli.directory / "a.jsonl").read_bytes()
+    assert made == json.loads((cli.directory / "a.jsonl.manifest.json").read_text(encoding="utf-8"))
+    assert made["sha256"] == hashlib.sha256(content).hexdigest() and made["size_bytes"] == len(content)
+    events = replayed(content.decode())
+    topics = [event["topic"] for event in events]
+    assert topics == ["tenant.created", "job.dispatched", "job.started", "job.progressed", "job.completed"]
+    assert made["events"] == 5 and made["events_by_type"] == dict.fromkeys(sorted(topics), 1)
+    assert (made["first_position"], made["last_position"]) == (events[0]["position"], events[-1]["position"])
+    assert (made["tenant"], made["made_by"], made["horizon_reached"]) == ("acme", "test:operator", True)
+    (begun,), (ended,) = recorded(cli, "audit.export_begun"), recorded(cli, "audit.exported")[:1]
+    assert begun["id"] == made["recorded_as"] and begun["facts"]["reason"] == "audit 2026"
+    assert ended["facts"]["sha256"] == made["sha256"] and ended["facts"]["events"] == 5
+    assert "5 events, manifest and ledger agree" in cli("audit", "verify", "a.jsonl", "--recorded").out
+    assert not list(cli.directory.glob("*.partial"))
+
+
+def test_a_file_that_was_changed_is_found_out(cli: Cli) -> None:
+    """Also where the manifest was changed with it: the ledger knows."""
+    cli("audit", "replay", "--output", "a.jsonl")
+    file, manifest = cli.directory / "a.jsonl", cli.directory / "a.jsonl.manifest.json"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace("a customer", "no customer") + text, encoding="utf-8")
+    found = cli("audit", "verify", "a.jsonl", "--json", code=1).json
+    assert [trouble.partition(":")[0] for trouble in found["troubles"]] == ["sha256", "size_bytes", "events"]
+    said = json.loads(manifest.read_text(encoding="utf-8"))
+    forged = {**said, "sha256": found["sha256"], "events": 2, "size_bytes": file.stat().st_size}
+    manifest.write_text(json.dumps(forged), encoding="utf-8")
+    cli("audit", "verify", "a.jsonl")
+    assert "the ledger says" in cli("audit", "verify", "a.jsonl", "--recorded", code=1).err
+
+
+def test_two_exports_of_a_past_period_are_the_same_bytes(cli: Cli) -> None:
+    """In every format, whatever was recorded since."""
+    dispatched(cli)
+    until = replayed(cli("audit", "replay").out)[-1]["recorded_at"]
+    for form in ("jsonl", "cloudevents", "csv"):
+        words = ("audit", "replay", "--to", until, "--format", form, "--bodies", "--output")
+        cli(*words, f"first.{form}")
+        dispatched(cli, number=2)
+        cli(*words, f"second.{form}")
+        first, second = (cli.directory / f"{name}.{form}" for name in ("first", "second"))
+        assert first.read_bytes() == second.read_bytes() != b""
+        assert "1 event, as its manifest says" in cli("audit", "verify", second).out
+
+
+def test_on_stdout_the_manifest_comes_last_on_stderr(cli: Cli) -> None:
+    """One line, after all events; or in a file of its own."""
+    dispatched(cli)
+    answer = cli("audit", "replay", "--type", "job.*", "--bodies")
+    (event,) = replayed(answer.out)
+    assert json.loads(event["body"])["number"] == 1 and event["body_base64"] is None
+    manifest = json.loads(answer.err.splitlines()[-1])
+    assert manifest["sha256"] == hashlib.sha256(answer.out.encode()).hexdigest() and manifest["file"] is None
+    assert cli("audit", "replay", "--manifest", "m.json").err == ""
+    assert json.loads((cli.directory / "m.json").read_text(encoding="utf-8"))["events"] >= 2
+
+
+def test_csv_is_for_spreadsheets(cli: Cli) -> None:
+    """A header, a record an event, and no cell that is a formula."""
+    cli("tenants", "create", "evil", "--reason", "@SUM(1)", "--display-name", "=cmd|' /C calc'!A0")
+    text = cli("audit", "replay", "--tenant", "evil", "--format", "csv").out
+    (record,) = csv.DictReader(text.splitlines())
+    assert record["topic"] == "tenant.created" and json.loads(record["facts"])["reason"] == "@SUM(1)"
+    actor = cli.with_variables(JOBLEDGER_ACTOR="=1+1")
+    actor("audit", "replay", "--tenant", "evil")
+    rows = list(csv.DictReader(cli("audit", "replay", "--tenant", "evil", "--format", "csv").out.splitlines()))
+    assert [row["actor"] for row in rows if row["topic"] == "audit.exported"][1:] == ["'=1+1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "field"),
+    [
+        (("--type", "jobs.*"), "types"), (("--tenant", "nobody"), "tenant"), (("--from", "yesterday"), "--from"),
+        (("--from", "1h", "--to", "2h"), "recorded_to"), (("--output", "no/such/place"), "--output"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_refused(cli: Cli, words: tuple[str, ...], field: str | None) -> None:
+    """With the field, and nothing left behind."""
+    assert cli("audit", "replay", *words, "--json", code=1).error["field"] == field
+    assert not list(cli.directory.glob("*.partial"))
+
+
+def test_no_file_is_replaced(cli: Cli) -> None:
+    """Neither an export nor a manifest that is there already, and nothing is recorded."""
+    Path(cli.directory, "a.jsonl").write_text("mine", encoding="utf-8")
+    error = cli("audit", "replay", "--output", "a.jsonl", "--json", code=1).error
+    assert "is there already" in error["message"] and (cli.directory / "a.jsonl").read_text() == "mine"
+    assert recorded(cli, "audit.exported") == []
+
+
+def test_actions_tell_who_did_what_and_why(cli: Cli) -> None:
+    """With the ticket; page by page; for people and programs."""
+    job_id = dispatched(cli)
+    cli("jobs", "cancel", job_id, "--reason", "not needed")
+    cli("limits", "pause", "--queue", "mail", "--reason", "provider down")
+    told = cli("audit", "actions", "--json").json["acts"]
+    assert [(act["tenant"], act["act"], act["reason"]) for act in told] == [
+        ("acme", "created", "a customer"), ("acme", "dispatched by hand", "by hand"),
+        ("acme", "cancelled", "not needed"), ("system", "paused", "provider down"),
+    ]  # fmt: skip
+    assert told[2]["job_id"] == job_id and told[2]["subject"] == f"job {job_id}"
+    (only,) = cli("audit", "actions", "--tenant", "system", "--json").json["acts"]
+    assert only["subject"] == "queue mail" and only["actor"] == "test:operator"
+    page = cli("audit", "actions", "--limit", "1", "--json").json
+    rest = cli("audit", "actions", "--after", page["next"], "--json").json
+    assert [*page["acts"], *rest["acts"]] == told and rest["next"] is None
+    shown = cli("audit", "actions", "--limit", "3").out
+    assert "cancelled job" in shown and "not needed" in shown and "next page: jobledger audit actions" in shown
+    assert cli("audit", "actions", "--actor", "nobody").out == "nobody did anything by hand\n"
+
+
+def test_a_look_at_a_payload_is_recorded(cli: Cli) -> None:
+    """`jobs show` shows it as before; without bodies, nothing is recorded."""
+    job_id = dispatched(cli)
+    assert '"number": 1' in cli("jobs", "show", job_id).out
+    assert '"number": 1' not in cli("jobs", "show", job_id, "--no-bodies").out
+    cli("jobs", "list")
+    cli("jobs", "history", job_id)
+    (read,) = recorded(cli, "audit.bodies_read")
+    assert read["facts"] == {"job_id": job_id, "versions": [1]} and read["actor"] == "test:operator"
+    cli("jobs", "history", job_id, "--bodies")
+    assert [event["facts"]["job_id"] for event in recorded(cli, "audit.bodies_read")] == [job_id, job_id]
