@@ -46,6 +46,8 @@ class LedgerHandle:
     prepare_storage: Callable[[], None] | None = None
     app: App | None = None
     transactions: AttemptTransactions | None = None
+    awaited: WakeUp | None = None
+    """By which those who wait for the lists hurry those that keep them, in another process."""
     writer_has_died: Callable[[], bool] = lambda: False
     """Whether nothing can be written any more until this process is started again."""
     _closing: ExitStack = field(default_factory=ExitStack)
@@ -68,6 +70,7 @@ class _Engine(NamedTuple):
     progress: Progress
     prepare_storage: Callable[[], None] | None = None
     transactions: AttemptTransactions | None = None
+    awaited: WakeUp | None = None
 
 
 # --- the ledger ------------------------------------------------------------------------------------------------------
@@ -90,7 +93,7 @@ def open_ledger(settings: Settings, *, create: bool = False, app: App | None = N
         return LedgerHandle(
             settings, engine.ports, engine.wake_up, engine.view_store, engine.event_source, engine.shadows,
             engine.queue_tables, engine.progress, dispatcher, engine.prepare_storage, app, engine.transactions,
-            lambda: engine.writer.has_died, closing.pop_all(),
+            engine.awaited, lambda: engine.writer.has_died, closing.pop_all(),
         )  # fmt: skip
 
 
@@ -181,6 +184,7 @@ def _open_postgres(settings: Settings, dsn: str, closing: ExitStack) -> _Engine:
     from .postgres.shadows import PostgresShadows  # noqa: PLC0415
     from .postgres.statistics import PostgresStatistics  # noqa: PLC0415
     from .postgres.views import PostgresViewStore  # noqa: PLC0415
+    from .postgres.wake_up import AWAITED, PostgresWakeUp  # noqa: PLC0415
 
     ledger = open_postgres(
         dsn, pool_min_size=settings.pool_min_size, pool_max_size=settings.pool_max_size,
@@ -193,16 +197,19 @@ def _open_postgres(settings: Settings, dsn: str, closing: ExitStack) -> _Engine:
     closing.callback(view_store.close)
     closing.callback(event_source.close)
     closing.callback(shadows.close)
-    progress = Progress(LIST_NAMES)
+    progress, awaited = Progress(LIST_NAMES), PostgresWakeUp(ledger.connections, channel=AWAITED)
+    closing.callback(awaited.close)
+    views = PostgresJobViews(ledger.connections, ledger.horizon, progress, lambda: awaited.notify(frozenset()))
     ports = Ports(
         writer=ledger.writer, transaction_writer=ledger.transaction_writer, reader=ledger.reader, queue=ledger.queue,
-        catalogue=ledger.catalogue, views=PostgresJobViews(ledger.connections, ledger.horizon, progress),
+        catalogue=ledger.catalogue, views=views,
         statistics=PostgresStatistics(ledger.connections, ledger.horizon),
         clock=SystemClock(), identifiers=RandomIdentifiers(),
     )  # fmt: skip
     return _Engine(
         ledger.writer, ports, ledger.wake_up, view_store, event_source, shadows,
         PostgresQueueTables(ledger.connections), progress, ledger.ensure_partitions, ledger.attempt_transactions,
+        awaited,
     )  # fmt: skip
 
 

@@ -31,7 +31,9 @@ FIRST_ID = UUID(int=0)
 _ID_LENGTH = 32
 
 _FIRST_PAUSE_SECONDS = 0.001
-_LONGEST_PAUSE_SECONDS = 0.01
+_SHORT_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.002, 0.01
+_SHORTLY_SECONDS = 0.03
+"""For so long one asks often: mostly the lists are there by then."""
 
 ListRow = TypeVar("ListRow", JobListRow, DlqRow)
 
@@ -110,17 +112,27 @@ def first_unlisted_id(listed_to: datetime | None) -> UUID:
 
 
 def wait_for(
-    position: int, timeout_seconds: float, lowest_position: Callable[[], int], progress: Progress | None
+    position: int,
+    timeout_seconds: float,
+    lowest_position: Callable[[], int],
+    progress: Progress | None,
+    announce: Callable[[], None] | None = None,
 ) -> bool:
     """Wait until the lowest position of the lists is that far: at once where this process runs the projections
-    (`progress`), else by asking again and again, ever less often. False when time ran out."""
-    deadline = time.monotonic() + timeout_seconds
+    (`progress`), else by asking again and again, ever less often. False when time ran out. `announce` tells other
+    processes, which may run them, that somebody waits."""
+    began_at = time.monotonic()
     pause = _FIRST_PAUSE_SECONDS
     ours = progress or Progress(LIST_NAMES)
+    announce_after_seconds = _SHORTLY_SECONDS if ours.is_kept_here else 0.0
     while not ours.wait_for(position, 0) and lowest_position() < position:
-        remaining = deadline - time.monotonic()
-        if remaining <= 0:
+        waited_seconds = time.monotonic() - began_at
+        if waited_seconds >= timeout_seconds:
             return False
-        ours.wait_for(position, min(pause, remaining))
-        pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
+        if announce is not None and waited_seconds >= announce_after_seconds:
+            announce()
+            announce = None
+        ours.wait_for(position, min(pause, timeout_seconds - waited_seconds))
+        longest = _SHORT_PAUSE_SECONDS if waited_seconds < _SHORTLY_SECONDS else _LONGEST_PAUSE_SECONDS
+        pause = min(pause * 1.5, longest)
     return True

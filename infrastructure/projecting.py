@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from threading import Event, Thread
+
 import structlog
 
+from jobledger.application.ports import WakeUp
 from jobledger.domain.errors import LedgerBusy, LedgerUnavailable
 from jobledger.projections.catalogue import ALL_PROJECTIONS
 from jobledger.projections.runner import Pace, Runner
 
 from .bootstrap import LedgerHandle
+
+_LISTEN_SECONDS = 0.5
 
 _log = structlog.get_logger("jobledger.projecting")
 
@@ -23,6 +28,26 @@ def make_runner(handle: LedgerHandle) -> Runner:
     )  # fmt: skip
     handle.ports.writer.add_listener(lambda _writes, _outcomes: runner.hint())
     return runner
+
+
+class Hurrying:
+    """Tells a runner at once that somebody in another process waits for the lists, until `stop`."""
+
+    def __init__(self, handle: LedgerHandle, runner: Runner) -> None:
+        self._awaited = handle.awaited
+        self._runner = runner
+        self._stopping = Event()
+        if self._awaited is not None:
+            Thread(target=self._listen, args=(self._awaited,), name="projections-awaited", daemon=True).start()
+
+    def stop(self) -> None:
+        """End soon; never blocks."""
+        self._stopping.set()
+
+    def _listen(self, awaited: WakeUp) -> None:
+        while not self._stopping.is_set():
+            if awaited.wait(_LISTEN_SECONDS):
+                self._runner.make_haste()
 
 
 def catch_up(handle: LedgerHandle, seconds: float) -> bool:

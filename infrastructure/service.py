@@ -26,7 +26,7 @@ from jobledger.domain.options import DEFAULT_QUEUE
 from jobledger.projections.runner import Runner
 
 from .bootstrap import LedgerHandle, open_vault
-from .projecting import make_runner
+from .projecting import Hurrying, make_runner
 from .resources import resource_use
 from .settings import Settings
 
@@ -64,8 +64,10 @@ class Service:
     def run(self) -> RunResult:
         """Publish the program's types, then work until asked to stop (or drained); then let the lists catch up."""
         publish_types(self._handle, self._app)
+        hurrying = None
         if self._runner is not None:
             self._runner.start()
+            hurrying = Hurrying(self._handle, self._runner)
         if self._maintenance is not None:
             self._maintenance.start()
         try:
@@ -73,7 +75,8 @@ class Service:
         finally:
             if self._maintenance is not None:
                 self._maintenance.stop()
-            if self._runner is not None:
+            if self._runner is not None and hurrying is not None:
+                hurrying.stop()
                 self._catch_up(self._runner)
                 self._runner.stop()
 

@@ -46,6 +46,11 @@ class Progress:
                 self._waiting -= 1
 
     @property
+    def is_kept_here(self) -> bool:
+        """Whether a runner of this process makes them move."""
+        return self.hurry is not _nobody_to_hurry
+
+    @property
     def awaited(self) -> bool:
         """Whether somebody waits right now."""
         return self._waiting > 0

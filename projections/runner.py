@@ -43,6 +43,9 @@ class Pace(NamedTuple):
 
 DEFAULT_PACE = Pace()
 
+QUICK_LOOKS = 10
+"""How often the runner looks in quick succession after it was told that somebody waits, perhaps in another process."""
+
 
 class Stopped(NamedTuple):
     """A projection that this runner does not run any more, and why."""
@@ -89,7 +92,8 @@ class Runner:
         self._busy = False
         self._thread: Thread | None = None
         self.progress = progress or Progress(projection.name for projection in projections)
-        self.progress.hurry = self._make_haste
+        self.progress.hurry = self.make_haste
+        self._quick_looks = 0
 
     # --- what others ask and say ---------------------------------------------------------------------------------
 
@@ -116,6 +120,12 @@ class Runner:
         """Say that there may be something to do. Never blocks."""
         self._wake.set()
 
+    def make_haste(self) -> None:
+        """Say that somebody waits for what there is to do: no larger batch is gathered. Never blocks."""
+        self._quick_looks = QUICK_LOOKS
+        self._hurry.set()
+        self._wake.set()
+
     # --- the loop --------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -127,7 +137,7 @@ class Runner:
     def stop(self) -> None:
         """End the batch at hand and the thread."""
         self._stopping.set()
-        self._make_haste()
+        self.make_haste()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -146,15 +156,13 @@ class Runner:
     def _rest(self) -> None:
         """Wait for a hint. After a batch, first let some more events gather, unless somebody waits for them."""
         if self._busy and not self.progress.awaited:
-            self._hurry.clear()
             self._hurry.wait(self._pace.gather_seconds)
+        self._hurry.clear()
         self._busy = False
-        if self._wake.wait(self._pace.awaited_poll_seconds if self.progress.awaited else self._pace.poll_seconds):
+        is_awaited = self.progress.awaited or self._quick_looks > 0
+        self._quick_looks = max(0, self._quick_looks - 1)
+        if self._wake.wait(self._pace.awaited_poll_seconds if is_awaited else self._pace.poll_seconds):
             self._wake.clear()
-
-    def _make_haste(self) -> None:
-        self._hurry.set()
-        self._wake.set()
 
     def _trouble(self, error: Exception) -> None:
         self._positions = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -55,10 +55,16 @@ class PostgresJobViews:
     """The `JobViews` port on PostgreSQL."""
 
     def __init__(
-        self, connections: Connections, horizon: Horizon | None = None, progress: Progress | None = None
+        self,
+        connections: Connections,
+        horizon: Horizon | None = None,
+        progress: Progress | None = None,
+        announce: Callable[[], None] | None = None,
     ) -> None:
+        """`announce` tells the processes that keep the lists that somebody waits for them."""
         self._connections = connections
         self._progress = progress
+        self._announce = announce
         self._freshness = PostgresFreshness(connections, horizon or Horizon(connections))
 
     def tenant_jobs(self, tenant: str, where: JobFilter, *, after: PageKey | None, limit: int) -> JobPage:
@@ -115,7 +121,7 @@ class PostgresJobViews:
 
     def wait_for(self, position: int, timeout_seconds: float) -> bool:
         """Wait until every list has reached `position`; False when time ran out."""
-        return wait_for(position, timeout_seconds, self._lowest_position, self._progress)
+        return wait_for(position, timeout_seconds, self._lowest_position, self._progress, self._announce)
 
     def _lowest_position(self) -> int:
         with self._connections.connection(Role.API) as connection:

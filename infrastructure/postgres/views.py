@@ -25,21 +25,27 @@ from .session import Session
 SQL = load("jobledger.infrastructure.postgres", "sql/views.sql")
 
 
-class Statements(NamedTuple):
-    """The statements of one projection's table; columns are always named."""
+_SETTINGS = {**INDEXES_ONLY, "synchronous_commit": "off"}
+"""Rows and checkpoint are committed together, after the events that they come from: what a crash of the server takes
+back is projected again, so no batch waits for the disk."""
 
-    load: sql.Composed
-    update: sql.Composed
-    upsert: sql.Composed
-    delete: sql.Composed
-    truncate: sql.Composed
+
+class Statements(NamedTuple):
+    """The statements of one projection's table; columns are always named. Put together once: they
+    are executed for every batch."""
+
+    load: bytes
+    update: bytes
+    upsert: bytes
+    delete: bytes
+    truncate: bytes
 
 
 class PostgresViewStore:
     """Stores views as `jobledger_projector`, on one connection; threads take turns."""
 
     def __init__(self, connections: Connections) -> None:
-        self.session = Session(lambda: connections.connect(Role.PROJECTOR), INDEXES_ONLY, register)
+        self.session = Session(lambda: connections.connect(Role.PROJECTOR), _SETTINGS, register)
 
     def checkpoints(self) -> Mapping[str, Checkpoint]:
         """The checkpoints of all projections by name."""
@@ -160,7 +166,7 @@ class PostgresViewTransaction:
             self._standing = _Standing(_checkpoints(checkpoints.fetchall()), held.fetchall())
         return self._standing
 
-    def _send(self, statement: sql.Composed, parameters: Sequence[bytes]) -> None:
+    def _send(self, statement: bytes, parameters: Sequence[bytes]) -> None:
         self._connection.execute(statement, parameters, prepare=True)
 
 
@@ -221,19 +227,19 @@ def _compose(table: str, columns: tuple[Column, ...]) -> Statements:
         load=sql.SQL(
             "SELECT {stored} FROM unnest({key_arrays}) AS sought ({keys})"
             " JOIN {table} AS stored ON ({stored_keys}) = ({sought})"
-        ).format(**parts),
+        ).format(**parts).as_bytes(),
         update=sql.SQL(
             "UPDATE {table} AS stored SET {changing} FROM unnest({changed_arrays}) AS changed ({changed})"
             " WHERE ({stored_keys}) = ({changed_keys})"
-        ).format(**parts),
+        ).format(**parts).as_bytes(),
         upsert=sql.SQL(
             "INSERT INTO {table} ({columns}) SELECT * FROM unnest({arrays}) ON CONFLICT ({keys}) DO {replacing}"
-        ).format(**parts),
+        ).format(**parts).as_bytes(),
         delete=sql.SQL(
             "DELETE FROM {table} AS stored USING unnest({key_arrays}) AS sought ({keys})"
             " WHERE ({stored_keys}) = ({sought})"
-        ).format(**parts),
-        truncate=sql.SQL("TRUNCATE {table}").format(**parts),
+        ).format(**parts).as_bytes(),
+        truncate=sql.SQL("TRUNCATE {table}").format(**parts).as_bytes(),
     )
 
 

@@ -19,6 +19,8 @@ from .connections import Connections, PgConnection, Role
 from .statements import SQL
 
 CHANNEL = "jobledger_ready"
+AWAITED = "jobledger_awaited"
+"""Where who waits for the lists tells those that keep them."""
 GATHER_SECONDS = 0.02
 """The least time between two NOTIFYs of one process."""
 _LISTEN_SECONDS = 0.1
@@ -31,8 +33,11 @@ _log = structlog.get_logger(__name__)
 class PostgresWakeUp:
     """The `WakeUp`. Its two threads and connections exist from the first `notify` and the first `wait` on."""
 
-    def __init__(self, connections: Connections, *, gather_seconds: float = GATHER_SECONDS) -> None:
+    def __init__(
+        self, connections: Connections, *, channel: str = CHANNEL, gather_seconds: float = GATHER_SECONDS
+    ) -> None:
         self._connections = connections
+        self._channel = channel
         self._gather_seconds = gather_seconds
         self._changed = threading.Condition()
         self._generation = 0
@@ -95,15 +100,15 @@ class PostgresWakeUp:
         while True:
             self._to_send.wait()
             self._to_send.clear()
-            connection.execute(SQL["notify"], (CHANNEL, ""), prepare=True)
+            connection.execute(SQL["notify"], (self._channel, ""), prepare=True)
             if self._closed.wait(self._gather_seconds):
                 return
 
     def _listen(self, connection: PgConnection) -> None:
-        connection.execute(f"LISTEN {CHANNEL}")
+        connection.execute(f"LISTEN {self._channel}")
         self._hint()  # whatever came while nobody listened
         while not self._closed.is_set():
             for _ in connection.notifies(timeout=_LISTEN_SECONDS, stop_after=1):
                 self._hint()
         with suppress(psycopg.Error):
-            connection.execute(f"UNLISTEN {CHANNEL}")
+            connection.execute(f"UNLISTEN {self._channel}")
