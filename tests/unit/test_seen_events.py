@@ -13,7 +13,7 @@ from jobledger.domain.event import Facts, Metadata
 from jobledger.domain.job import JobFacts
 from jobledger.domain.rate_card import Usage
 from jobledger.infrastructure.mapper import decode_facts, encode_state
-from jobledger.infrastructure.seen_events import LazyFacts, LedgerRow, seen_batch
+from jobledger.infrastructure.seen_events import LazyFacts, LedgerRow, read_cause, seen_batch
 from tests.support.given import ABOUT, HISTORIES, NOW, completed, dispatched, failed, started
 from tests.support.seen import JOB
 
@@ -79,6 +79,30 @@ def test_figures_in_another_form_are_decoded() -> None:
     assert LazyFacts().figures("job.completed", stored) == (1.5, 2.0, 0.0)
     with pytest.raises(CorruptEvent):
         LazyFacts().figures("job.completed", stored[:-1])
+
+
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+
+
+@for_all(correlation_id=ANY_TEXT, causation_id=st.one_of(st.none(), ANY_TEXT))
+def test_a_cause_is_found_without_decoding(correlation_id: str, causation_id: str | None) -> None:
+    """Whatever callers call their requests and messages, also what looks like JSON; with and without a body."""
+    tricky = (correlation_id, f'{correlation_id}","trace_parent":"', f"{correlation_id}\\")
+    for name in tricky:
+        metadata = METADATA.model_copy(update={"correlation_id": name, "causation_id": causation_id})
+        for body in (None, b"{}"):
+            stored = encode_state(metadata, dispatched(), body)
+            assert read_cause(stored) == (name, causation_id)
+            (event,) = seen_batch([(*row(dispatched())[:6], stored)], LazyFacts(), after=0, limit=9, readable_to=9)[0]
+            assert event.cause == (name, causation_id) and event.facts == dispatched()
+
+
+def test_metadata_in_another_order_is_read_the_long_way() -> None:
+    """What another program wrote is understood, too; what is no metadata is corrupt."""
+    assert read_cause(b'{"actor":"a","causation_id":"m.1","correlation_id":"c"}\n{}') == ("c", "m.1")
+    for broken in (b"", b"{}\n{}", b"[]\n", b'{"correlation_id":"c'):
+        with pytest.raises(CorruptEvent):
+            read_cause(broken)
 
 
 def test_a_short_batch_has_read_to_the_end() -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from jobledger.application.queries import History
 from jobledger.domain import job as jobs
 from jobledger.domain.event import Facts, Metadata, RecordedEvent
 from jobledger.domain.job import JOB_FACTS
 from jobledger.domain.retry import Retry
+from jobledger.infrastructure.cli.history_pages import read_page
 from jobledger.infrastructure.cli.output import duration_text
-from jobledger.infrastructure.cli.timeline import policy_text, timeline, why
+from jobledger.infrastructure.cli.timeline import Entry, folded, policy_text, timeline, why
 
 AT = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 ABOUT: dict[str, Any] = {"job_type": "invoice.send", "queue": "billing", "persona": "robot"}
@@ -112,6 +114,83 @@ def test_a_timeline_counts_from_one_event_to_the_next() -> None:
         for version in (1, 2)
     ]
     assert [entry.seconds for entry in timeline(events)] == [None, 2.0]
+
+
+def history(*told: tuple[float, Facts], first: int = 1) -> list[RecordedEvent]:
+    """Events of one job, so many seconds after the beginning."""
+    metadata = Metadata(correlation_id="c", trace_parent=f"00-{'1' * 32}-{'2' * 16}-01", actor="a", time=AT)
+    return [
+        RecordedEvent(JOB, version, "acme", version, AT + timedelta(seconds=seconds), facts.topic, facts, metadata)
+        for version, (seconds, facts) in enumerate(told, start=first)
+    ]
+
+
+STARTED = jobs.JobStarted(**ABOUT, attempt=1, worker="w", code_version="c", lease_seconds=30)
+INTERRUPTED = jobs.JobInterrupted(**ABOUT, attempt=1, worker="w", why="deploy")
+HALF = jobs.JobProgressed(**ABOUT, attempt=1, fraction=0.5, note="half")
+LOGGED = jobs.JobLogged(**ABOUT, attempt=1, level="info", line_count=3)
+RETRIED = jobs.JobRetried(
+    **ABOUT, next_attempt=2, due_at=AT, delay_seconds=1, policy=Retry(max_attempts=2), jitter=0, attempts_counted=3
+)
+
+
+def test_an_attempt_is_measured_from_its_start_to_its_ending() -> None:
+    """Also where its start is on the page before; where that is not known, nothing is said."""
+    entries = timeline(history((0, STARTED), (1, HALF), (90, INTERRUPTED)))
+    assert [entry.attempt_seconds for entry in entries] == [None, None, 90.0]
+    assert entries[-1].why.endswith("; the attempt took 1 min 30 s")
+    past = history((0, STARTED), (1, HALF), (90, INTERRUPTED))
+    (entry,) = timeline(past[2:], before=past[:2])
+    assert (entry.seconds, entry.attempt_seconds) == (89.0, 90.0)
+    (entry,) = timeline(past[2:])
+    assert (entry.seconds, entry.attempt_seconds) == (None, None)
+
+
+def test_a_retry_says_how_many_attempts_the_job_has_after_a_requeue() -> None:
+    """The policy has two; a person granted more. Without the beginning of the history the policy is all there is."""
+    born = jobs.JobDispatched(**ABOUT, due_at=AT, retry=Retry(max_attempts=2))
+    requeued = jobs.JobRequeued(**ABOUT, reason="fixed", attempts_granted=4, due_at=AT)
+    past = history((0, born), (1, STARTED), (2, STARTED), (3, requeued), (4, STARTED), (5, RETRIED))
+    assert timeline(past)[-1].why.endswith("3 of 6 attempts used")
+    assert timeline(past[4:])[-1].why.endswith("3 of 2 attempts used")
+
+
+def test_runs_of_progress_and_logs_are_one_line() -> None:
+    """It says how many, the last report, how many lines, and which versions; one alone stays as it is."""
+    told = folded(timeline(history((0, STARTED), (1, HALF), (2, LOGGED), (4, LOGGED), (5, INTERRUPTED))))
+    assert [entry.what for entry in told] == ["started", "progressed x3", "interrupted"]
+    assert told[1].why == "1 progress report, the last 50% half; 6 log lines; in 3 s (versions 2 to 4)"
+    assert (told[1].seconds, told[1].last.originator_version) == (1.0, 4)
+    told = folded(timeline(history((0, STARTED), (1, HALF), (2, INTERRUPTED), (3, LOGGED), (4, LOGGED))))
+    assert [entry.what for entry in told] == ["started", "progressed", "interrupted", "logged x2"]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 50])
+@pytest.mark.parametrize("fold", [True, False])
+def test_pages_say_everything_once(limit: int, fold: bool) -> None:
+    """Page after page, folded or not, each event appears on one of them, and durations go on between them."""
+    facts = [(float(n), STARTED if n % 40 == 0 else HALF if n % 3 else LOGGED) for n in range(130)]
+    past = history(*facts)
+    reads = 0
+
+    def read(after: int, number: int) -> History:
+        nonlocal reads
+        reads += 1
+        found = past[after : after + number]
+        return History(JOB, tuple(found), found[-1].originator_version if after + number < len(past) else None)
+
+    after: int | None = 0
+    told: list[Entry] = []
+    while after is not None:
+        page = read_page(read, after=after, limit=limit, fold=fold)
+        assert len(page.entries) <= limit
+        told += page.entries
+        after = page.next_version
+    events = [event for entry in told for event in (entry.run or (entry.event,))]
+    assert events == past
+    assert [entry.seconds for entry in told[1:]] == [1.0] * (len(told) - 1)
+    assert len(told) == (8 if fold else 130)
+    assert reads <= (2 * len(told) // limit) + 4
 
 
 @pytest.mark.parametrize(

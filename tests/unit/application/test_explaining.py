@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +10,7 @@ import pytest
 
 from jobledger import Receipt
 from jobledger.application.client import LedgerClient
-from jobledger.application.commands import SuspendTenant
+from jobledger.application.commands import CancelJob, RequeueJob, RescheduleJob, SuspendTenant
 from jobledger.application.limit_messages import ExplainJob, Hold, HoldKind, PauseTarget, SetLimits
 from jobledger.application.ports import WorkerHeartbeat, WorkerReport
 from jobledger.domain.errors import NotFound
@@ -178,14 +179,55 @@ def test_a_worker_that_was_lost_is_no_worker() -> None:
 
 
 def test_what_does_not_wait_is_held_by_nothing() -> None:
-    """One that runs, is dead, or has ended: its status says it all."""
+    """One that runs, is dead, or has ended: its account says it all."""
     cases = served()
     job = cases.dispatch()
     (running,) = cases.claim()
-    assert cases.ask(ExplainJob, tenant="acme", job=job.job_id) == (job.job_id, JobStatus.IN_PROGRESS, ())
+    assert cases.ask(ExplainJob, tenant="acme", job=job.job_id)[:3] == (job.job_id, JobStatus.IN_PROGRESS, ())
     cases.complete(running)
     assert cases.ask(ExplainJob, tenant="acme", job=job.job_id).status is JobStatus.COMPLETED
     assert holds(cases, cases.dead()) == ()
+
+
+def account(cases: UseCases, job: Receipt | UUID) -> str:
+    """Where a job stands, in a sentence."""
+    return cases.ask(ExplainJob, tenant="acme", job=job if isinstance(job, UUID) else job.job_id).account
+
+
+def test_of_a_running_job_it_is_said_since_when_and_by_whom() -> None:
+    """Its worker, how long it runs of how long it may, when the worker was last heard of, and that it was asked to
+    stop."""
+    cases = served()
+    job = cases.dispatch()
+    (running,) = cases.claim()
+    cases.clock.advance(20)
+    found = cases.ask(ExplainJob, tenant="acme", job=job.job_id)
+    assert found.account == "runs for 20 s (of 60 s): attempt 1 on w1, last heard of 20 s ago"
+    assert found.since == cases.clock.now() - timedelta(seconds=20)
+    cases.ask(CancelJob, tenant="acme", job=job.job_id, reason="wrong customer")
+    cases.clock.advance(20)
+    text = account(cases, job)
+    assert "its lease has run out" in text and text.endswith("asked to stop: wrong customer")
+    cases.ledger.queue.goodbye("w1")
+    assert "nothing is known any more" in account(cases, running.job_id)
+
+
+def test_of_a_job_that_waits_or_ended_it_is_said_what_decided_that() -> None:
+    """The decision that brought it there, by whom and why."""
+    cases = served()
+    job = cases.dispatch()
+    assert account(cases, job) == "was dispatched by service:test and never ran"
+    cases.ask(RescheduleJob, tenant="acme", job=job.job_id, reason="urgent", priority=9)
+    assert account(cases, job) == "was rescheduled by service:test: urgent"
+    cases.complete(cases.claim()[0])
+    assert account(cases, job).startswith("completed in attempt 1 on w1, which ran ")
+    gone = cases.dispatch()
+    cases.ask(CancelJob, tenant="acme", job=gone.job_id, reason="not needed")
+    assert account(cases, gone) == "was cancelled by service:test: not needed"
+    dead = cases.dead()
+    assert account(cases, dead).startswith("died of ") and "only a person" in account(cases, dead)
+    cases.ask(RequeueJob, tenant="acme", job=dead.job_id, reason="fixed", ticket="OPS-1")
+    assert account(cases, dead) == "was taken out of the DLQ by service:test: fixed (OPS-1)"
 
 
 def test_nobody_is_told_of_another_tenants_job() -> None:
