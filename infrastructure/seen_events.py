@@ -30,7 +30,7 @@ _BEHIND_IDENTITY: Final = {facts.topic: b',"' + list(facts.model_fields)[3].enco
 _SECONDS: Final = re.compile(rb',"seconds_in_queue":([^,]+),"seconds_running":([^,]+),"usage":')
 _COST: Final = b',"estimated_cost":'
 _CAUSE: Final = re.compile(
-    rb'\{"correlation_id":"([^"\\]*)","trace_parent":"[^"\\]*"(?:,"causation_id":"([^"\\]*)")?[,}]'
+    rb'\{"correlation_id":"([^"\\]*)","trace_parent":"[^"\\]*"(?:,"causation_id":"([^"\\]*)")?,"actor":'
 )
 """How metadata begins where nothing in it is escaped: nearly all there is."""
 

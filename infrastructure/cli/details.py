@@ -21,7 +21,7 @@ from .timeline import policy_text
 def print_details(console: Console, job: JobDetails, waits: Explanation | None = None) -> None:
     """Print a job: what it is, where it stands and why it waits, its times, its payload and result."""
     if job.past is not None:
-        console.print(past_text(job, job.past), soft_wrap=True)
+        console.print(past_text(job, job.past))
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")

@@ -101,7 +101,8 @@ def _as_one(run: Sequence[Entry]) -> list[Entry]:
     lines = sum(event.facts.line_count for event in events if isinstance(event.facts, JobLogged))
     said = []
     if reports:
-        said.append(f"{len(reports):,} progress reports, the last {_progressed(reports[-1])}")
+        many = "report" if len(reports) == 1 else "reports"
+        said.append(f"{len(reports):,} progress {many}, the last {_progressed(reports[-1])}")
     if lines:
         said.append(f"{lines:,} log {'line' if lines == 1 else 'lines'}")
     took = (events[-1].recorded_at - events[0].recorded_at).total_seconds()
@@ -140,7 +141,7 @@ def _attempts_allowed(events: Sequence[RecordedEvent]) -> dict[int, int]:
     allowed: dict[int, int] = {}
     state: JobState | None = None
     for event in events:
-        if state is not None or event.originator_version == 1:
+        if state is not None or isinstance(event.facts, JobDispatched):
             state = evolve(state, event.facts)
             if isinstance(event.facts, JobRetried):
                 allowed[event.originator_version] = state.attempts_allowed
