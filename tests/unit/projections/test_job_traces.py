@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from jobledger.domain.refusal import DispatchRefused
 from jobledger.projections.job_traces import JOB_TRACES, causing_job
-from jobledger.projections.projection import Cause, KnownFacts
+from jobledger.projections.projection import Cause, KnownFacts, Row
 from tests.support.given import OTHER_JOB, dispatched
 from tests.support.seen import JOB, fold_all, seen
 
 CAUSE = UUID("01990a5d-ac96-774b-bcce-b302099a8057")
 
 
-def caused(cause: Cause, tenant: str = "acme") -> dict[str, object]:
+def caused(cause: Cause, tenant: str = "acme") -> Row:
     """The row of a job that was dispatched because of this."""
     event = seen(dispatched(), tenant=tenant)
     event = event._replace(reader=KnownFacts(event.facts, cause))
