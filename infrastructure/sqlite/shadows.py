@@ -115,16 +115,13 @@ class SqliteShadows:
         compared = None if comparison is None else encode_comparison(comparison)
         with self._database.write() as connection:
             ended_at = database_now() if state in _ENDINGS else None
-            noted = (
-                state.value,
-                ended_at,
-                begun_version,
-                error,
-                compared,
-                rebuild.rebuild_id.bytes,
-                rebuild.state.value,
-            )
-            if connection.execute(SQL["note_rebuild"], (*noted, *_where(rebuild))).rowcount != 1:
+            noted = (state.value, ended_at, begun_version, error, compared)
+            if (
+                connection.execute(
+                    SQL["note_rebuild"], (*noted, rebuild.rebuild_id.bytes, rebuild.state.value)
+                ).rowcount
+                != 1
+            ):
                 raise _went_on(rebuild)
             if ended_at is not None and state is not RebuildState.SWAPPED:
                 drop_shadow(connection, rebuild.projection)
@@ -273,10 +270,6 @@ def _require(connection: Connection, rebuild_id: UUID) -> Rebuild:
     if rebuild is None:
         raise NotFound(f"there is no rebuild {rebuild_id}", field="rebuild_id")
     return rebuild
-
-
-def _where(rebuild: Rebuild) -> tuple[bytes, str]:
-    return rebuild.rebuild_id.bytes, rebuild.state.value
 
 
 def _went_on(rebuild: Rebuild) -> CheckpointMoved:
