@@ -22,14 +22,17 @@ _ROWS_AT_ONCE = 1_000
 _StoredRow = tuple[Stored, ...]
 
 
-def scope_condition(scope: Scope) -> tuple[str, tuple[Stored, ...]]:
-    """A condition that holds for the rows of the scope, and its values."""
+def scope_condition(projection: Projection, scope: Scope) -> tuple[str, tuple[Stored, ...]]:
+    """A condition that holds for the rows of the scope, and its values. It is looked up in the key, or row by row: any
+    other index would bring the rows in another order than that of the key."""
     wanted: dict[str, Stored] = {}
     if scope.tenant is not None:
         wanted["tenant_id"] = scope.tenant
     if scope.job is not None:
         wanted["job_id"] = scope.job.bytes
-    return " AND ".join(f"{quoted(name)} = ?" for name in wanted) or "true", tuple(wanted.values())
+    keys = {column.name for column in projection.key_columns}
+    conditions = (f"{'' if name in keys else '+'}{quoted(name)} = ?" for name in wanted)
+    return " AND ".join(conditions) or "true", tuple(wanted.values())
 
 
 class SqliteSnapshot:
@@ -77,7 +80,7 @@ class _Side:
     def __init__(self, connection: Connection, projection: Projection, table: str, scope: Scope) -> None:
         names = [column.name for column in projection.columns]
         self._key_places = [names.index(column.name) for column in projection.key_columns]
-        self._cursor: Cursor = connection.execute(*_ordered(connection, projection, table, scope))
+        self._cursor: Cursor = connection.execute(*read_in_order(connection, projection, table, scope))
         self._sha256 = hashlib.sha256()
         self.is_at_end = False
         self.rows: list[_StoredRow] = []
@@ -151,14 +154,16 @@ def _line(row: _StoredRow) -> bytes:
     return repr(row).encode() + b"\n"
 
 
-def _ordered(connection: Connection, projection: Projection, table: str, scope: Scope) -> tuple[str, Sequence[Stored]]:
+def read_in_order(
+    connection: Connection, projection: Projection, table: str, scope: Scope
+) -> tuple[str, Sequence[Stored]]:
     """The statement that reads a table in the order of its key. Through no other index: then nothing is sorted, which
     would take memory. A column that only the other version of the view has is null in this one."""
-    condition, values = scope_condition(scope)
+    condition, values = scope_condition(projection, scope)
     there = {name for (name,) in connection.execute(SQL["columns_of"], (table,))}
     columns = ", ".join(
         quoted(column.name) if column.name in there else f"NULL AS {quoted(column.name)}"
         for column in projection.columns
     )
     keys = ", ".join(quoted(column.name) for column in projection.key_columns)
-    return f"SELECT {columns} FROM {quoted(table)} NOT INDEXED WHERE {condition} ORDER BY {keys}", values
+    return f"SELECT {columns} FROM {quoted(table)} WHERE {condition} ORDER BY {keys}", values

@@ -66,7 +66,7 @@ def exchange(connection: Connection, view: str) -> None:
 def replace_rows(connection: Connection, projection: Projection, scope: Scope) -> None:
     """Give the live table the shadow's rows of a scope; rows that are right already stay untouched."""
     live, fresh = quoted(projection.name), quoted(shadow_of(projection).name)
-    condition, values = scope_condition(scope)
+    condition, values = scope_condition(projection, scope)
     same_key = _same([column.name for column in projection.key_columns])
     same_row = _same([column.name for column in projection.columns])
     names = ", ".join(quoted(column.name) for column in projection.columns)
