@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from threading import Event, Thread
-from uuid import UUID
+from time import sleep
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,12 +18,15 @@ from jobledger.domain import job as jobs
 from jobledger.domain.dlq import DlqFilter
 from jobledger.domain.errors import UnknownTopic
 from jobledger.domain.job import AttemptError, JobStatus, Lease, Measured
-from jobledger.projections.catalogue import ALL_PROJECTIONS
+from jobledger.projections.beginning import Wanted, begin_or_join
+from jobledger.projections.catalogue import ALL_PROJECTIONS, PROJECTIONS
 from jobledger.projections.ports import Changes, Checkpoint, CheckpointMoved, ViewStore
-from jobledger.projections.rebuild import rebuild
+from jobledger.projections.rebuild import Options, Rebuilding, RebuildPorts
+from jobledger.projections.shadow import Purpose, Scope
 from jobledger.projections.tenant_jobs import TENANT_JOBS
 from tests.support.given import NOW
 from tests.support.seen import Cut, Cutting, histories, moves
+from tests.support.shadows import MemoryRecords
 
 from .support import LedgerUnderTest, job_id
 from .views_support import ReadSide, open_read_side
@@ -126,17 +131,29 @@ def _save_from(store: ViewStore, stale: Checkpoint) -> None:
         transaction.save(TENANT_JOBS, Changes(), stale, stale._replace(position=stale.position + 10))
 
 
-def test_a_rebuild_brings_back_what_was_lost(read_side: ReadSide) -> None:
-    """Truncate and replay comes to the same rows, also while the runner goes on."""
+@pytest.mark.parametrize("name", [projection.name for projection in ALL_PROJECTIONS])
+def test_a_rebuild_brings_back_what_was_lost(read_side: ReadSide, name: str) -> None:
+    """Every view, lost as a whole, is that of the ledger again, though jobs went on meanwhile."""
+    projection, own = PROJECTIONS[name], read_side.own
     for _ in range(5):
         read_side.ledger.dispatch(persona="bot")
-    read_side.own.project()
-    with read_side.own.store.begin((TENANT_JOBS,)) as transaction:
+    fail_for_good(read_side)
+    own.project()
+    with own.store.begin((projection,)) as transaction:
         assert transaction is not None
-        transaction.reset(TENANT_JOBS)
-    assert read_side.own.count_rows("tenant_jobs") == 0
-    rebuild(read_side.own.store, read_side.own.source, TENANT_JOBS, batch_size=2)
-    read_side.own.assert_views_are_the_fold()
+        transaction.reset(projection)
+    assert own.count_rows(name) == 0
+    ports = RebuildPorts(
+        own.shadows, own.store, own.source, MemoryRecords(), lambda: NOW, sleep
+    )  # fmt: skip
+    joined = begin_or_join(ports, Wanted(uuid4(), projection, Purpose.REBUILD, Scope(), "ana", "a drill"))
+    read_side.ledger.dispatch(persona="bot")
+    with closing(Rebuilding(ports, projection, joined.rebuild, Options(stream_events=2, batch_events=2))) as rebuilding:
+        outcome = rebuilding.run()
+    assert outcome.end is not None and outcome.end.swapped
+    for _ in range(2):  # it joins the others where they were, and goes on with them
+        own.project()
+    own.assert_views_are_the_fold()
 
 
 def test_an_event_newer_than_the_program_is_left_to_a_newer_one(read_side: ReadSide) -> None:
