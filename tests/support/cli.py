@@ -26,7 +26,7 @@ PROGRAM = Path(sys.executable).parent / "jobledger"
 _TIMEOUT_SECONDS = 120
 _COMMANDS = (
     "up", "work", "dispatch", "jobs", "dlq", "queues", "stats", "limits", "tenants", "types", "workers", "migrate",
-    "audit", "check", "version",
+    "audit", "projections", "check", "version",
 )  # fmt: skip
 _PRELOADED = (
     *(f"jobledger.infrastructure.cli.{command}" for command in _COMMANDS), "jobledger.infrastructure.sqlite.connect",
