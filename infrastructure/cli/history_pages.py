@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from jobledger.application.queries import History
+from jobledger.application.queries import HISTORY_LIMIT_MAX, History
 from jobledger.domain.event import RecordedEvent
 
 from .timeline import Entry, folded, timeline
@@ -14,7 +14,6 @@ READ_MAX = 5_000
 """Events that one page reads, however few lines they make: a page is shown in well under a second."""
 LOOK_BACK = 200
 """Events in front of a page that are looked at, to say how long an attempt took that began before it."""
-_CHUNK = 1_000
 
 Read = Callable[[int, int], History]
 """Reads events after a version, so many."""
@@ -40,8 +39,10 @@ def _folded_page(read: Read, before: Sequence[RecordedEvent], after: int, limit:
     events: list[RecordedEvent] = []
     reached: int | None = after
     lines: list[Entry] = []
+    number = limit
     while reached is not None and len(lines) <= limit and len(events) < READ_MAX:
-        past = read(reached, max(limit, _CHUNK))
+        past = read(reached, number)
+        number = min(2 * number, HISTORY_LIMIT_MAX)  # more and more, because they make few lines
         events += past.events
         reached = past.next_version
         lines = folded(timeline(events, before=before))
