@@ -7,7 +7,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from uuid import UUID
 
-from jobledger.domain.audit import AuditExportBegun, AuditExported, AuditQuery, audit_stream
+from jobledger.domain.audit import AuditExportBegun, AuditExported, AuditQuery, BodiesRead, audit_stream
 from jobledger.domain.errors import InvalidInput, LedgerBusy, NotFound, VersionConflict
 from jobledger.domain.event import Event, Facts, RecordedEvent
 from jobledger.domain.identifiers import SYSTEM_TENANT
@@ -244,4 +244,6 @@ def _is_wanted(event: RecordedEvent, query: ListManualActs) -> bool:
 
 
 def _job_of(event: RecordedEvent) -> UUID | None:
+    if isinstance(event.facts, BodiesRead):
+        return event.facts.job_id
     return event.originator_id if isinstance(event.facts, JobFacts) else None

@@ -45,7 +45,7 @@ REJECTED_BY_HAND = "rejected-by-hand"
 
 
 class ManualAct(NamedTuple):
-    """What somebody did, to what, and why. `subject` is empty where the stream itself says it (a job's id)."""
+    """What somebody did, to what, and why. `subject` is empty where it is a job."""
 
     what: str
     subject: str
@@ -91,11 +91,6 @@ def _many_dead(facts: Facts) -> str:
     return f"up to {begun.confirmed:,} dead jobs ({begun.act})"
 
 
-def _bodies(facts: Facts) -> str:
-    read = cast("BodiesRead", facts)
-    return f"job {read.job_id}"
-
-
 def _export(facts: Facts) -> str:
     begun = cast("AuditExportBegun", facts)
     return f"history as {begun.format}{', with bodies' if begun.bodies else ''}"
@@ -133,7 +128,7 @@ MANUAL: Mapping[type[Facts], _Kind] = {
     ProjectionEventSkipped: _kind("skipped an event", _view),
     ProjectionParkedRetried: _kind("retried parked events", _view),
     AuditExportBegun: _kind("began to export", _export),
-    BodiesRead: _kind("read bodies", _bodies),
+    BodiesRead: _kind("read bodies"),
 }
 """Facts that are manual acts, or are where `applies` says so."""
 

@@ -154,8 +154,8 @@ class Verdict:
 
 def verify(file: Path, manifest: Path) -> Verdict:
     """Compare a file with its manifest. `InvalidInput` where one of them cannot be read."""
-    said = read_manifest(manifest)
     sha256, size_bytes = _digest(file)
+    said = read_manifest(manifest)
     events = _count(cast("ExportFormat", said["format"]), file)
     found = {"sha256": sha256, "size_bytes": size_bytes, "events": events}
     troubles = tuple(
@@ -171,7 +171,7 @@ def read_manifest(path: Path) -> Manifest:
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise _not_read(path, error) from error
+        raise _not_read(path, error, field="--manifest") from error
     except ValueError as error:
         raise InvalidInput(f"{path} is no JSON: {error}", field="--manifest", rule="is a manifest") from error
     if not isinstance(said, dict) or said.get("manifest_version") != MANIFEST_VERSION:
@@ -217,5 +217,5 @@ def _not_written(path: Path, error: OSError) -> InvalidInput:
     )  # fmt: skip
 
 
-def _not_read(path: Path, error: OSError) -> InvalidInput:
-    return InvalidInput(f"{path} cannot be read: {error.strerror or error}", field="FILE", rule="can be read")
+def _not_read(path: Path, error: OSError, field: str = "FILE") -> InvalidInput:
+    return InvalidInput(f"{path} cannot be read: {error.strerror or error}", field=field, rule="can be read")

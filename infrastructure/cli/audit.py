@@ -25,6 +25,7 @@ from jobledger.application.audit_messages import (
 from jobledger.application.positions import Positions
 from jobledger.domain.audit import ExportFormat
 from jobledger.domain.errors import InvalidInput
+from jobledger.domain.identifiers import short_id
 
 from ..audit_files import (
     Manifest,
@@ -285,7 +286,8 @@ def _print_acts(out: Console, page: ManualActs, words: list[str], *, of_all: boo
 
 def _act_line(recorded: RecordedAct, *, of_all: bool) -> tuple[str | Text, ...]:
     act = recorded.act
-    what = Text(f"{act.what} ").append(_subject(recorded), style="bold")
+    what = Text(f"{act.what} ")
+    what.append(f"job {short_id(recorded.job_id)}" if recorded.job_id else act.subject, style="bold")
     who = recorded.actor if recorded.authenticated else f"{recorded.actor} ?"
     return (
         time_text(recorded.recorded_at), *((recorded.tenant,) if of_all else ()), who, what, act.ticket or "-",

@@ -67,7 +67,7 @@ def test_an_act_that_needs_a_reason_has_a_place_for_it(facts: type[Facts]) -> No
          "began to rebuild", "projection tenant_jobs", "doubt", None),
         (AuditExportBegun(query=AuditQuery(), format="csv", bodies=True, reason="audit 2026"),
          "began to export", "history as csv, with bodies", "audit 2026", None),
-        (BodiesRead(job_id=JOB, versions=(1,)), "read bodies", f"job {JOB}", "", None),
+        (BodiesRead(job_id=JOB, versions=(1,)), "read bodies", "", "", None),
     ],
     ids=lambda value: value.topic if isinstance(value, Facts) else "",
 )  # fmt: skip
