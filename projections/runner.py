@@ -220,7 +220,7 @@ class Runner:
             return self._isolate(group, error)
         self._busy = True
         self._record(applied)
-        return applied.more
+        return applied.more or group.until is not None  # those who stood there may have gone on meanwhile
 
     def _given_up(self) -> GivenUp:
         return {name: tries.given_up for name, tries in self._tries.items() if tries.given_up}

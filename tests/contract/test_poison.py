@@ -17,7 +17,7 @@ from jobledger.projections.catalogue import ALL_PROJECTIONS
 from jobledger.projections.parking import without_events
 from jobledger.projections.persona_jobs import PERSONA_JOBS
 from jobledger.projections.ports import Checkpoint, CheckpointMoved, Key, Parked, ViewStore
-from jobledger.projections.projection import Projection, Row, SeenEvent
+from jobledger.projections.projection import Projection
 from jobledger.projections.retrying import Retried, Retrying
 from jobledger.projections.runner import Runner
 from jobledger.projections.tenant_jobs import TENANT_JOBS
@@ -52,17 +52,6 @@ def retrying(own: Opened, projection: Projection, *skipped: tuple[UUID, int], pa
     return Retrying(own.store, own.source, projection, skipped=frozenset(skipped), page_events=page_events)
 
 
-def stored_rows(own: Opened, projection: Projection, events: Sequence[SeenEvent]) -> dict[Key, Row]:
-    """The rows of all keys that these events have, and no more than those."""
-    keys = {projection.key(event) for event in events if event.topic in projection.topics}
-    wanted = [key for key in keys if key is not None]
-    with own.store.begin((projection,)) as transaction:
-        assert transaction is not None
-        rows = dict(transaction.load(projection, wanted)()) if wanted else {}
-    assert own.count_rows(projection.name) == len(rows)
-    return rows
-
-
 def parked_of(own: Opened, projection: Projection) -> dict[tuple[Key, int], bool]:
     """What is parked of a projection, as `fold_around` tells it."""
     return {(one.key, one.position): one.error is not None for one in own.store.parked(projection.name, limit=MANY)}
@@ -73,7 +62,7 @@ def assert_around(own: Opened, *projections: Projection) -> None:
     events = own.events()
     for projection in projections:
         expected = fold_around(projection, events)
-        assert stored_rows(own, projection, events) == expected.rows, projection.name
+        assert own.stored_rows(projection, events) == expected.rows, projection.name
         assert parked_of(own, projection) == expected.parked, projection.name
         failed = sum(expected.parked.values())
         counts = own.store.parked_counts().get(projection.name, (0, 0))
@@ -138,7 +127,7 @@ def test_facts_that_nobody_can_read_are_parked_by_every_view_that_looks_at_them(
         found = read_side.own.store.parked(name, limit=9)
         assert [(one.key, one.originator_version) for one in found] == [((damaged,), 2), ((damaged,), 3)]
         assert found[0].error is not None and found[0].error.startswith("CorruptEvent: ")
-    rows = stored_rows(read_side.own, PERSONA_JOBS, [e for e in read_side.own.events() if e.originator_version == 1])
+    rows = read_side.own.stored_rows(PERSONA_JOBS, [e for e in read_side.own.events() if e.originator_version == 1])
     assert {key: row["status"] for key, row in rows.items()} == {(damaged,): "pending", (fine,): "completed"}
 
 
@@ -209,7 +198,7 @@ def test_a_skipped_event_is_left_out_and_the_rest_follows(read_side: ReadSide) -
     assert retrying(read_side.own, bad, (job, 2)).retry((job,)) == Retried(taken=1, skipped=1)
     events = read_side.own.events()
     without = without_events(TENANT_JOBS, frozenset({(job, 2)}))
-    assert stored_rows(read_side.own, TENANT_JOBS, events) == fold_all(without, events)
+    assert read_side.own.stored_rows(TENANT_JOBS, events) == fold_all(without, events)
     worked(read_side)
     run(read_side.own, bad)
     assert read_side.own.store.parked(limit=9) == []
@@ -246,7 +235,7 @@ def test_retries_beside_runners_keep_the_order(read_side: ReadSide) -> None:
     run(own, bad)
     retrying(own, TENANT_JOBS).retry_all()
     own_events = own.events()
-    assert stored_rows(own, TENANT_JOBS, own_events) == fold_all(TENANT_JOBS, own_events)
+    assert own.stored_rows(TENANT_JOBS, own_events) == fold_all(TENANT_JOBS, own_events)
     assert own.store.parked(limit=9) == []
 
 

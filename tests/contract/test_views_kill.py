@@ -7,15 +7,30 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from random import Random
+from typing import Any
+from uuid import UUID
 
 import pytest
 
-from .support import LedgerUnderTest
+from jobledger.projections.catalogue import ALL_PROJECTIONS
+from jobledger.projections.retrying import Retrying
+from tests.support.poison import POISON, fold_around, poisoned_type
+
+from .support import LedgerUnderTest, new_job
 from .views_support import ReadSide, open_read_side, place_of
 
 ROOT = Path(__file__).parents[2]
+WAIT_SECONDS = 60.0
 KILLS = 4
 JOBS_BETWEEN_KILLS = 12
+SEEDS = (1, 2)
+DEATHS = 2
+"""Of each of two runners, in one round."""
+CALLS_MAX = 120
+"""To the store, before a runner dies at the latest."""
+HELD_MAX = 3
+"""Transactions that dispatched and are still open."""
 
 
 @pytest.fixture
@@ -25,19 +40,32 @@ def read_side(stored_ledger: LedgerUnderTest) -> Iterator[ReadSide]:
         yield ReadSide(stored_ledger, own)
 
 
+def start(ledger: LedgerUnderTest, dies_at: int = 0) -> subprocess.Popen[str]:
+    """A process that runs all projections, and has begun or is dead already."""
+    command = [sys.executable, "-m", "tests.support.runner_process", ledger.engine, place_of(ledger), str(dies_at)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Kill it, if it still runs."""
+    process.kill()
+    assert process.stdout is not None
+    process.stdout.close()
+    process.wait()
+
+
 @contextmanager
 def running(ledger: LedgerUnderTest) -> Iterator[subprocess.Popen[str]]:
     """A process that runs all projections, and has begun."""
-    command = [sys.executable, "-m", "tests.support.runner_process", ledger.engine, place_of(ledger)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
+    process = start(ledger)
     try:
-        assert process.stdout.readline()
+        assert process.poll() is None
         yield process
     finally:
-        process.kill()
-        process.stdout.close()
-        process.wait()
+        end(process)
 
 
 def test_runners_killed_at_any_moment_leave_exact_views(read_side: ReadSide) -> None:
@@ -55,3 +83,126 @@ def test_runners_killed_at_any_moment_leave_exact_views(read_side: ReadSide) -> 
                         victim.kill()
     read_side.own.project()
     read_side.own.assert_views_are_the_fold()
+
+
+def test_the_other_runner_takes_over(read_side: ReadSide) -> None:
+    """Two processes: what is appended after the one that moved the lists was killed is applied by the other, which
+    nobody told."""
+    ledger = read_side.ledger
+    with ExitStack() as ending:
+        processes = {process.pid: process for process in (ending.enter_context(running(ledger)) for _ in range(2))}
+        ledger.dispatch()
+        victim = processes.pop(owner_at_head(read_side))
+        victim.kill()
+        victim.wait()
+        ledger.dispatch()
+        assert [owner_at_head(read_side)] == list(processes)
+
+
+def owner_at_head(read_side: ReadSide) -> int:
+    """The process that moved the lists to the head of the ledger, once it has."""
+    assert read_side.own.views.wait_for(read_side.own.source.head(), WAIT_SECONDS)
+    return int(read_side.own.store.checkpoints()["tenant_jobs"].owner.rpartition(":")[2])
+
+
+# --- seeded rounds ---------------------------------------------------------------------------------------------------
+
+
+class Writing:
+    """Jobs that come and go, some of them poisoned. On PostgreSQL some are dispatched in transactions that stay open
+    while others commit: their events appear behind later ones, or never."""
+
+    def __init__(self, ledger: LedgerUnderTest, random: Random) -> None:
+        self._ledger = ledger
+        self._random = random
+        self._held: list[tuple[ExitStack, Any]] = []
+
+    def go_on(self) -> None:
+        """One more thing happens."""
+        random, ledger = self._random, self._ledger
+        act = random.choice(["dispatch", "dispatch", "work", "hold", "let go"])
+        if act == "hold" and ledger.engine == "postgres" and len(self._held) < HELD_MAX:
+            self._hold(self._options())
+        elif act == "let go" and self._held:
+            self._let_go(random.randrange(len(self._held)))
+        elif act == "work":
+            for job in ledger.claim(limit=2, job_types=("invoice.send", POISON)).jobs:
+                ledger.complete(job)
+        else:
+            ledger.dispatch(**self._options())
+
+    def end(self) -> None:
+        """Close what is open, and work until nothing is left."""
+        while self._held:
+            self._let_go(0)
+        while jobs := self._ledger.claim(limit=50, job_types=("invoice.send", POISON)).jobs:
+            for job in jobs:
+                self._ledger.complete(job)
+
+    def _options(self) -> dict[str, Any]:
+        persona = self._random.choice([None, "bot", "mail-bot"])
+        return {"persona": persona, "job_type": self._random.choice(["invoice.send", "invoice.send", POISON])}
+
+    def _hold(self, options: dict[str, Any]) -> None:
+        stack = ExitStack()
+        connection = stack.enter_context(self._ledger.connect())
+        self._ledger.transaction_writer.dispatch(connection, [new_job(**options)])
+        self._held.append((stack, connection))
+
+    def _let_go(self, which: int) -> None:
+        stack, connection = self._held.pop(which)
+        with stack:
+            if self._random.random() < 0.7:
+                connection.commit()
+            else:
+                connection.rollback()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_killed_between_any_two_statements(read_side: ReadSide, seed: int) -> None:
+    """Two runners, each killed by SIGKILL before or after a random call to the store, again and again, while jobs go
+    on, commits come out of order and some events are poison: each view is the fold of all that nothing keeps it from,
+    the rest is parked, once; retried with a corrected fold, nothing is missing."""
+    random, ledger = Random(seed), read_side.ledger
+    ledger.create_tenant("acme")
+    writing = Writing(ledger, random)
+    deaths = 0
+    with ExitStack() as ending:
+        runners = [_start(ending, ledger, random) for _ in range(2)]
+        while deaths < 2 * DEATHS:
+            writing.go_on()
+            for place, runner in enumerate(runners):
+                if runner.poll() is not None:
+                    assert runner.returncode == -9
+                    deaths += 1
+                    runners[place] = _start(ending, ledger, random)
+    writing.end()
+    _assert_around(read_side)
+    for projection in ALL_PROJECTIONS:
+        Retrying(read_side.own.store, read_side.own.source, projection, page_events=3).retry_all()
+    read_side.own.assert_views_are_the_fold()
+    assert read_side.own.store.parked(limit=9) == []
+
+
+def _start(ending: ExitStack, ledger: LedgerUnderTest, random: Random) -> subprocess.Popen[str]:
+    process = start(ledger, random.choice((-1, 1)) * random.randint(1, CALLS_MAX))
+    ending.callback(end, process)
+    return process
+
+
+def _assert_around(read_side: ReadSide) -> None:
+    """Bring the views up to date, and look at all that they hold and leave aside."""
+    own, projections = read_side.own, [poisoned_type(projection) for projection in ALL_PROJECTIONS]
+    runner = own.runner(*projections)
+    runner.run_until_current()
+    runner.stop()
+    assert runner.failures == {}
+    events = own.events()
+    poisoned_jobs = set[UUID]()
+    for projection in projections:
+        expected = fold_around(projection, events)
+        parked = own.store.parked(projection.name, limit=100_000)
+        assert {(one.key, one.position): one.error is not None for one in parked} == expected.parked
+        assert own.stored_rows(projection, events) == expected.rows, projection.name
+        poisoned_jobs |= {one.originator_id for one in parked if one.error is not None}
+    assert poisoned_jobs, "some jobs were poisoned"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,14 +62,17 @@ class Opened:
         """Each table holds what folding the whole ledger, event by event, comes to, and nothing else."""
         events = self.events()
         for projection in ALL_PROJECTIONS:
-            expected = fold_all(projection, events)
-            with self.store.begin((projection,)) as transaction:
-                assert transaction is not None
-                keys = {projection.key(event) for event in events if event.topic in projection.topics}
-                wanted = [key for key in keys if key is not None]
-                stored: Mapping[Key, Row] = transaction.load(projection, wanted)() if wanted else {}
-            assert stored == expected, projection.name
-            assert self.count_rows(projection.name) == len(expected)
+            assert self.stored_rows(projection, events) == fold_all(projection, events), projection.name
+
+    def stored_rows(self, projection: Projection, events: Sequence[SeenEvent]) -> dict[Key, Row]:
+        """The rows of all keys that these events have; the table holds no others."""
+        keys = {projection.key(event) for event in events if event.topic in projection.topics}
+        wanted = [key for key in keys if key is not None]
+        with self.store.begin((projection,)) as transaction:
+            assert transaction is not None
+            stored = dict(transaction.load(projection, wanted)()) if wanted else {}
+        assert self.count_rows(projection.name) == len(stored)
+        return stored
 
     def count_rows(self, table: str) -> int:
         """All rows of a table, whosever they are."""
