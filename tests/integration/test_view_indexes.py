@@ -80,7 +80,12 @@ def postgres(migrated_postgres_cluster: Any) -> Iterator[Connections]:  # noqa: 
                 " 'E-' || number % 31, 'm', 'f-' || number % 37, 1, created_at, created_at"
                 " FROM (SELECT *, row_number() OVER () AS number FROM persona_jobs) AS jobs"
             )
-            connection.execute("RESET ROLE; ANALYZE tenant_jobs, persona_jobs, dlq_jobs, job_short_ids")
+            connection.execute(
+                "INSERT INTO job_traces SELECT tenant_id, 'request-' || number % 977, job_id, NULL,"
+                " CASE WHEN number % 3 = 0 THEN job_id END, created_at"
+                " FROM (SELECT *, row_number() OVER () AS number FROM tenant_jobs) AS jobs"
+            )
+            connection.execute("RESET ROLE; ANALYZE tenant_jobs, persona_jobs, dlq_jobs, job_short_ids, job_traces")
         connections = Connections(dsn)
         yield connections
         connections.close()
@@ -130,6 +135,16 @@ def test_counting_the_dead_visits_only_those_that_match_on_postgres(postgres: Co
         postgres, on_postgres.SQL["dlq_summary"], on_postgres.wanted_dead("tenant-1", where, None, 10)
     )
     assert "Seq Scan" not in nodes and indexes == {f"dlq_jobs_by_{'fingerprint' if where.fingerprint else 'error'}"}
+
+
+def test_a_trace_is_looked_up_on_postgres(postgres: Connections) -> None:
+    """The jobs of a request by key, those of causes by their own index, each line by its id; no table is read whole."""
+    wanted = {"tenant": "tenant-1", "correlation_id": "request-7", "after": UUID(int=1), "limit": 50}
+    nodes, indexes = explain_postgres(postgres, on_postgres.SQL["request_jobs"], wanted)
+    assert "Seq Scan" not in nodes and indexes == {"job_traces_pkey", "tenant_jobs_pkey"}
+    wanted = {"tenant": "tenant-1", "causes": [UUID(int=1), UUID(int=2)], "limit": 50}
+    nodes, indexes = explain_postgres(postgres, on_postgres.SQL["caused_jobs"], wanted)
+    assert "Seq Scan" not in nodes and indexes == {"job_traces_by_cause", "tenant_jobs_pkey"}
 
 
 def test_a_short_id_is_looked_up_on_postgres(postgres: Connections) -> None:
@@ -232,6 +247,16 @@ def test_the_dlq_reads_an_index_on_sqlite(sqlite: Database, index: str, where: D
     assert "TEMP" not in plan and "SCAN" not in plan
     counted = explain_sqlite(sqlite, on_sqlite.SQL["dlq_summary"], values)
     assert counted.startswith("CO-ROUTINE") and "SEARCH dlq_jobs USING INDEX dlq_jobs_by_time (tenant_id=?" in counted
+
+
+def test_traces_read_an_index_on_sqlite(sqlite: Database) -> None:
+    """The jobs of a request by key, those of a cause by their own index, each line by its id; nothing is sorted."""
+    plan = explain_sqlite(sqlite, on_sqlite.SQL["request_jobs"], ("tenant-1", "r", b"1" * 16, 50))
+    assert plan.startswith("SEARCH t USING PRIMARY KEY (tenant_id=? AND correlation_id=? AND job_id>?)")
+    assert "SEARCH j USING PRIMARY KEY (job_id=?)" in plan and "TEMP" not in plan
+    plan = explain_sqlite(sqlite, on_sqlite.SQL["caused_jobs"], ("tenant-1", b"1" * 16, 50))
+    assert plan.startswith("SEARCH t USING INDEX job_traces_by_cause (tenant_id=? AND caused_by=?)")
+    assert "SEARCH j USING PRIMARY KEY (job_id=?)" in plan and "TEMP" not in plan
 
 
 def test_short_ids_read_an_index_on_sqlite(sqlite: Database) -> None:
