@@ -69,6 +69,7 @@ def _settings(chosen: Choice, directory: Path, postgres: Postgres) -> dict[str, 
         **{f"postgresql {name}": value for name, value in postgres.describe().items()},
         **{f"sqlite {name}": value for name, value in Sqlite(directory).describe().items()},
         "jobs": f"{chosen.jobs:,} with payloads of 200 bytes, 20 tenants, one persona",
+        "listed": f"{chosen.finished:,} jobs of one tenant in list-pages",
         "runs": f"{chosen.repeat}, medians",
         "jobledger": "shipped defaults: validation on, all projections in a process of their own, "
         "logs at level info to a file, worker concurrency 16, groups of 500",
@@ -83,7 +84,13 @@ def _parse(arguments: Sequence[str] | None) -> Choice:
     parser.add_argument("--quick", action="store_true", help="one run, fewer samples, without the million")
     parser.add_argument("--with-million", action=argparse.BooleanOptionalAction, default=None,
                         help="the drain beside 1,000,000 finished jobs (on; with --quick off)")  # fmt: skip
-    parser.add_argument("--finished", type=int, default=1_000_000, metavar="N", help="how many finished jobs that is")
+    parser.add_argument(
+        "--finished",
+        type=int,
+        default=1_000_000,
+        metavar="N",
+        help="how many finished jobs that is, and how many `list-pages` lists",
+    )
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIRECTORY", help="where results are written")
     given = parser.parse_args(arguments)
     return Choice(

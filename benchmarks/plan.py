@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from . import fairness, noop, scenarios
+from . import fairness, noop, reading, scenarios
 from .backends import Postgres, Sqlite
 from .measures import Sample
 from .scenarios import Bench
@@ -65,6 +65,8 @@ def _postgres(chosen: Choice, bench: Bench) -> list[Planned]:
     if chosen.finished:
         million = partial(scenarios.drain_beside_finished, bench, finished=chosen.finished, repeat=chosen.repeat)
         steps.append(Planned("postgres-drain-million", million, once=True))
+        pages = partial(reading.list_pages, bench, jobs=chosen.finished)
+        steps.append(Planned("postgres-list-pages", pages, once=True))
     return steps
 
 
@@ -79,5 +81,7 @@ def _both(bench: Bench) -> list[Planned]:
         Planned(f"{name}-drain-2", partial(scenarios.drain, bench, worker_count=2)),
         Planned(f"{name}-pickup", partial(scenarios.pickup, bench)),
         Planned(f"{name}-pickup-in-process", partial(scenarios.pickup_here, bench)),
+        Planned(f"{name}-read-your-writes", partial(reading.read_your_writes, bench)),
+        Planned(f"{name}-read-your-writes-in-process", partial(reading.read_your_writes_here, bench)),
         Planned(f"{name}-project", partial(scenarios.project, bench)),
     ]

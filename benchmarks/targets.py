@@ -63,6 +63,9 @@ def _targets() -> Iterator[_Target]:
         yield _fair(job_type)
     yield _projecting("one list", Key("project-one", "postgres"))
     yield _projecting("all lists", Key("project-all", "postgres"))
+    for where in ("", "-in-process"):
+        yield _read_your_writes(f"read-your-writes{where}")
+    yield _list_pages()
     yield _Target(
         "drain with 1,000,000 finished jobs, of the drain without", ">= 85 %",
         lambda figures: _ratio(figures, PLAIN_DRAIN._replace(scenario="drain-million"), PLAIN_DRAIN),
@@ -109,6 +112,27 @@ def _projecting(name: str, key: Key) -> _Target:
         f"projection throughput, {name}", ">= 40,000 events/s",
         lambda figures: _figure(figures, key, lambda sample: sample.rate),
         lambda rate: rate >= 40_000, lambda rate: f"{rate:,.0f} events/s",
+    )  # fmt: skip
+
+
+def _read_your_writes(scenario: str) -> _Target:
+    return _Target(
+        f"dispatch, then list as of it ({scenario}), p50", "< 15 ms",
+        lambda figures: _figure(figures, Key(scenario, "postgres"), lambda sample: sample.p50_ms),
+        lambda measured: measured < 15, lambda measured: f"{measured:.1f} ms",
+    )  # fmt: skip
+
+
+def _list_pages() -> _Target:
+    """The slowest filter counts."""
+
+    def slowest(figures: Medians) -> float | None:
+        pages = [sample.p95_ms or 0.0 for key, sample in figures.items() if key.scenario.startswith("list-pages-")]
+        return max(pages, default=None)
+
+    return _Target(
+        "list pages of 50, the slowest filter, p95", "< 5 ms", slowest, lambda measured: measured < 5,
+        lambda measured: f"{measured:.1f} ms",
     )  # fmt: skip
 
 

@@ -11,15 +11,16 @@ from types import TracebackType
 from typing import Self
 
 from jobledger import Actor, App, Dispatch
-from jobledger.application.client import LedgerClient
+from jobledger.application.client import LedgerClient, ListOptions
 from jobledger.application.worker import WorkerEvent, WorkerOptions
 from jobledger.infrastructure import bootstrap, service
 from jobledger.infrastructure.bootstrap import LedgerHandle
-from jobledger.infrastructure.projecting import make_runner
+from jobledger.infrastructure.projecting import Hurrying, make_runner
 from jobledger.infrastructure.service import Service
 from jobledger.infrastructure.settings import load
 from jobledger.projections.catalogue import PROJECTIONS
-from jobledger.projections.rebuild import rebuild
+from jobledger.projections.projection import Projection
+from jobledger.projections.runner import Runner
 
 from . import noop
 
@@ -59,6 +60,26 @@ class Client(_Opened):
         self._ledger.dispatch(
             item.job_type, item.payload, tenant=item.tenant, persona=item.persona, idempotency_key=item.idempotency_key
         )
+
+    def dispatch_and_list(self, item: Dispatch) -> int:
+        """Dispatch one job and read the first line of its tenant's list as of then; how many jobs of that id it has."""
+        receipt = self._ledger.dispatch(item.job_type, item.payload, tenant=item.tenant, persona=item.persona)
+        page = self._ledger.jobs.list(tenant=item.tenant, after=receipt.position, limit=1)
+        return [row.job_id for row in page.rows].count(receipt.job_id)
+
+    def list_page(self, tenant: str, persona: str | None, where: ListOptions) -> None:
+        """Read a page of the jobs of a tenant, or of a persona of it."""
+        self._ledger.jobs.list(tenant=tenant, persona=persona, **where)
+
+    @contextmanager
+    def projecting(self) -> Iterator[None]:
+        """Keep the lists in this process."""
+        runner = make_runner(self._handle)
+        runner.start()
+        try:
+            yield
+        finally:
+            runner.stop()
 
     def dispatch_many(self, items: Sequence[Dispatch]) -> None:
         """Dispatch all; durable on return. Raises the first refusal."""
@@ -121,11 +142,13 @@ class Projecting(_Opened):
     def __enter__(self) -> Self:
         self._runner = make_runner(self._handle)
         self._runner.start()
+        self._hurrying = Hurrying(self._handle, self._runner)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._hurrying.stop()
         self._runner.stop()
         super().__exit__(kind, error, trace)
 
@@ -135,15 +158,19 @@ class Replay(_Opened):
 
     def one(self) -> None:
         """The tenants' list alone."""
-        rebuild(self._handle.view_store, self._handle.event_source, PROJECTIONS["tenant_jobs"])
+        self._replay((PROJECTIONS["tenant_jobs"],))
 
     def all(self) -> None:
         """All lists from one scan, as the projections' process does."""
-        for projection in PROJECTIONS.values():
-            with self._handle.view_store.begin((projection,)) as transaction:
+        self._replay(tuple(PROJECTIONS.values()))
+
+    def _replay(self, projections: Sequence[Projection]) -> None:
+        store = self._handle.view_store
+        for projection in projections:
+            with store.begin((projection,)) as transaction:
                 assert transaction is not None
                 transaction.reset(projection)
-        runner = make_runner(self._handle)
+        runner = Runner(store, self._handle.event_source, projections)
         runner.run_until_current()
         runner.stop()
 
