@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.reading import FILTERS
+
 from ..support.repository import ROOT
 
 pytestmark = pytest.mark.timeout(600)
@@ -19,10 +21,14 @@ _RUN = {
     "postgres-dispatch-bulk-keys": {("dispatch-bulk-keys", "postgres")},
     "postgres-pickup-in-process": {("pickup-in-process", "postgres")},
     "postgres-drain-million": {("drain-million", "postgres")},
+    "postgres-list-pages": {
+        (f"list-pages-{of}-{where}", "postgres") for of in ("tenant", "persona") for where in FILTERS
+    },
     "postgres-fairness-noop": {("minority-idle-noop", "postgres"), ("minority-busy-noop", "postgres")},
     "sqlite-dispatch-32": {("dispatch-32-threads", "sqlite")},
     "sqlite-drain-2": {("drain-2-workers", "sqlite")},
     "sqlite-pickup": {("pickup", "sqlite"), ("pickup-in-process", "sqlite")},
+    "sqlite-read-your-writes": {("read-your-writes", "sqlite"), ("read-your-writes-in-process", "sqlite")},
     "sqlite-project": {("project-one", "sqlite"), ("project-all", "sqlite")},
 }
 """Each kind of scenario on one of the engines, and what it measures."""
