@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from uuid import UUID
 
+from jobledger.projections.batch import collector_paused
 from jobledger.projections.ports import (
     LAG_EVENTS_MAX,
     LedgerLag,
@@ -69,7 +70,8 @@ class SqliteEventSource:
         """Whole streams of the range, about `limit` events; see the port."""
         unwanted = json.dumps(sorted(without))
         after = _BEFORE_ALL if within.after is None else within.after.bytes
-        with self._database.read() as connection:
+        # the collector would visit all that is made here, and find nothing
+        with self._database.read() as connection, collector_paused():
             wanted = (after, within.until.bytes, position, unwanted, limit + 1)
             rows: list[_StoredRow] = connection.execute(SQL["read_streams"], wanted).fetchall()
             if len(rows) <= limit:
@@ -78,7 +80,7 @@ class SqliteEventSource:
             stream, version = rows[-1][:2]
             if stream == rows[0][0]:
                 rows += connection.execute(SQL["read_rest_of_stream"], (stream, version, position, unwanted)).fetchall()
-        return StreamBatch(self._seen(rows), UUID(bytes=stream), more=True)
+            return StreamBatch(self._seen(rows), UUID(bytes=stream), more=True)
 
     def read_tenant(
         self, tenant: str, after: int, *, position: int, limit: int, without: frozenset[str] = frozenset()
@@ -125,8 +127,9 @@ def _whole_streams(rows: list[_StoredRow]) -> list[_StoredRow]:
 
 
 def _ledger_rows(rows: Sequence[_StoredRow]) -> list[LedgerRow]:
-    times = {row[4]: moment(row[4]) for row in rows}  # events of one commit have the same
+    times = {stored: moment(stored) for stored in {row[4] for row in rows}}  # events of one commit have the same
+    ids = {stored: UUID(bytes=stored) for stored in {row[0] for row in rows}}
     return [
-        (UUID(bytes=stream), version, tenant, position, times[recorded_at], topic, state)
+        (ids[stream], version, tenant, position, times[recorded_at], topic, state)
         for stream, version, tenant, position, recorded_at, topic, state in rows
     ]

@@ -62,10 +62,12 @@ RETURNING number, after_stream, until_stream, reached, events, rows, done
 UPDATE rebuild_slices SET owner = NULL, owned_until = NULL WHERE rebuild_id = ? AND number = ? AND owner = ?
 
 -- name: move_slice
--- Compare-and-set: whoever worked on it from another place, or too late, stores nothing. Who works owns it for longer.
+-- Compare-and-set: whoever worked on it from another place, or too late, stores nothing. Who works owns it for longer,
+-- until it is done.
 UPDATE rebuild_slices
-SET reached = ?, events = ?, rows = ?, done = ?, owned_until = CASE WHEN owner IS NULL THEN NULL ELSE ? END
-WHERE rebuild_id = ? AND number = ? AND reached IS ? AND events = ? AND NOT done
+SET reached = ?1, events = ?2, rows = ?3, done = ?4, owner = CASE WHEN ?4 THEN NULL ELSE owner END,
+    owned_until = CASE WHEN ?4 OR owner IS NULL THEN NULL ELSE ?5 END
+WHERE rebuild_id = ?6 AND number = ?7 AND reached IS ?8 AND events = ?9 AND NOT done
     AND EXISTS (SELECT 1 FROM rebuilds AS r
                 WHERE r.rebuild_id = rebuild_slices.rebuild_id AND r.state = 'filling' AND r.ended_at IS NULL)
 
