@@ -28,6 +28,7 @@ from .support import LedgerUnderTest, job_id
 from .views_support import Opened, ReadSide, open_read_side
 
 MANY = 100_000
+WAITING, WRITTEN_AT_ONCE = 2_000, 500
 
 
 @pytest.fixture
@@ -324,3 +325,25 @@ def test_who_moves_a_view_leaves_its_name(read_side: ReadSide) -> None:
     checkpoint: Checkpoint = read_side.own.store.checkpoints()["tenant_jobs"]
     host, _, process = checkpoint.owner.rpartition(":")
     assert host and process.isdigit() and checkpoint.moved_at is not None
+
+
+def test_many_events_that_wait_are_taken_in_pages(read_side: ReadSide) -> None:
+    """However many wait behind one event, a transaction takes a bounded number of them, and a page is all that is
+    held in memory; runners ask for the key, not for what waits."""
+    ledger, own = read_side.ledger, read_side.own
+    job = ledger.dispatch()
+    queue = ledger.claim_one().state.queue
+    for _ in range(WAITING // WRITTEN_AT_ONCE):
+        facts = [_progressed(queue, number % 100) for number in range(WRITTEN_AT_ONCE)]
+        assert ledger.change(ledger.open_job(job), *facts).position is not None
+    run(own, poisoned(TENANT_JOBS, {(job, 2)}), batch_size=WRITTEN_AT_ONCE)
+    assert own.store.parked_counts() == {"tenant_jobs": (1, WAITING)}
+    with own.store.begin((TENANT_JOBS,)) as transaction:
+        assert transaction is not None
+        assert transaction.parked_keys(TENANT_JOBS) == {(job,)}
+    pages: list[int] = []
+    taking = Retrying(own.store, own.source, TENANT_JOBS, page_events=300, report=lambda page: pages.append(page.taken))
+    assert taking.retry((job,)).taken == WAITING + 1
+    assert max(pages) == 300 and sum(pages) == WAITING + 1
+    events = own.events()
+    assert own.stored_rows(TENANT_JOBS, events) == fold_all(TENANT_JOBS, events)
