@@ -44,7 +44,7 @@ FROM rebuilds WHERE rebuild_id = ?
 -- name: recent_rebuilds
 SELECT rebuild_id, projection, purpose, of_tenant, of_job, fold_version, position, state, begun_version, actor, reason,
     begun_at, ended_at, error, comparison
-FROM rebuilds ORDER BY begun_at DESC, rebuild_id DESC LIMIT ?
+FROM rebuilds ORDER BY begun_at DESC, rowid DESC LIMIT ?
 
 -- name: slices
 SELECT number, after_stream, until_stream, reached, events, rows, done
