@@ -23,7 +23,7 @@ _VALUE_CHARACTERS = 300
 def print_diff(console: Console, found: JobDiff, *, bodies: bool) -> None:
     """Print the fields that differ, before and after, and the places of the payload that do."""
     head = Text(f"job {short_id(found.job_id)}: ", style="bold")
-    console.print(head.append(f"{_revision(found.before)} -> {_revision(found.after)}", style=""), soft_wrap=True)
+    console.print(head.append(f"{_revision(found.before)} -> {_revision(found.after)}", style=""))
     if found.topics:
         console.print(Text(_between(found), style="dim"), soft_wrap=True)
     width = max((len(change.name) for change in found.fields), default=0)

@@ -72,7 +72,7 @@ def print_history(console: Console, page: HistoryPage, causes: Causes, command: 
 
 
 def _print_cause(console: Console, causes: Causes) -> None:
-    lines = [f"[dim]request:[/] {escape(causes.correlation_id)}  [dim]{_trace_command(causes)}[/]"]
+    lines = [f"[dim]request: {_trace_command(causes)}[/]"]
     if causes.cause is not None:
         lines.append(f"[dim]caused by:[/] {escape(cause_text(causes.cause))}")
     for line in lines:
