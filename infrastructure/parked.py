@@ -20,6 +20,8 @@ LISTED_MAX = 10_000
 """Failed events of a view that are looked through for one that somebody names."""
 _SHORT_LENGTH, _LENGTH = 8, 32
 
+NOTHING = Retried()
+
 Report = Callable[[Retried], None]
 
 
@@ -51,13 +53,14 @@ def retry(
     handle: LedgerHandle, actor: Actor, projection: Projection, events: Sequence[Parked] = (), *, reason: str = "",
     report: Report = _silent,
 ) -> Settled:  # fmt: skip
-    """Have a view take parked events again, of the keys of these events (none: of all), and record what came of it.
-    What people decided it goes without is left out."""
+    """Have a view take parked events again, of the keys of these events (none: of all), and record what came of it
+    (nothing, where nothing was parked). What people decided it goes without is left out."""
     settled = _settle(handle, actor, projection, events, report)
-    handle.dispatcher.send(
-        RecordParkedRetried, actor=actor, projection=projection.name, taken=settled.retried.taken,
-        still_parked=settled.failed + settled.waiting, reason=reason,
-    ).unwrap()  # fmt: skip
+    if settled.retried != NOTHING:
+        handle.dispatcher.send(
+            RecordParkedRetried, actor=actor, projection=projection.name, taken=settled.retried.taken,
+            still_parked=settled.failed + settled.waiting, reason=reason,
+        ).unwrap()  # fmt: skip
     return settled
 
 

@@ -156,7 +156,9 @@ def _print_parked(
     shown = sum(failed + (behind if waiting else 0) for failed, behind in counts.values())
     if len(found) < shown:
         out.print(f"[dim]the first {len(found):,} of {shown:,} are shown; --limit shows more[/]")
-    first = next((one for one in found if one.error is not None), found[0])
+    first = next((one for one in found if one.error is not None and one.projection in PROJECTIONS), None)
+    if first is None:
+        return  # what the shadow of a rebuild could not take belongs to the rebuild
     event = f"{short_id(first.originator_id)}.{first.originator_version}"
     _hint(out, "once the view's code is corrected", f"retry-parked {first.projection}")
     _hint(out, "to go on without an event", f'skip-parked {first.projection} {event} --reason "..."')
@@ -200,6 +202,9 @@ def _tell(projection: Projection, settled: Settled, *, as_json: bool) -> None:
 
 def _print_settled(out: Console, projection: Projection, settled: Settled) -> None:
     retried = settled.retried
+    if retried == parking.NOTHING:
+        out.print(Text.assemble("nothing of ", (projection.name, "bold"), " is parked"))
+        return
     parts = [f"took {_events(retried.taken)}"]
     if retried.skipped:
         parts.append(f"goes on without {_events(retried.skipped)}")

@@ -111,6 +111,7 @@ def test_what_can_be_read_again_is_taken(damaged: tuple[Cli, UUID, bytes]) -> No
     for view in cli("projections", "parked", "--json").json["projections"]:
         cli("projections", "retry-parked", view)
     assert cli("projections", "parked").out.strip() == "nothing is parked"
+    assert cli("projections", "retry-parked", VIEW).out.strip() == f"nothing of {VIEW} is parked"
     assert cli("check", "--json").json["healthy"] is True
 
 
