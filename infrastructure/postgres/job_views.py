@@ -94,15 +94,15 @@ class PostgresJobViews:
     def request_jobs(self, tenant: str, correlation_id: str, *, after: UUID | None, limit: int) -> TracePage:
         """What was dispatched in a request, in the order of births."""
         values = {"tenant": tenant, "correlation_id": correlation_id, "after": after or FIRST_ID, "limit": limit + 1}
-        return self._trace_page("request_jobs", values, limit)
+        return self._trace_page(SQL["request_jobs"], values, limit)
 
     def caused_jobs(self, tenant: str, causes: Sequence[UUID], *, limit: int) -> TracePage:
         """The jobs that these jobs caused: by cause, then in the order of births."""
         values = {"tenant": tenant, "causes": sorted(causes), "limit": limit + 1}
-        return self._trace_page("caused_jobs", values, limit)
+        return self._trace_page(SQL["caused_jobs"], values, limit)
 
     def _trace_page(self, statement: str, values: dict[str, object], limit: int) -> TracePage:
-        found, freshness = self._list(JOB_TRACES.name, SQL[statement], values)
+        found, freshness = self._list(JOB_TRACES.name, statement, values)
         jobs = tuple(TracedJob(*(*row[:_TRACED], _list_row(row[_TRACED:]))) for row in found[:limit])
         return TracePage(jobs, len(found) > limit, freshness)
 

@@ -169,9 +169,6 @@ WHERE t.tenant_id = ? AND t.caused_by = ?
 ORDER BY t.job_id
 LIMIT ?
 
--- name: checkpoint
-SELECT position, recorded_at FROM checkpoints WHERE projection = ?
-
 -- name: lowest_position
 -- Of those that are named; 0 where one of them never ran.
 SELECT coalesce(min(coalesce(position, 0)), 0)
