@@ -25,19 +25,22 @@ JOB_ROW = {
 JOB = (JOB_ROW | {
     "version", "stalls", "retry", "timeout_seconds", "soft_timeout_seconds", "worker", "lock_key", "limit_key",
     "cancel_reason", "error_fingerprint", "estimated_cost", "idempotency_key", "actor", "authenticated",
-    "correlation_id", "trace_parent", "payload", "result", "waits_for",
+    "correlation_id", "trace_parent", "payload", "result", "waits_for", "past",
 })  # fmt: skip
 TENANT = {"name", "status", "display_name", "concurrency", "rate", "weight", "paused"}
 ENTRY = {
     "event_id", "version", "position", "topic", "recorded_at", "seconds", "actor", "authenticated", "correlation_id",
-    "causation_id", "trace_id", "why", "facts",
+    "causation_id", "trace_id", "why", "facts", "attempt_seconds",
 }  # fmt: skip
 DEAD_ROW = {
     "job_id", "tenant", "persona", "type", "kind", "queue", "reason", "error_type", "error_message", "fingerprint",
     "attempt", "created_at", "dead_at",
 }  # fmt: skip
 LIST = {"tenant", "jobs", "next", "as_of"}
-AS_OF = {"position", "head", "lag_positions", "recorded_at"}
+AS_OF = {"position", "head", "lag_positions", "recorded_at", "parked", "hold"}
+HISTORY = {
+    "tenant", "job_id", "correlation_id", "cause", "events", "next", "caused", "caused_more", "caused_as_of",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -60,7 +63,7 @@ def test_the_shapes_of_json_are_stable(story: Cli) -> None:
     job_id = dead["jobs"][0]["job_id"]
     assert set(story("jobs", "show", job_id, "--json").json["job"]) == JOB
     past = story("jobs", "history", job_id, "--json").json
-    assert (set(past), set(past["events"][0])) == ({"tenant", "job_id", "events", "next"}, ENTRY)
+    assert (set(past), set(past["events"][0])) == (HISTORY, ENTRY)
     assert set(story("tenants", "list", "--json").json["tenants"][0]) == TENANT
     assert {"name", "kind", "options", "payload_schema", "fingerprint"} <= set(
         story("types", "list", "--json").json["types"][0]
