@@ -64,6 +64,7 @@ class Client(_Opened):
     def dispatch_and_list(self, item: Dispatch) -> int:
         """Dispatch one job and read the first line of its tenant's list as of then; how many jobs of that id it has."""
         receipt = self._ledger.dispatch(item.job_type, item.payload, tenant=item.tenant, persona=item.persona)
+        assert receipt.position is not None
         page = self._ledger.jobs.list(tenant=item.tenant, after=receipt.position, limit=1)
         return [row.job_id for row in page.rows].count(receipt.job_id)
 
