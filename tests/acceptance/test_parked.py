@@ -10,6 +10,8 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from jobledger import Actor, Ledger
+from jobledger.application.projection_messages import FailedEvent, SkipParked
 from tests.support.cli import Cli
 
 DAMAGED = b'{"no":"metadata"}\n{damaged'
@@ -125,6 +127,18 @@ def test_an_event_is_skipped_with_a_reason(damaged: tuple[Cli, UUID, bytes]) -> 
     assert "took 2 events, goes on without 1 event" in said and "nothing of it is parked any more" in said
     assert statuses(cli) == ["completed", "completed"]
     assert parked(cli) == []
+
+
+def test_a_skip_that_was_interrupted_is_honoured(damaged: tuple[Cli, UUID, bytes]) -> None:
+    """Recorded, but not carried out because the process died: the next retry leaves the event out."""
+    cli, job, _ = damaged
+    with Ledger.open(cli.variables["JOBLEDGER_DATABASE"]) as ledger:
+        decided = FailedEvent(originator_id=job, originator_version=2, error="CorruptEvent")
+        ledger._handle.dispatcher.send(
+            SkipParked, actor=Actor(id="test:operator"), projection=VIEW, events=(decided,), reason="INC-7"
+        ).unwrap()
+    assert cli("projections", "retry-parked", VIEW, "--json").json["skipped"] == 1
+    assert statuses(cli) == ["completed", "completed"]
 
 
 @pytest.mark.parametrize(
