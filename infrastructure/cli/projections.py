@@ -140,7 +140,7 @@ def drop_previous(*, name: Name, reason: options.Reason = "", as_json: options.J
     if as_json:
         print_json({"projection": name, "rows": rows})
     else:
-        console().print(f"dropped the previous version of {name}: {rows:,} rows")
+        console().print(f"dropped the previous version of {name}: {rows:,} {'row' if rows == 1 else 'rows'}")
 
 
 @group.command(hidden=True)

@@ -49,7 +49,7 @@ def print_answer(out: Console, projection: Projection, answer: Answer) -> None:
     done = {Purpose.REBUILD: "done", Purpose.DRY_RUN: "done, nothing was changed", Purpose.VERIFY: "done"}
     out.print(Text.assemble((f"{what(rebuild)}: {done[rebuild.purpose]}", "bold")), soft_wrap=True)
     rate = f", {end.events / end.seconds:,.0f} events/s" if end.seconds > 0 else ""
-    out.print(f"{end.events:,} events, {end.comparison.rows_fresh:,} rows in {duration_text(end.seconds)}{rate}")
+    out.print(f"{end.events:,} events, {_rows(end.comparison.rows_fresh)} in {duration_text(end.seconds)}{rate}")
     print_comparison(out, keys_of(projection), end.comparison)
     if answer.other_fold is not None and not end.comparison.is_equal:
         out.print(

@@ -104,7 +104,7 @@ def _line(view: View) -> tuple[str | Text, ...]:
     return (
         view.projection.name, str(stored.position if stored else 0), *_behind(view.lag),
         Text(version, "" if view.is_current_version else "bold red"), _parked(view.parked),
-        "-" if kept is None else f"{kept:,}", (stored.owner if stored else "") or "-",
+        "-" if kept is None else f"{kept:,}" if kept else "yes", (stored.owner if stored else "") or "-",
     )  # fmt: skip
 
 
