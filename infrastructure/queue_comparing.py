@@ -38,7 +38,8 @@ _REPORT_EVERY = 20_000
 
 
 class StoredRow(NamedTuple):
-    """A row of the table `open_jobs`, in the order of its columns; `payload` is tag and hash, as in `p:9f86d0...`."""
+    """A row of the table `open_jobs`, in the order of its columns; `payload` is tag and hash, as in `p:9f86d0...`
+    (`?`: no tag that is known)."""
 
     job_id: UUID
     tenant_id: str

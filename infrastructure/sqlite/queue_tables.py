@@ -94,4 +94,5 @@ class SqliteQueueWrite(SqliteQueueRead):
 
 
 def _fingerprint(payload: bytes) -> str:
-    return f"{payload[:1].decode('latin-1')}:{hashlib.sha256(payload[1:]).hexdigest()}"
+    tag = mapper.PLAIN.decode() if payload[:1] == mapper.PLAIN else "?"
+    return f"{tag}:{hashlib.sha256(payload[1:]).hexdigest()}"

@@ -12,10 +12,10 @@ WHERE originator_id < 'ff000000-0000-0000-0000-000000000000'
 ORDER BY originator_id, originator_version
 
 -- name: rows_of_queue
--- Of the payload its tag and its hash.
+-- Of the payload its tag (p: plain) and its hash.
 SELECT job_id, tenant_id, version, status, queue, job_type, persona, priority, due_at, attempt, attempts_counted,
        attempts_allowed, stalls, worker, started_at, lock_key, limit_key, lane, cancel_reason, spec, identity, thread,
-       encode(substr(payload, 1, 1), 'escape') || ':' || encode(sha256(substr(payload, 2)), 'hex')
+       CASE WHEN substr(payload, 1, 1) = '\x70' THEN 'p:' ELSE '?:' END || encode(sha256(substr(payload, 2)), 'hex')
 FROM open_jobs
 ORDER BY job_id
 
