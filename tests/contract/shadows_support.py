@@ -115,10 +115,11 @@ def _store_scope(opened: Opened, projection: Projection, scope: Scope) -> None:
         for event in opened.events()
         if scope.tenant in {None, event.tenant} and scope.job in {None, event.originator_id}
     ]
+    position = opened.store.checkpoints()[projection.name].position
     with opened.store.begin((shadow_of(projection),)) as transaction:
         assert transaction is not None
         before = transaction.checkpoint(shadow_of(projection))
-        after = before._replace(position=opened.store.checkpoints()[projection.name].position)
+        after = before._replace(position=position)
         rows = list(fold_all(projection, events).values())
         transaction.save(shadow_of(projection), Changes(begun=rows), before, after)
 
