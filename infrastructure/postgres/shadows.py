@@ -139,8 +139,9 @@ class PostgresShadows:
     def hold(self, projection: Projection) -> Iterator[Checkpoint | None]:
         """Keep the live view still; see the port. The lock dies with the process, and after a minute of silence."""
         with self._projector() as connection:
-            # by itself: whoever swaps meanwhile must see it
-            connection.execute(SQL["begin_checkpoint"], (projection.name, projection.version))
+            if connection.execute(SQL["checkpoint_of"], (projection.name,)).fetchone() is None:
+                # by itself: whoever swaps meanwhile must see it
+                connection.execute(SQL["begin_checkpoint"], (projection.name, projection.version))
             with connection.transaction():
                 connection.execute(SQL["set_lock_timeout"], (HOLD_TIMEOUT,))
                 if not _held(connection, projection.name):
