@@ -29,6 +29,9 @@ INDEXES_ONLY = {
 }  # fmt: skip
 """Plans are made while tables are small and kept while they grow: never one that reads a whole table."""
 
+IN_ORDER = {**INDEXES_ONLY, "enable_sort": "off", "plan_cache_mode": "force_generic_plan"}
+"""The ledger's end is read again and again, mostly a few events: planning over all partitions would cost five times as
+much as reading. There is one good plan, whatever is asked for: the index of positions of each, merged."""
 STREAM_BY_STREAM = {**INDEXES_ONLY, "enable_sort": "off", "enable_incremental_sort": "off"}
 """Whole streams come from the primary key, in its order, however few of them the planner thinks there are."""
 SAMPLED_PAGES = 2_000
@@ -43,6 +46,7 @@ class PostgresEventSource:
 
     def __init__(self, connections: Connections, horizon: Horizon | None = None) -> None:
         self.session = Session(lambda: connections.connect(Role.PROJECTOR), INDEXES_ONLY)
+        self.tail = Session(lambda: connections.connect(Role.PROJECTOR), IN_ORDER)
         self._streams = Session(lambda: connections.connect(Role.PROJECTOR), STREAM_BY_STREAM)
         self._facts = LazyFacts()
         self._connections = connections
@@ -60,7 +64,7 @@ class PostgresEventSource:
         readable_to = self._horizon.position()
         if until is not None:
             readable_to = min(readable_to, until)
-        with self.session.use() as connection, connection.cursor(binary=True) as cursor:
+        with self.tail.use() as connection, connection.cursor(binary=True) as cursor:
             cursor.execute(SQL["read_events"], (position, readable_to, sorted(without), limit), prepare=True)
             rows = cursor.fetchall()
         return seen_batch(rows, self._facts, after=position, limit=limit, readable_to=readable_to)
@@ -134,4 +138,5 @@ class PostgresEventSource:
     def close(self) -> None:
         """Close the connections."""
         self.session.close()
+        self.tail.close()
         self._streams.close()

@@ -160,7 +160,7 @@ def test_a_projector_never_reads_a_whole_table(postgres: Connections) -> None:
 
     source, store = PostgresEventSource(postgres), PostgresViewStore(postgres)
     plans = {
-        source.session: (SQL["read_events"], (0, 10**9, ["job.logged"], 5_000)),
+        source.tail: (SQL["read_events"], (0, 10**9, ["job.logged"], 5_000)),
         store.session: ("SELECT * FROM tenant_jobs WHERE job_id = ANY (%b::uuid[])", ([UUID(int=1)],)),
     }
     for session, (statement, values) in plans.items():
