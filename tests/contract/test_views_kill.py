@@ -166,6 +166,8 @@ def test_killed_between_any_two_statements(read_side: ReadSide, seed: int) -> No
     random, ledger = Random(seed), read_side.ledger
     ledger.create_tenant("acme")
     writing = Writing(ledger, random)
+    ledger.dispatch(job_type=POISON, persona="bot")  # however few things happen: one of them is poison
+    ledger.complete(ledger.claim_one(job_types=(POISON,)))
     deaths = 0
     with ExitStack() as ending:
         runners = [_start(ending, ledger, random) for _ in range(2)]
