@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from jobledger.domain.errors import CorruptEvent, UnknownTopic
@@ -48,6 +48,45 @@ def read_cause(stored: bytes) -> Cause:
         raise CorruptEvent(f"a stored event's metadata cannot be read: {error}", field="metadata") from error
 
 
+_DUE_AT, _KEY = b'"due_at":"', b'"idempotency_key":'
+"""Inside a JSON string a quote has a backslash before it, so these are found as names of members only."""
+
+
+class _Dispatch(NamedTuple):
+    """A stored dispatch, apart: what many share word for word, and when it is due, under which key."""
+
+    shared: tuple[bytes, bytes, bytes]
+    due_at: bytes
+    key: bytes | None
+
+
+def _taken_apart(stored: bytes) -> _Dispatch | None:
+    """A dispatch as this program writes it; None for another form, and for keys that JSON writes with escapes."""
+    begin = stored.find(b"\n")
+    due_at = stored.find(_DUE_AT, begin) + len(_DUE_AT)
+    due_end = stored.find(b'"', due_at)
+    key = stored.find(_KEY, due_end) + len(_KEY)
+    if min(begin, due_at - len(_DUE_AT), due_end, key - len(_KEY)) < 0:
+        return None
+    if stored.startswith(b"null", key):
+        return _Dispatch((stored[begin:due_at], stored[due_end:key], stored[key + 4 :]), stored[due_at:due_end], None)
+    end = stored.find(b'"', key + 1)
+    said = stored[key + 1 : end]
+    if not stored.startswith(b'"', key) or end < 0 or b"\\" in said or not said.isascii():
+        return None
+    return _Dispatch((stored[begin:due_at], stored[due_end:key], stored[end + 1 :]), stored[due_at:due_end], said)
+
+
+def _with_fields(template: Facts, **fields: object) -> Facts:
+    """A copy with other values, which are known to be valid."""
+    copied = object.__new__(type(template))
+    object.__setattr__(copied, "__dict__", {**template.__dict__, **fields})
+    object.__setattr__(copied, "__pydantic_fields_set__", template.__pydantic_fields_set__)
+    object.__setattr__(copied, "__pydantic_extra__", None)
+    object.__setattr__(copied, "__pydantic_private__", None)
+    return copied
+
+
 class _DecodedFacts(KnownFacts):
     """Facts at hand, in front of metadata that nobody may ask for."""
 
@@ -65,6 +104,7 @@ class LazyFacts:
     def __init__(self) -> None:
         self._last: tuple[bytes, Facts | None] = (b"", None)
         self._started: dict[bytes, Facts] = {}
+        self._dispatched: dict[tuple[bytes, bytes, bytes], Facts] = {}
         self._last_figures: tuple[bytes, Figures] = (b"", Figures(0.0, 0.0, 0.0))
         self._identities: dict[bytes, JobIdentity] = {}
 
@@ -82,9 +122,28 @@ class LazyFacts:
         if topic != JobDispatched.topic:
             return None
         try:
-            return _DecodedFacts(decode_facts(topic, stored))
+            return _DecodedFacts(self._dispatched_facts(stored))
         except CorruptEvent:
             return None  # said when somebody looks at it
+
+    def _dispatched_facts(self, stored: bytes) -> Facts:
+        """Dispatches of a type say the same but for two fields: what they share is decoded once, those are put in. A
+        fifth of what decoding costs."""
+        found = _taken_apart(stored)
+        if found is None:
+            return decode_facts(JobDispatched.topic, stored)
+        template = self._dispatched.get(found.shared)
+        if template is None:
+            facts = decode_facts(JobDispatched.topic, stored)
+            if len(self._dispatched) >= _REMEMBERED:
+                self._dispatched.clear()
+            self._dispatched[found.shared] = facts
+            return facts
+        key = None if found.key is None else found.key.decode()
+        try:
+            return _with_fields(template, due_at=datetime.fromisoformat(found.due_at.decode()), idempotency_key=key)
+        except ValueError:  # no time as this program writes it
+            return decode_facts(JobDispatched.topic, stored)
 
     def identity(self, topic: str, stored: bytes) -> JobIdentity:
         """Type, queue and persona of a job's event. There are few together, so they are parsed once and looked up

@@ -40,6 +40,32 @@ def test_facts_come_back_as_they_were() -> None:
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
+MOMENTS = st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+
+
+@for_all(
+    dispatches=st.lists(
+        st.tuples(MOMENTS, st.one_of(st.none(), TEXT.filter(bool)), st.one_of(st.none(), TEXT, st.just('"due_at":"'))),
+        max_size=8,
+    )
+)
+def test_dispatches_of_which_much_is_shared_are_those_that_were_stored(
+    dispatches: list[tuple[datetime, str | None, str | None]],
+) -> None:
+    """Any times and keys, beside any names: what is put together from shared facts is what decoding gives."""
+    birth = dispatched()
+    history = [
+        birth.model_copy(update={"due_at": due_at, "idempotency_key": key, "persona": persona})
+        for due_at, key, persona in dispatches
+    ]
+    states = [encode_state(METADATA, facts) for facts in history]
+    reader = LazyFacts()
+    for _ in range(2):
+        for facts, state in zip(history, states, strict=True):
+            known = reader.known(facts.topic, state)
+            assert known is not None and known.known == decode_facts(facts.topic, state) == facts
+
+
 @for_all(persona=st.one_of(st.none(), TEXT), job_type=TEXT)
 def test_what_events_repeat_is_found_without_decoding(persona: str | None, job_type: str) -> None:
     """Any names, also such as look like JSON, in any event of a job."""
