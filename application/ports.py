@@ -149,8 +149,8 @@ class EventFilter(NamedTuple):
 EVERY_EVENT = EventFilter()
 
 
-class EventReader(Protocol):
-    """Reads streams (of one tenant) and the whole ledger in order (for projections and auditors)."""
+class StreamReader(Protocol):
+    """Reads streams of one tenant: all that a worker needs of the ledger."""
 
     def stream(
         self,
@@ -167,6 +167,10 @@ class EventReader(Protocol):
     def streams(self, tenant: str, originator_ids: Sequence[UUID]) -> dict[UUID, list[RecordedEvent]]:
         """Several streams at once; ids the tenant does not have are absent."""
         ...
+
+
+class EventReader(StreamReader, Protocol):
+    """Reads streams, and the whole ledger in order (for projections and auditors)."""
 
     def read_after(self, position: int, *, limit: int, topics: frozenset[str] | None = None) -> EventBatch:
         """The next events of all tenants, only below the horizon: nothing will ever appear before what was returned.

@@ -13,7 +13,7 @@ from jobledger.domain.rate_card import Usage
 
 from ..declared_job import DeclaredJob
 from ..dispatch_item import Dispatch
-from ..ports import AttemptTransactions, Clock, EventReader, LedgerWriter, OpenJob, SecretVault
+from ..ports import AttemptTransactions, Clock, LedgerWriter, OpenJob, SecretVault, StreamReader
 from .events import WorkerEvent, WorkerEventName, WorkerEvents
 from .forks import this_process
 from .secrets import NoVault, Secrets
@@ -38,7 +38,7 @@ class Services(NamedTuple):
     """The worker as an actor: `worker:<name>`."""
     clock: Clock
     writer: LedgerWriter
-    reader: EventReader
+    reader: StreamReader
     events: WorkerEvents
     dispatch_children: ChildDispatch
     cpu_seconds: Callable[[], float]

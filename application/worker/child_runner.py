@@ -19,7 +19,7 @@ from jobledger.domain.job import AttemptError, Measured
 
 from ..declared_job import DeclaredJob
 from ..dispatch_item import Dispatch
-from ..ports import AttemptTransactions, Clock, EventReader, LedgerWriter
+from ..ports import AttemptTransactions, Clock, LedgerWriter, StreamReader
 from ..telemetry import Telemetry
 from .attempt import Attempt, Services
 from .child_messages import Ended, FromChild, Logged, Order, Progressed, Used, ended
@@ -69,7 +69,7 @@ class ChildRunner:
         """Run the handler; the message that tells of its ending, with its body."""
         services = Services(
             attempt.lease.worker, f"worker:{attempt.lease.worker}", self._clock, cast("LedgerWriter", _NO_LEDGER),
-            cast("EventReader", _NO_LEDGER), WorkerEvents(), self._no_dispatch, self._cpu_seconds,
+            cast("StreamReader", _NO_LEDGER), WorkerEvents(), self._no_dispatch, self._cpu_seconds,
             _WorkersVault(self._channel), self._transactions,
         )  # fmt: skip
         self._trace_parent = trace_parent

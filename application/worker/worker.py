@@ -16,11 +16,11 @@ from ..maintenance import reject_inactive
 from ..ports import (
     AttemptTransactions,
     Clock,
-    EventReader,
     Identifiers,
     LedgerWriter,
     Queue,
     SecretVault,
+    StreamReader,
     WakeUp,
     WorkerReport,
 )
@@ -55,7 +55,7 @@ class WorkerPorts(NamedTuple):
     """The adapters a worker works with."""
 
     writer: LedgerWriter
-    reader: EventReader
+    reader: StreamReader
     queue: Queue
     wake_up: WakeUp
     clock: Clock

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from jobledger.application.declared_job import DeclaredJob
 from jobledger.application.job_repository import brings_payload
-from jobledger.application.ports import EventBatch, EventReader, OpenJob
+from jobledger.application.ports import OpenJob, StreamReader
 from jobledger.application.worker.attempt import ChildDispatch
 from jobledger.application.worker.inline import InlineWorker
 from jobledger.application.worker.options import WorkerOptions
@@ -108,9 +108,9 @@ class _Recorder:
 
 
 class _Forgetful:
-    """An `EventReader` that has lost the record of a step."""
+    """An `StreamReader` that has lost the record of a step."""
 
-    def __init__(self, reader: EventReader, lost_step: str | None) -> None:
+    def __init__(self, reader: StreamReader, lost_step: str | None) -> None:
         self._reader = reader
         self._lost_step = lost_step
 
@@ -132,15 +132,3 @@ class _Forgetful:
     def streams(self, tenant: str, originator_ids: Sequence[UUID]) -> dict[UUID, list[RecordedEvent]]:
         """As the reader behind it."""
         return self._reader.streams(tenant, originator_ids)
-
-    def read_after(self, position: int, *, limit: int, topics: frozenset[str] | None = None) -> EventBatch:
-        """As the reader behind it."""
-        return self._reader.read_after(position, limit=limit, topics=topics)
-
-    def head(self) -> int:
-        """As the reader behind it."""
-        return self._reader.head()
-
-    def incarnation(self) -> str:
-        """As the reader behind it."""
-        return self._reader.incarnation()

@@ -250,7 +250,7 @@ class Terminal:
 def terminal(cli: Cli, *words: str) -> Iterator[Terminal]:
     """Run the program on a terminal."""
     ours, theirs = pty.openpty()
-    environment = {**cli._environment(), "TERM": "xterm", "COLUMNS": "120"}
+    environment = {**cli.environment(), "TERM": "xterm", "COLUMNS": "120"}
     process = subprocess.Popen(
         [str(PROGRAM), *words], cwd=cli.directory, env=environment, stdin=theirs, stdout=theirs, stderr=theirs
     )

@@ -16,7 +16,7 @@ def _worker(cli: Cli, stderr: int, before: str = "") -> subprocess.Popen[bytes]:
     """`jobledger work`, after a command of the shell."""
     return subprocess.Popen(
         ["sh", "-c", f'{before} exec "$0" work', str(PROGRAM)], cwd=cli.directory, stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL, stderr=stderr, env=cli._environment(),
+        stdout=subprocess.DEVNULL, stderr=stderr, env=cli.environment(),
     )  # fmt: skip
 
 

@@ -13,7 +13,6 @@ from jobledger.application.app import App
 from jobledger.application.ports import (
     Claim,
     ClaimRequest,
-    EventBatch,
     ExpiredLease,
     HeldLease,
     OpenJob,
@@ -340,7 +339,7 @@ class FakeLedger:
             ]
             return min(waiting, default=None)
 
-    # --- EventReader -------------------------------------------------------------------------------------------------
+    # --- StreamReader ------------------------------------------------------------------------------------------------
 
     def stream(
         self, tenant: str, originator_id: UUID, *, after_version: int = 0, limit: int | None = None,
@@ -353,15 +352,3 @@ class FakeLedger:
     def streams(self, tenant: str, originator_ids: Sequence[UUID]) -> dict[UUID, list[RecordedEvent]]:
         """Several streams."""
         return {job_id: self.stream(tenant, job_id) for job_id in originator_ids if job_id in self.events}
-
-    def read_after(self, position: int, *, limit: int, topics: frozenset[str] | None = None) -> EventBatch:
-        """No global order here."""
-        return EventBatch((), position)
-
-    def head(self) -> int:
-        """No global order here."""
-        return 0
-
-    def incarnation(self) -> str:
-        """Always the same."""
-        return "fake"
