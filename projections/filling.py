@@ -115,20 +115,20 @@ class Filling:
             with self._shadows.own_slice(rebuild) as part:
                 if part is None:
                     return
-                self._fill_slice(rebuild, part)
+                with collector_paused():  # also for what is read ahead
+                    self._fill_slice(rebuild, part)
 
     def _fill_slice(self, rebuild: Rebuild, part: Slice) -> None:
         before = part
         begun = self._throttle.begin()
         for batch in self._batches(rebuild, part):
-            with collector_paused():
-                folded = fold_streams(self._projection, batch.events)
-                after = before._replace(
-                    reached=batch.last, events=before.events + len(batch.events),
-                    rows=before.rows + len(folded.rows), done=not batch.more,
-                )  # fmt: skip
-                step = Step(before, after, folded.rows, self._bounded(folded.held))
-                self._shadows.fill(rebuild, self._projection, step)
+            folded = fold_streams(self._projection, batch.events)
+            after = before._replace(
+                reached=batch.last, events=before.events + len(batch.events), rows=before.rows + len(folded.rows),
+                done=not batch.more,
+            )  # fmt: skip
+            step = Step(before, after, folded.rows, self._bounded(folded.held))
+            self._shadows.fill(rebuild, self._projection, step)
             self._report(after)
             before = after
             begun = self._throttle.rest(begun)
