@@ -192,7 +192,7 @@ def _open_postgres(settings: Settings, dsn: str, closing: ExitStack) -> _Engine:
     )  # fmt: skip
     closing.callback(ledger.close)
     view_store = PostgresViewStore(ledger.connections)
-    event_source = PostgresEventSource(ledger.connections, ledger.horizon)
+    event_source = PostgresEventSource(ledger.connections)
     shadows = PostgresShadows(ledger.connections)
     closing.callback(view_store.close)
     closing.callback(event_source.close)

@@ -42,7 +42,7 @@ _NOTHING: list[str] = []
 
 
 class PostgresEventSource:
-    """Reads as `jobledger_projector` on a connection of its own, below the horizon of this process."""
+    """Reads as `jobledger_projector` on a connection of its own, below a horizon that no list has to be waited for."""
 
     def __init__(self, connections: Connections, horizon: Horizon | None = None) -> None:
         self.session = Session(lambda: connections.connect(Role.PROJECTOR), INDEXES_ONLY)
@@ -50,7 +50,7 @@ class PostgresEventSource:
         self._streams = Session(lambda: connections.connect(Role.PROJECTOR), STREAM_BY_STREAM)
         self._facts = LazyFacts()
         self._connections = connections
-        self._horizon = horizon or Horizon(connections)
+        self._horizon = horizon or Horizon(connections, role=Role.PROJECTOR)
 
     def head(self) -> int:
         """The position up to which the ledger can be read now."""

@@ -53,7 +53,7 @@ class PostgresFreshness:
             return self._hold
 
     def _read_hold(self) -> HorizonHold | None:
-        with self._connections.connection(Role.PROJECTOR) as connection:
+        with self._connections.connection(Role.API) as connection:
             row = connection.execute(SQL["horizon_hold"], prepare=True).fetchone()
         if row is None:
             return None

@@ -27,17 +27,20 @@ _ALL = 2_147_483_647
 class Horizon:
     """The last finished ticket, asked at most every 5 ms for all readers of this process.
 
-    An older answer is always right: it only hides what a newer one would show.
+    An older answer is always right: it only hides what a newer one would show. `role`: as whom it asks; a program that
+    looks at lists is a member of jobledger_api, and need be nothing else.
     """
 
     def __init__(
         self,
         connections: Connections,
         *,
+        role: Role = Role.API,
         max_age_seconds: float = 0.005,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connections = connections
+        self._role = role
         self._max_age_seconds = max_age_seconds
         self._monotonic = monotonic
         self._lock = Lock()
@@ -48,7 +51,7 @@ class Horizon:
         """The ticket up to which all is finished. A statement that is sent later sees all of it."""
         with self._lock:
             if self._monotonic() - self._asked_at >= self._max_age_seconds:
-                with self._connections.connection(Role.PROJECTOR) as connection:
+                with self._connections.connection(self._role) as connection:
                     row = connection.execute(SQL["horizon"], binary=True).fetchone()
                 self._ticket = row[0] if row else 0
                 self._asked_at = self._monotonic()

@@ -87,7 +87,7 @@ class PostgresApplicationRecorder(PostgresAggregateRecorder, ApplicationRecorder
 
     def __init__(self, connections: Connections) -> None:
         super().__init__(connections)
-        self._horizon = Horizon(connections, max_age_seconds=0.0)
+        self._horizon = Horizon(connections, role=Role.PROJECTOR, max_age_seconds=0.0)
         """Asked each time: the library's callers expect to read at once what they wrote."""
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int] | None:  # noqa: ANN401 - the library's
