@@ -20,7 +20,7 @@ from tests.support.seen import fold_all
 
 from ..contract.views_support import open_place
 
-JOBS = 300
+JOBS = 150
 _DEATHS = (
     ("own_slice", 6), ("fill", 12), ("fill", 12), ("index", 1), ("note", 1), ("checkpoints", 2), ("hold", 1),
     ("snapshot", 1), ("note", 2), ("hold", 2), ("swap", 1), ("ended", 1), ("note", 1),
