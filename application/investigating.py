@@ -19,7 +19,7 @@ from .flow import Flow
 from .job_repository import brings_payload, job_from, no_such_job
 from .page_keys import cursor_of, key_of
 from .past_jobs import list_row, matches, up_to, up_to_version
-from .ports import EventReader, Freshness, JobFilter, JobListRow, JobPage, JobViews, PageKey
+from .ports import EventReader, Freshness, JobFilter, JobListRow, JobPage, JobViews, PageKey, ViewName
 from .queries import (
     DiffJob,
     FieldChange,
@@ -56,7 +56,9 @@ class Investigating:
 
     def jobs_as_of(self, query: ListJobsAsOf, flow: Flow) -> Accepted[JobListAsOf]:
         """A page of jobs as they were: enumerated by their creation, each folded up to the moment."""
-        self._reading.wait(query, query.tenant)
+        self._reading.wait(
+            query, query.tenant, ViewName.TENANT_JOBS if query.persona is None else ViewName.PERSONA_JOBS
+        )
         scan = _Scan(query)
         freshness: Freshness | None = None
         while True:

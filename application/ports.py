@@ -617,6 +617,21 @@ class TracePage(NamedTuple):
     freshness: Freshness
 
 
+class ViewName(StrEnum):
+    """A read model that queries read: who waits for one is not kept waiting by the others."""
+
+    TENANT_JOBS = "tenant_jobs"
+    PERSONA_JOBS = "persona_jobs"
+    DLQ_JOBS = "dlq_jobs"
+    SHORT_IDS = "job_short_ids"
+    TRACES = "job_traces"
+    TENANT_STATISTICS = "tenant_statistics"
+    QUEUE_STATISTICS = "queue_statistics"
+
+
+EVERY_VIEW = frozenset(ViewName)
+
+
 class JobViews(Protocol):
     """The read models. A tenant is a required argument of each query."""
 
@@ -651,8 +666,8 @@ class JobViews(Protocol):
         """Ids of the tenant's jobs that end in these (8 or more) characters: from the list, else from the queue."""
         ...
 
-    def wait_for(self, position: int, timeout_seconds: float) -> bool:
-        """Wait until every list has reached `position` (read your own writes); False when time ran out."""
+    def wait_for(self, position: int, timeout_seconds: float, views: frozenset[ViewName] = EVERY_VIEW) -> bool:
+        """Wait until these have reached `position` (read your own writes); False when time ran out."""
         ...
 
 

@@ -21,7 +21,7 @@ from .known import KnownTenants
 from .message import Query
 from .page_keys import cursor_of, key_of
 from .past_jobs import as_it_was, past_of, progress_of
-from .ports import EventReader, JobViews
+from .ports import EventReader, JobViews, ViewName
 from .positions import Positions
 from .queries import (
     DlqList,
@@ -115,13 +115,13 @@ class Reading:
 
     def tenant_jobs(self, query: ListTenantJobs, flow: Flow) -> Accepted[JobList]:
         """A page of a tenant's jobs."""
-        self.wait(query, query.tenant)
+        self.wait(query, query.tenant, ViewName.TENANT_JOBS)
         page = self._views.tenant_jobs(query.tenant, query.where, after=key_of(query.cursor), limit=query.limit)
         return Accepted(JobList(page.rows, cursor_of(page.next), page.freshness))
 
     def persona_jobs(self, query: ListPersonaJobs, flow: Flow) -> Accepted[JobList]:
         """A page of a persona's jobs."""
-        self.wait(query, query.tenant)
+        self.wait(query, query.tenant, ViewName.PERSONA_JOBS)
         page = self._views.persona_jobs(
             query.tenant, query.persona, query.where, after=key_of(query.cursor), limit=query.limit
         )
@@ -129,14 +129,14 @@ class Reading:
 
     def dlq(self, query: ListDlq, flow: Flow) -> Accepted[DlqList]:
         """A page of a tenant's dead jobs."""
-        self.wait(query, query.tenant)
+        self.wait(query, query.tenant, ViewName.DLQ_JOBS)
         page = self._views.dlq(query.tenant, query.where, after=key_of(query.cursor), limit=query.limit)
         return Accepted(DlqList(page.rows, cursor_of(page.next), page.freshness))
 
     def count_dlq(self, query: CountDlq, flow: Flow) -> Accepted[DlqCount]:
         """How many of a tenant's dead jobs match, and a few of them: of all that was recorded when it was asked."""
         everything = query.after or self._positions.text(self._reader.head())
-        self.wait(query.model_copy(update={"after": everything}), query.tenant)
+        self.wait(query.model_copy(update={"after": everything}), query.tenant, ViewName.DLQ_JOBS)
         summary = self._views.dlq_summary(query.tenant, query.where, groups=GROUPS_SHOWN)
         sample = self._views.dlq(query.tenant, query.where, after=None, limit=query.sample).rows if query.sample else ()
         last = summary.last_dead_at
@@ -152,16 +152,16 @@ class Reading:
         except NotFound:
             if query.after is None or isinstance(reference, UUID):
                 raise
-            self.wait(query, tenant)  # the short id of a job that has ended is found in the lists alone
+            self.wait(query, tenant, ViewName.SHORT_IDS)  # that of a job that has ended is found there alone
             return self._finder.find(tenant, reference)
 
-    def wait(self, query: Query[Any], tenant: str) -> None:
-        """Wait until the lists show what the caller has written."""
+    def wait(self, query: Query[Any], tenant: str, *views: ViewName) -> None:
+        """Wait until these show what the caller has written."""
         self._tenants.require_known(tenant)
         if query.after is None:
             return
         position = self._positions.number(query.after)
-        if not self._views.wait_for(position, query.timeout_seconds):
+        if not self._views.wait_for(position, query.timeout_seconds, frozenset(views)):
             raise NotYetVisible(
                 f"the lists did not reach {query.after} within {query.timeout_seconds:g} s", field="after",
                 rule="reached in time", hint="is a worker running? projections run with `jobledger up` and `work`",

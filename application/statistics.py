@@ -18,7 +18,7 @@ from .dispatcher import Dispatcher
 from .flow import Flow
 from .known import KnownTenants
 from .message import Query
-from .ports import Freshness, GroupBy, JobViews, StatisticsGroup, StatisticsPage, StatisticsViews
+from .ports import Freshness, GroupBy, JobViews, StatisticsGroup, StatisticsPage, StatisticsViews, ViewName
 from .positions import Positions
 from .result import Accepted
 
@@ -77,22 +77,22 @@ class Statistics:
     def of_tenant(self, query: GetTenantStatistics, flow: Flow) -> Accepted[StatisticsReport]:
         """A tenant's."""
         self._tenants.require_known(query.tenant)
-        position, (since, until) = self._waited_for(query), _widened(query, _HOUR)
+        position, (since, until) = self._waited_for(query, ViewName.TENANT_STATISTICS), _widened(query, _HOUR)
         page = self._statistics.of_tenant(query.tenant, query.by, since=since, until=until, limit=query.limit)
         return Accepted(_report(query, page, since, until, position))
 
     def of_queues(self, query: GetQueueStatistics, flow: Flow) -> Accepted[StatisticsReport]:
         """Those of the queues."""
-        position, (since, until) = self._waited_for(query), _widened(query, _MINUTE)
+        position, (since, until) = self._waited_for(query, ViewName.QUEUE_STATISTICS), _widened(query, _MINUTE)
         page = self._statistics.of_queues(frozenset(query.by), since=since, until=until, limit=query.limit)
         return Accepted(_report(query, page, since, until, position))
 
-    def _waited_for(self, query: _Asked) -> int:
+    def _waited_for(self, query: _Asked, view: ViewName) -> int:
         """The position that the answer must have reached; 0 for any."""
         if query.after is None:
             return 0
         position = self._positions.number(query.after)
-        if not self._views.wait_for(position, query.timeout_seconds):
+        if not self._views.wait_for(position, query.timeout_seconds, frozenset({view})):
             raise _not_yet_visible(query)
         return position
 

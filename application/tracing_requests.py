@@ -12,7 +12,7 @@ from jobledger.domain.refusal import DispatchRefused
 from .dispatcher import Dispatcher
 from .flow import Flow
 from .job_repository import job_from, no_such_job
-from .ports import EventReader, JobViews, TracedJob
+from .ports import EventReader, JobViews, TracedJob, ViewName
 from .queries import (
     TRACE_LIMIT_MAX,
     Causes,
@@ -27,6 +27,9 @@ from .result import Accepted
 
 REFUSALS_MAX = 100
 """Refused dispatches of a request that are shown."""
+_REFUSALS_LOOKED_AT_MAX = 2_000
+"""Of all tenants: a correlation id is what its caller says it is."""
+_READ = (ViewName.TRACES, ViewName.TENANT_JOBS)
 
 
 class TracingRequests:
@@ -48,6 +51,7 @@ class TracingRequests:
         first = self._reader.stream(query.tenant, job_id, limit=1)
         if job_from(query.tenant, job_id, first) is None:
             raise no_such_job(query.tenant, query.job)
+        self._reading.wait(query, query.tenant, *_READ)
         caused = self._views.caused_jobs(query.tenant, [job_id], limit=query.limit)
         metadata = first[0].metadata
         cause = None if metadata.causation_id is None else self._causing(query.tenant, metadata.causation_id)
@@ -63,7 +67,7 @@ class TracingRequests:
 
     def trace(self, query: TraceRequest, flow: Flow) -> Accepted[Trace]:
         """A page of what one request caused."""
-        self._reading.wait(query, query.tenant)
+        self._reading.wait(query, query.tenant, *_READ)
         own = self._views.request_jobs(query.tenant, query.request, after=query.cursor, limit=query.limit)
         further, more = self._descendants(query.tenant, own.jobs)
         refused, more_refused = self._refused(query) if query.cursor is None else ((), False)
@@ -91,15 +95,24 @@ class TracingRequests:
     def _refused(self, query: TraceRequest) -> tuple[tuple[RefusedDispatch, ...], bool]:
         """Dispatches for this tenant that were refused. Their records belong to the installation, because what was
         claimed need not be true; only those that claimed this tenant are shown to it."""
-        page = self._views.request_jobs(SYSTEM_TENANT, query.request, after=None, limit=REFUSALS_MAX)
-        streams = self._reader.streams(SYSTEM_TENANT, [record.job_id for record in page.jobs])
-        refused = [
+        refused: list[RefusedDispatch] = []
+        after: UUID | None = None
+        for _ in range(_REFUSALS_LOOKED_AT_MAX // REFUSALS_MAX):
+            page = self._views.request_jobs(SYSTEM_TENANT, query.request, after=after, limit=REFUSALS_MAX)
+            refused += self._refused_of(query.tenant, page.jobs)
+            if len(refused) > REFUSALS_MAX or not page.more:
+                return tuple(refused[:REFUSALS_MAX]), len(refused) > REFUSALS_MAX
+            after = page.jobs[-1].job_id
+        return tuple(refused), True  # whether there is another one of this tenant is not known
+
+    def _refused_of(self, tenant: str, records: Sequence[TracedJob]) -> list[RefusedDispatch]:
+        streams = self._reader.streams(SYSTEM_TENANT, [record.job_id for record in records])
+        return [
             RefusedDispatch(event, record.caused_by)
-            for record in page.jobs
+            for record in records
             for event in streams.get(record.job_id, ())
-            if _concerns(event, query.tenant)
+            if _concerns(event, tenant)
         ]
-        return tuple(refused), page.more
 
 
 def _concerns(event: RecordedEvent, tenant: str) -> bool:

@@ -16,6 +16,7 @@ from jobledger.application.ports import (
     JobFilter,
     JobListRow,
     PageKey,
+    ViewName,
 )
 from jobledger.domain.dlq import DlqFilter
 from jobledger.domain.identifiers import BIRTH_TOLERANCE, SHORT_ID_LENGTH, uuid7
@@ -23,7 +24,7 @@ from jobledger.projections.catalogue import ALL_PROJECTIONS
 from jobledger.projections.progress import Progress
 
 LIST_NAMES = tuple(projection.name for projection in ALL_PROJECTIONS)
-"""Those that `wait_for` waits for."""
+"""Those that somebody may wait for."""
 
 FOR_EVER = datetime(9999, 12, 31, tzinfo=UTC)
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -114,25 +115,28 @@ def first_unlisted_id(listed_to: datetime | None) -> UUID:
 def wait_for(
     position: int,
     timeout_seconds: float,
-    lowest_position: Callable[[], int],
+    lowest_position: Callable[[list[str]], int],
     progress: Progress | None,
+    *,
+    views: frozenset[ViewName],
     announce: Callable[[], None] | None = None,
 ) -> bool:
-    """Wait until the lowest position of the lists is that far: at once where this process runs the projections
+    """Wait until the lowest position of these views is that far: at once where this process runs the projections
     (`progress`), else by asking again and again, ever less often. False when time ran out. `announce` tells other
     processes, which may run them, that somebody waits."""
+    names: list[str] = sorted(views)
     began_at = time.monotonic()
     pause = _FIRST_PAUSE_SECONDS
     ours = progress or Progress(LIST_NAMES)
     announce_after_seconds = _SHORTLY_SECONDS if ours.is_kept_here else 0.0
-    while not ours.wait_for(position, 0) and lowest_position() < position:
+    while not ours.wait_for(position, 0, names) and lowest_position(names) < position:
         waited_seconds = time.monotonic() - began_at
         if waited_seconds >= timeout_seconds:
             return False
         if announce is not None and waited_seconds >= announce_after_seconds:
             announce()
             announce = None
-        ours.wait_for(position, min(pause, timeout_seconds - waited_seconds))
+        ours.wait_for(position, min(pause, timeout_seconds - waited_seconds), names)
         longest = _SHORT_PAUSE_SECONDS if waited_seconds < _SHORTLY_SECONDS else _LONGEST_PAUSE_SECONDS
         pause = min(pause * 1.5, longest)
     return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from threading import Condition
 
 
@@ -33,15 +33,16 @@ class Progress:
                 self._positions[name] = position
                 self._changed.notify_all()
 
-    def wait_for(self, position: int, timeout_seconds: float) -> bool:
-        """Wait until all projections have reached `position`; False when time ran out."""
+    def wait_for(self, position: int, timeout_seconds: float, names: Collection[str] | None = None) -> bool:
+        """Wait until these projections (None: all) have reached `position`; False when time ran out."""
+        wanted = self._positions.keys() if names is None else names
         with self._changed:
-            if self._reached(position):
+            if self._reached(position, wanted):
                 return True
             self._waiting += 1
             self.hurry()
             try:
-                return self._changed.wait_for(lambda: self._reached(position), timeout_seconds)
+                return self._changed.wait_for(lambda: self._reached(position, wanted), timeout_seconds)
             finally:
                 self._waiting -= 1
 
@@ -55,5 +56,5 @@ class Progress:
         """Whether somebody waits right now."""
         return self._waiting > 0
 
-    def _reached(self, position: int) -> bool:
-        return all(reached >= position for reached in self._positions.values())
+    def _reached(self, position: int, names: Collection[str]) -> bool:
+        return all(self._positions[name] >= position for name in names)

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from jobledger.application.ports import (
+    EVERY_VIEW,
     DlqGroup,
     DlqPage,
     DlqRow,
@@ -21,6 +22,7 @@ from jobledger.application.ports import (
     PageKey,
     TracedJob,
     TracePage,
+    ViewName,
 )
 from jobledger.domain.dlq import DlqFilter
 from jobledger.domain.job import JobStatus
@@ -141,9 +143,9 @@ class MemoryJobViews:
         rows = [row for row in self._jobs.rows() if row["tenant_id"] == tenant]
         return [row["job_id"] for row in rows if row["job_id"].hex.endswith(short_id)]
 
-    def wait_for(self, position: int, timeout_seconds: float) -> bool:
+    def wait_for(self, position: int, timeout_seconds: float, views: frozenset[ViewName] = EVERY_VIEW) -> bool:
         """Whether the position was reached: what is looked at is always current."""
-        del timeout_seconds
+        del timeout_seconds, views
         with self._store.lock:
             return position <= len(self._store.events)
 

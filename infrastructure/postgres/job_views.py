@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from jobledger.application.ports import (
+    EVERY_VIEW,
     DlqPage,
     DlqRow,
     DlqSummary,
@@ -17,10 +18,12 @@ from jobledger.application.ports import (
     PageKey,
     TracedJob,
     TracePage,
+    ViewName,
 )
 from jobledger.domain.dlq import DlqFilter
 from jobledger.domain.job import JobStatus
 from jobledger.projections.dlq import DLQ
+from jobledger.projections.job_short_ids import JOB_SHORT_IDS
 from jobledger.projections.job_traces import JOB_TRACES
 from jobledger.projections.persona_jobs import PERSONA_JOBS
 from jobledger.projections.progress import Progress
@@ -28,7 +31,6 @@ from jobledger.projections.tenant_jobs import TENANT_JOBS
 
 from ..job_pages import (
     FIRST_ID,
-    LIST_NAMES,
     DlqSummaryRow,
     bounds,
     dlq_bounds,
@@ -115,17 +117,19 @@ class PostgresJobViews:
             listed = _ids(connection, SQL["jobs_by_short_id"], tenant, digits[_SHORT:])
             if found := ending_in(digits, listed):
                 return found
-            checkpoint = connection.execute(SQL["checkpoint"], (TENANT_JOBS.name,)).fetchone()
+            checkpoint = connection.execute(SQL["checkpoint"], (JOB_SHORT_IDS.name,)).fetchone()
             unlisted = first_unlisted_id(None if checkpoint is None else checkpoint[1])
             return ending_in(digits, _ids(connection, SQL["open_jobs_born_since"], tenant, unlisted))
 
-    def wait_for(self, position: int, timeout_seconds: float) -> bool:
-        """Wait until every list has reached `position`; False when time ran out."""
-        return wait_for(position, timeout_seconds, self._lowest_position, self._progress, self._announce)
+    def wait_for(self, position: int, timeout_seconds: float, views: frozenset[ViewName] = EVERY_VIEW) -> bool:
+        """Wait until these have reached `position`; False when time ran out."""
+        return wait_for(
+            position, timeout_seconds, self._lowest_position, self._progress, views=views, announce=self._announce
+        )
 
-    def _lowest_position(self) -> int:
+    def _lowest_position(self, names: list[str]) -> int:
         with self._connections.connection(Role.API) as connection:
-            row = connection.execute(SQL["lowest_position"], (list(LIST_NAMES),)).fetchone()
+            row = connection.execute(SQL["lowest_position"], (names,)).fetchone()
         return 0 if row is None else int(row[0])
 
     def _job_page(self, name: str, statement: str, values: dict[str, object], limit: int) -> JobPage:

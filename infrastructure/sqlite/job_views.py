@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from jobledger.application.ports import (
+    EVERY_VIEW,
     DlqPage,
     DlqRow,
     DlqSummary,
@@ -18,10 +19,12 @@ from jobledger.application.ports import (
     PageKey,
     TracedJob,
     TracePage,
+    ViewName,
 )
 from jobledger.domain.dlq import DlqFilter
 from jobledger.domain.job import JobKind, JobStatus
 from jobledger.projections.dlq import DLQ
+from jobledger.projections.job_short_ids import JOB_SHORT_IDS
 from jobledger.projections.job_traces import JOB_TRACES
 from jobledger.projections.persona_jobs import PERSONA_JOBS
 from jobledger.projections.progress import Progress
@@ -29,7 +32,6 @@ from jobledger.projections.tenant_jobs import TENANT_JOBS
 
 from ..job_pages import (
     FIRST_ID,
-    LIST_NAMES,
     DlqSummaryRow,
     bounds,
     dlq_bounds,
@@ -117,16 +119,16 @@ class SqliteJobViews:
             listed = _ids(connection, SQL["jobs_by_short_id"], tenant, digits[_SHORT:])
             if found := ending_in(digits, listed):
                 return found
-            unlisted = first_unlisted_id(read_freshness(connection, TENANT_JOBS.name, tenant).recorded_at)
+            unlisted = first_unlisted_id(read_freshness(connection, JOB_SHORT_IDS.name, tenant).recorded_at)
             return ending_in(digits, _ids(connection, SQL["open_jobs_born_since"], tenant, unlisted.bytes))
 
-    def wait_for(self, position: int, timeout_seconds: float) -> bool:
-        """Wait until every list has reached `position`; False when time ran out."""
-        return wait_for(position, timeout_seconds, self._lowest_position, self._progress)
+    def wait_for(self, position: int, timeout_seconds: float, views: frozenset[ViewName] = EVERY_VIEW) -> bool:
+        """Wait until these have reached `position`; False when time ran out."""
+        return wait_for(position, timeout_seconds, self._lowest_position, self._progress, views=views)
 
-    def _lowest_position(self) -> int:
+    def _lowest_position(self, names: list[str]) -> int:
         with self._database.read() as connection:
-            lowest: int = connection.execute(SQL["lowest_position"], (json.dumps(LIST_NAMES),)).fetchone()[0]
+            lowest: int = connection.execute(SQL["lowest_position"], (json.dumps(names),)).fetchone()[0]
         return lowest
 
     def _job_page(self, name: str, statement: str, values: Wanted, limit: int) -> JobPage:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -19,17 +19,24 @@ from jobledger.application import investigating
 from jobledger.application.commands import DispatchJob, RequeueJob
 from jobledger.application.dispatch_item import Dispatch
 from jobledger.application.dispatcher import Dispatcher
-from jobledger.application.message import Actor, Message
+from jobledger.application.message import Actor, Message, Query
 from jobledger.application.ports import JobFilter, JobViews
+from jobledger.application.positions import Positions
 from jobledger.application.queries import (
     DiffJob,
     GetCauses,
     GetJob,
     JobListAsOf,
+    ListDlq,
     ListJobsAsOf,
+    ListPersonaJobs,
+    ListTenantJobs,
     Trace,
     TraceRequest,
 )
+from jobledger.application.result import Refused
+from jobledger.application.statistics import GetTenantStatistics
+from jobledger.application.tracing_requests import REFUSALS_MAX
 from jobledger.application.use_cases import Ports, use_cases
 from jobledger.domain import job as jobs
 from jobledger.domain.audit import BodiesRead
@@ -39,6 +46,7 @@ from jobledger.infrastructure.memory.statistics import MemoryStatistics
 from jobledger.infrastructure.memory.store import Store
 from jobledger.infrastructure.memory.views import MemoryJobViews
 from jobledger.infrastructure.system import RandomIdentifiers, SystemClock
+from jobledger.projections.tenant_jobs import TENANT_JOBS
 from tests.support.given import NOW
 from tests.support.seen import histories, moves
 from tests.support.use_cases import app
@@ -92,15 +100,17 @@ def past(request: pytest.FixtureRequest) -> Iterator[Past]:
     ledger: LedgerUnderTest = request.getfixturevalue(f"{request.param}_ledger")
     with ExitStack() as closing:
         own = None
+        store = Store(lambda: NOW)
         if request.param == "memory":
-            views: JobViews = MemoryJobViews(ledger.queue._store)  # type: ignore[attr-defined]
+            store = ledger.queue._store  # type: ignore[attr-defined]
+            views: JobViews = MemoryJobViews(store)
         else:
             own = closing.enter_context(open_read_side(ledger))
             views = own.views
         ports = Ports(
             writer=ledger.writer, transaction_writer=ledger.transaction_writer, reader=ledger.reader,
             queue=ledger.queue, catalogue=ledger.catalogue, views=views,
-            statistics=MemoryStatistics(Store(lambda: NOW)), clock=SystemClock(), identifiers=RandomIdentifiers(),
+            statistics=MemoryStatistics(store), clock=SystemClock(), identifiers=RandomIdentifiers(),
         )  # fmt: skip
         for tenant in ("acme", "other"):
             ledger.create_tenant(tenant)
@@ -320,3 +330,51 @@ def test_callers_may_call_their_requests_what_they_like(past: Past, name: str) -
     job = past.born(name, cause=name)
     past.project()
     assert traced(past.ask(TraceRequest, request=name)) == {job: None}
+
+
+def test_what_other_tenants_were_refused_neither_shows_nor_hides_ours(past: Past) -> None:
+    """A correlation id is what its callers say: two may say the same, and one may be refused very often."""
+
+    def refuse(tenant: str, times: int) -> None:
+        item = Dispatch("no.such", {}, tenant=tenant, correlation_id="r")
+        for _ in range(times):
+            assert not past.dispatcher.send(DispatchJob, actor=ACTOR, item=item).is_accepted
+        past.project()
+
+    refuse("other", REFUSALS_MAX + 1)
+    found = past.ask(TraceRequest, request="r")
+    assert (found.refused, found.more) == ((), False)
+    refuse("acme", 1)
+    found = past.ask(TraceRequest, request="r")
+    assert (len(found.refused), found.more) == (1, False)
+    theirs = past.ask(TraceRequest, tenant="other", request="r")
+    assert (len(theirs.refused), theirs.more) == (REFUSALS_MAX, True)
+
+
+# --- waiting for what was written ------------------------------------------------------------------------------------
+
+
+def test_a_query_waits_for_what_it_reads_only(past: Past) -> None:
+    """A statistics view that stands still, or is slow, keeps no list back; a view that a query reads does."""
+    job_id = past.born(persona="bot")
+    after = Positions(past.ledger.reader).text(past.ledger.reader.head())
+    patience = {"after": after, "timeout_seconds": 0.05}
+    if past.own is not None:
+        past.own.runner(TENANT_JOBS).run_until_current()
+    assert [row.job_id for row in past.ask(ListTenantJobs, **patience).rows] == [job_id]
+    assert past.ask(ListJobsAsOf, as_of=datetime.now(UTC) + timedelta(days=1), **patience).scanned == 1
+    others: list[tuple[type[Query[Any]], dict[str, Any]]] = [
+        (ListPersonaJobs, {"persona": "bot"}), (ListDlq, {}), (TraceRequest, {"request": "flow-1"}),
+        (GetCauses, {"job": job_id}), (GetTenantStatistics, {}),
+    ]  # fmt: skip
+    for query, options in others:
+        answer = past.dispatcher.send(query, actor=ACTOR, tenant="acme", **options, **patience)
+        assert isinstance(answer, Refused) == (past.own is not None), query  # in memory all views are current
+
+
+def test_a_short_id_is_found_while_its_own_view_lags(past: Past) -> None:
+    """Though the list of jobs shows the job already: its short id is looked up in another view."""
+    job_id = past.born()
+    if past.own is not None:
+        past.own.runner(TENANT_JOBS).run_until_current()
+    assert past.views.find_by_short_id("acme", job_id.hex[-8:]) == [job_id]

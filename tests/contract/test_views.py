@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 
-from jobledger.application.ports import JobFilter, PageKey
+from jobledger.application.ports import JobFilter, PageKey, ViewName
 from jobledger.domain import job as jobs
 from jobledger.domain.dlq import DlqFilter
 from jobledger.domain.errors import UnknownTopic
@@ -176,6 +176,11 @@ def test_the_tables_are_what_the_projections_say(read_side: ReadSide) -> None:
 
 
 # --- what the lists answer -------------------------------------------------------------------------------------------
+
+
+def test_whoever_waits_names_views_that_there_are() -> None:
+    """The application knows the names of the projections, and no others."""
+    assert set(ViewName) == PROJECTIONS.keys()
 
 
 def test_a_dispatched_job_is_listed_once_it_is_projected(read_side: ReadSide) -> None:
