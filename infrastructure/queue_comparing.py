@@ -23,7 +23,8 @@ from pydantic_core import to_json
 
 from jobledger.application.flow_control import lane_of
 from jobledger.domain.errors import CorruptEvent, Refusal, UnknownTopic
-from jobledger.domain.job import JobStatus
+from jobledger.domain.job import JOB_FACTS, JobStatus
+from jobledger.domain.topics import TOPICS
 from jobledger.projections.open_jobs import ENDINGS, QueuedJob, fold_open_job
 from jobledger.projections.projection import Row, Value
 from jobledger.projections.shadow import SAMPLE_SIZE, Comparison, Difference
@@ -34,6 +35,8 @@ LedgerRow = tuple[UUID, int, str, int, datetime, str, bytes]
 """Stream, version, tenant, position, `recorded_at`, topic, state."""
 
 NO_PAYLOAD_SHA256 = hashlib.sha256(b"").hexdigest()
+_OTHER_STREAMS = TOPICS.keys() - {facts.topic for facts in JOB_FACTS}
+"""What a stream that is no job begins with: a refused dispatch has the id that the job would have had."""
 _REPORT_EVERY = 20_000
 
 
@@ -172,7 +175,7 @@ def has_payload(row: StoredRow) -> bool:
 
 def _unfinished(stream: list[LedgerRow]) -> QueuedJob | None:
     """The job of a whole stream. Nothing is decoded of one that is finished, which most are."""
-    if stream[-1][5] in ENDINGS:
+    if stream[-1][5] in ENDINGS or stream[0][5] in _OTHER_STREAMS:
         return None
     job: QueuedJob | None = None
     try:
@@ -181,7 +184,8 @@ def _unfinished(stream: list[LedgerRow]) -> QueuedJob | None:
     except UnknownTopic:
         raise
     except (Refusal, ValueError) as error:
-        raise CorruptEvent(f"the history of job {stream[0][0]} cannot be folded: {error}", field="stream") from error
+        why = str(error) if isinstance(error, Refusal) else why_unreadable(error)
+        raise CorruptEvent(f"the history of job {stream[0][0]} cannot be folded: {why}", field="stream") from None
     return job
 
 

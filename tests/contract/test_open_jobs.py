@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event as Signal
+from threading import Thread
 from typing import Any
 from uuid import UUID
 
@@ -21,12 +22,15 @@ from jobledger.application.message import Actor
 from jobledger.application.ports import OpenJob
 from jobledger.application.positions import Positions
 from jobledger.application.projection_control import ProjectionControl
+from jobledger.application.writes import AppendEvents
 from jobledger.domain import job as jobs
 from jobledger.domain.errors import CorruptEvent, IllegalTransition, LedgerBusy, ReasonRequired, Refusal
+from jobledger.domain.event import Event
 from jobledger.domain.identifiers import SYSTEM_TENANT
 from jobledger.domain.job import AttemptError, JobFacts, Lease, Measured
 from jobledger.domain.limit import Scope, Target
 from jobledger.domain.projection import ProjectionRebuildBegun, ProjectionRebuilt, projection_stream
+from jobledger.domain.refusal import DispatchRefused
 from jobledger.infrastructure.postgres.connections import Connections
 from jobledger.infrastructure.postgres.queue_tables import PostgresQueueTables
 from jobledger.infrastructure.queue_rebuilding import QueueRebuild, QueueTables, rebuild_queue, verify_queue
@@ -36,7 +40,7 @@ from jobledger.infrastructure.system import RandomIdentifiers, SystemClock
 from jobledger.projections.shadow import Comparison
 
 from .limits_support import apply_limits, limit
-from .support import LedgerUnderTest, change_of
+from .support import LedgerUnderTest, change_of, job_id, metadata
 from .views_support import place_of
 
 ACTOR = Actor(id="user:anna", authenticated=True)
@@ -139,6 +143,16 @@ def test_jobs_of_each_status_have_the_row_that_the_ledger_says(queued: Queued) -
     """Pending, delayed, blocked, in progress and dead; finished ones have none."""
     made = one_of_each(queued)
     assert_equal(queued.verify(), len(made) - 1)
+
+
+def test_a_refused_dispatch_is_no_job(queued: Queued) -> None:
+    """Its stream has the id that the job would have had, and says why there is none."""
+    one_of_each(queued)
+    refused = DispatchRefused(
+        tenant_claimed="acme", type_claimed="no.such", code="unknown_job_type", field="type", rule=None, message="no"
+    )
+    queued.ledger.write(AppendEvents((Event(job_id(), 1, SYSTEM_TENANT, metadata(), refused),)))
+    assert_equal(queued.verify(), 6)
 
 
 def test_what_follows_by_itself_is_no_difference(queued: Queued) -> None:
@@ -318,7 +332,7 @@ def test_a_payload_that_is_gone_stops_the_rebuild(queued: Queued) -> None:
 def test_writers_wait_for_a_rebuild(queued: Queued) -> None:
     """Nothing is written to the queue between what a rebuild reads and what it writes; readers go on."""
     job = queued.ledger.dispatch()
-    written = Event()
+    written = Signal()
 
     def dispatch() -> None:
         while not written.is_set():
@@ -342,7 +356,7 @@ def test_writers_wait_for_a_rebuild(queued: Queued) -> None:
 # --- while everybody goes on -----------------------------------------------------------------------------------------
 
 
-def work(ledger: LedgerUnderTest, number: int, until: Event) -> None:
+def work(ledger: LedgerUnderTest, number: int, until: Signal) -> None:
     """Dispatch, claim and end jobs, each way, until told to stop."""
     chance, worker = random.Random(number), f"w{number}"
     while not until.is_set():
@@ -357,7 +371,7 @@ def work(ledger: LedgerUnderTest, number: int, until: Event) -> None:
 
 def test_a_queue_that_four_writers_change_is_verified_without_a_difference(queued: Queued) -> None:
     """Events and rows change in the same transactions, and one moment is compared."""
-    stop = Event()
+    stop = Signal()
     with ExitStack() as closing:
         ledgers = [closing.enter_context(queued.ledger.open_again()) for _ in range(4)]
         ledgers[0].create_tenant("acme")
