@@ -96,8 +96,9 @@ class ListOptions(TypedDict, total=False):
 class Jobs(_Client):
     """Jobs of a tenant: look at them, and change what waits, runs or is dead. Manual acts carry a reason."""
 
-    def get(self, job: Job, *, tenant: str | None = None, after: str | None = None, bodies: bool = True) -> JobDetails:
-        """A job, always current. Raises `NotFound`."""
+    def get(self, job: Job, *, tenant: str | None = None, after: str | None = None, bodies: bool = False) -> JobDetails:
+        """A job, always current; with `bodies` its payload and result, too, and that somebody looked is recorded.
+        Raises `NotFound`."""
         return self._ask(GetJob, tenant=self._tenant_or(tenant), job=job, after=after, bodies=bodies)
 
     def history(

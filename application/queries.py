@@ -85,11 +85,12 @@ class DlqList(NamedTuple):
 
 
 class GetJob(Query[JobDetails]):
-    """One job, from its stream: as it is or, with `as_of` (a moment, or a version of the job), as it was."""
+    """One job, from its stream: as it is or, with `as_of` (a moment, or a version of the job), as it was; with
+    `bodies` also its payload and result, and then the look is recorded."""
 
     tenant: TenantName
     job: JobReference
-    bodies: bool = True
+    bodies: bool = False
     as_of: AsOf | None = None
 
 

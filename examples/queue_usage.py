@@ -109,7 +109,7 @@ def run(url: str) -> None:
         queue.close()
 
         for receipt in jobs:
-            job = ledger.jobs.get(receipt.job_id, tenant="acme")
+            job = ledger.jobs.get(receipt.job_id, tenant="acme", bodies=True)
             result = job.result.decode() if job.result else job.state.last_error_message
             story.tell("ledger", f"{job.state.job_type} is {job.status} after {job.state.attempt} attempts: {result}")
 

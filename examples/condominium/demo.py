@@ -69,7 +69,7 @@ class Demo:
         return None
 
     def _details(self, job_id: UUID) -> JobDetails:
-        return self._ledger.jobs.get(job_id, tenant=self.board.jobs[job_id].tenant)
+        return self._ledger.jobs.get(job_id, tenant=self.board.jobs[job_id].tenant, bodies=True)
 
     def _wait_until_done(self) -> None:
         deadline = time.monotonic() + _CHAPTER_SECONDS

@@ -118,7 +118,7 @@ def test_a_job_is_dispatched_and_shown(opened: Opened) -> None:
     receipt = opened.acme.dispatch(
         "invoice.locked", {"invoice_id": "42"}, persona="billing-bot", priority=3, run_at=due_at
     )
-    job = opened.acme.jobs.get(receipt.job_id.hex[-8:], after=receipt.position)
+    job = opened.acme.jobs.get(receipt.job_id.hex[-8:], after=receipt.position, bodies=True)
     assert (job.job_id, job.status, job.state.priority, job.state.due_at) == (
         receipt.job_id, JobStatus.DELAYED, 3, due_at,
     )  # fmt: skip
@@ -233,7 +233,7 @@ def test_jobs_are_cancelled_rescheduled_requeued_and_discarded(opened: Opened) -
         jobs.cancel(one, reason="again")
     dead = opened.dead()
     assert jobs.requeue(dead, reason="typo", payload={"invoice_id": "43"}).status is JobStatus.PENDING
-    assert b'"43"' in (jobs.get(dead).payload or b"")
+    assert b'"43"' in (jobs.get(dead, bodies=True).payload or b"")
     assert opened.claim() == dead
     jobs.update_status(dead, "failed", worker="w1", attempt=1, reason="printer on fire")
     jobs.update_status(dead, "dlq", reason="cannot succeed")
@@ -250,7 +250,7 @@ def test_who_runs_a_job_reports_its_end(opened: Opened) -> None:
     assert opened.acme.jobs.update_status(job_id, "completed", **report).status is JobStatus.COMPLETED  # type: ignore[arg-type]
     with pytest.raises(IllegalTransition, match="completed cannot become completed"):
         opened.acme.jobs.update_status(job_id, "completed", **report)  # type: ignore[arg-type]
-    assert opened.acme.jobs.get(job_id).result == b'{"sent":1}'
+    assert opened.acme.jobs.get(job_id, bodies=True).result == b'{"sent":1}'
 
 
 def test_nobody_touches_another_tenants_job(opened: Opened) -> None:

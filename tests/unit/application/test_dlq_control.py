@@ -23,7 +23,7 @@ from jobledger.application.dlq_messages import (
     RequeueDlq,
 )
 from jobledger.application.known import KnownTenants
-from jobledger.application.ports import DlqPage, DlqSummary, JobViews
+from jobledger.application.ports import DlqPage, DlqSummary, JobViews, ViewName
 from jobledger.application.positions import Positions
 from jobledger.application.queries import ListDlq
 from jobledger.application.writes import AppendEvents, ChangeJob, Outcome, Write, WriteStatus
@@ -140,7 +140,8 @@ def test_a_count_waits_for_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
     some_dead(cases, 1)
     waited: list[int] = []
 
-    def stands_still(position: int, _timeout_seconds: float) -> bool:
+    def stands_still(position: int, _timeout_seconds: float, views: frozenset[ViewName]) -> bool:
+        assert views == {ViewName.DLQ_JOBS}
         waited.append(position)
         return False
 

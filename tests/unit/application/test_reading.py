@@ -29,7 +29,7 @@ def test_a_job_is_shown_as_it_is() -> None:
     (job,) = cases.claim()
     cases.clock.advance(7)
     cases.complete(job, b'{"sent":1}')
-    details = cases.ask(GetJob, tenant="acme", job=receipt.job_id)
+    details = cases.ask(GetJob, tenant="acme", job=receipt.job_id, bodies=True)
     assert (details.job_id, details.tenant, details.status, details.failed) == (
         receipt.job_id, "acme", JobStatus.COMPLETED, False,
     )  # fmt: skip
@@ -56,7 +56,7 @@ def test_a_failed_job_says_so_until_it_completes() -> None:
 def test_bodies_are_only_read_on_request() -> None:
     """Facts without payload and result."""
     cases = UseCases()
-    details = cases.ask(GetJob, tenant="acme", job=cases.dispatch().job_id, bodies=False)
+    details = cases.ask(GetJob, tenant="acme", job=cases.dispatch().job_id)
     assert (details.payload, details.result) == (None, None)
 
 
@@ -65,7 +65,7 @@ def test_the_payload_shown_is_the_one_in_force() -> None:
     cases = UseCases()
     job_id = cases.dead().job_id
     cases.ask(RequeueJob, tenant="acme", job=job_id, reason="typo", payload={"invoice_id": "43"})
-    assert b'"43"' in (cases.ask(GetJob, tenant="acme", job=job_id).payload or b"")
+    assert b'"43"' in (cases.ask(GetJob, tenant="acme", job=job_id, bodies=True).payload or b"")
 
 
 def test_a_job_is_found_by_the_end_of_its_id() -> None:
