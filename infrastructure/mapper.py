@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from jobledger.domain.errors import CorruptEvent, UnknownTopic
 from jobledger.domain.event import Event, Facts, Metadata, RecordedEvent
 from jobledger.domain.topics import TOPICS, UPCASTERS
+from jobledger.domain.unreadable import why_unreadable
 
 from .stored_event import LedgerStoredEvent, in_ledger_form
 
@@ -83,8 +84,8 @@ def decode_facts(topic: str, state: bytes) -> Facts:
             facts: Facts = known.__pydantic_validator__.validate_json(line)
             return facts
         return _decode_versioned(known, line)
-    except ValueError as error:  # what is no JSON, or does not fit
-        raise CorruptEvent(f"a stored {topic} does not fit its topic: {error}", field=topic) from error
+    except ValueError as error:  # what is no JSON, or does not fit; the cause would show what is stored
+        raise CorruptEvent(f"a stored {topic} does not fit its topic: {why_unreadable(error)}", field=topic) from None
 
 
 def require_known(topic: str, state: bytes) -> None:
@@ -125,7 +126,9 @@ def decode_metadata(state: bytes) -> Metadata:
     try:
         metadata: Metadata = Metadata.__pydantic_validator__.validate_json(state[: state.index(b"\n")])
     except (ValidationError, ValueError) as error:
-        raise CorruptEvent(f"a stored event's metadata cannot be read: {error}", field="metadata") from error
+        raise CorruptEvent(
+            f"a stored event's metadata cannot be read: {why_unreadable(error)}", field="metadata"
+        ) from None
     return metadata
 
 

@@ -25,6 +25,7 @@ from jobledger.application.flow_control import lane_of
 from jobledger.domain.errors import CorruptEvent, Refusal, UnknownTopic
 from jobledger.domain.job import JOB_FACTS, JobStatus
 from jobledger.domain.topics import TOPICS
+from jobledger.domain.unreadable import why_unreadable
 from jobledger.projections.open_jobs import ENDINGS, QueuedJob, fold_open_job
 from jobledger.projections.projection import Row, Value
 from jobledger.projections.shadow import SAMPLE_SIZE, Comparison, Difference

@@ -13,6 +13,7 @@ from jobledger.domain.errors import CorruptEvent, UnknownTopic
 from jobledger.domain.event import Facts
 from jobledger.domain.job import JOB_FACTS, JobDispatched, JobStarted
 from jobledger.domain.topics import TOPICS
+from jobledger.domain.unreadable import why_unreadable
 from jobledger.projections.ports import SeenBatch, Unreadable
 from jobledger.projections.projection import Cause, Figures, JobIdentity, KnownFacts, SeenEvent
 
@@ -45,7 +46,9 @@ def read_cause(stored: bytes) -> Cause:
         metadata = json.loads(stored[: stored.index(b"\n")])
         return Cause(str(metadata["correlation_id"]), metadata.get("causation_id"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CorruptEvent(f"a stored event's metadata cannot be read: {error}", field="metadata") from error
+        raise CorruptEvent(
+            f"a stored event's metadata cannot be read: {why_unreadable(error)}", field="metadata"
+        ) from None
 
 
 _DUE_AT, _KEY = b'"due_at":"', b'"idempotency_key":'

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from jobledger.domain.errors import LedgerError, UnknownTopic
+from jobledger.domain.unreadable import said_by
 
 from .ports import UNKNOWN_KEY, Key, Parked
 from .projection import Projection, SeenEvent
@@ -41,7 +42,7 @@ class Failure(NamedTuple):
 
 def describe(error: Exception) -> str:
     """An error as it is kept and shown: its type and what it says, of bounded length, without what no text holds."""
-    text = f"{type(error).__name__}: {error}"[:ERROR_LENGTH_MAX]
+    text = f"{type(error).__name__}: {said_by(error)}"[:ERROR_LENGTH_MAX]
     return text.replace("\x00", "\ufffd").encode(errors="replace").decode()
 
 

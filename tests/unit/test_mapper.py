@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import traceback
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from jobledger.domain.errors import CorruptEvent, UnknownTopic
 from jobledger.domain.event import Event, Metadata
 from jobledger.domain.tenant import TenantCreated
 from jobledger.infrastructure import mapper
+from jobledger.infrastructure.seen_events import read_cause
 from jobledger.infrastructure.stored_event import LedgerStoredEvent
 
 METADATA = Metadata(
@@ -68,3 +70,30 @@ def test_what_is_not_ours_is_refused() -> None:
         ours.to_domain_event(LedgerStoredEvent(UUID(int=1), 1, "tenant.abducted", state, "acme"))
     with pytest.raises(CorruptEvent):
         ours.to_domain_event(LedgerStoredEvent(UUID(int=1), 1, "tenant.created", b"?\n{}", "acme"))
+
+
+@pytest.mark.parametrize(
+    ("topic", "line", "said"),
+    [
+        ("tenant.created", b'{"name":7,"display_name":"SECRET"}', "name breaks string_type"),
+        ("tenant.created", b'{"name":"acme","display_name":{"a":"SECRET"}}', "display_name breaks string_type"),
+        ("tenant.created", b'{"name":"acme","SECRET \\u0041":1}', "(a key) breaks extra_forbidden"),
+        ("tenant.created", b'{"name":"SECRET', "it breaks json_invalid"),
+        ("job.dispatched", b'{"schema_version":1,"job_type":"SECRET', "no JSON: Unterminated string"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_not_repeated(topic: str, line: bytes, said: str) -> None:
+    """Field and rule are named, no value: neither in the message nor in a cause that a log would show."""
+    with pytest.raises(CorruptEvent) as refused:
+        mapper.decode_facts(topic, b"{}\n" + line)
+    assert said in str(refused.value)
+    assert "SECRET" not in "".join(traceback.format_exception(refused.value))
+
+
+def test_metadata_that_cannot_be_read_is_not_repeated() -> None:
+    """Neither by who reads all of it nor by who looks for the cause only."""
+    stored = b'{"correlation_id":"SECRET\n{}'
+    for read in (mapper.decode_metadata, read_cause):
+        with pytest.raises(CorruptEvent) as refused:
+            read(stored)
+        assert "SECRET" not in "".join(traceback.format_exception(refused.value))

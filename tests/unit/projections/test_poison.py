@@ -10,6 +10,7 @@ import structlog
 from hypothesis import given as for_all
 from hypothesis import settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from jobledger.domain.errors import CorruptEvent, UnknownTopic
 from jobledger.domain.identifiers import uuid7
@@ -312,7 +313,8 @@ def test_in_whatever_order_things_happen(
             bad.discard(data.draw(st.sampled_from(sorted(bad))))
         else:
             if act == "skip":
-                ripe = [(one.originator_id, one.originator_version) for one in store.parked(failed=True, limit=99)]
+                failing = [(one.originator_id, one.originator_version) for one in store.parked(failed=True, limit=99)]
+                ripe = [event for event in failing if event[1] > 1]  # without its birth no job has a row, ever
                 skipped |= set(ripe[:1])
             Retrying(store, source, projection, skipped=skipped, page_events=2).retry_all()
     for runner in runners.values():
@@ -351,6 +353,13 @@ def test_an_error_is_kept_as_text_that_every_store_holds() -> None:
     text = describe(ValueError("x" * 9_000 + "\x00\ud800"))
     assert len(text) == 2_000
     assert describe(ValueError("a\x00b\ud800")) == "ValueError: a\ufffdb?"
+
+
+def test_an_error_of_pydantic_shows_no_input() -> None:
+    """A fold that parses for itself does not bring stored facts into logs: field and rule are enough."""
+    with pytest.raises(ValidationError) as refused:
+        TypeAdapter(dict[str, int]).validate_python({"a": "SECRET"})
+    assert describe(refused.value) == "ValidationError: a breaks int_parsing"
 
 
 def test_completing_after_a_parked_birth_waits() -> None:
