@@ -17,7 +17,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 class Facts(BaseModel):
     """Base of what an event says. `topic` is stored data: explicit, stable, never an import path."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # what JSON has no number for would be recorded as null, which nobody could read back
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     topic: ClassVar[str]
     schema_version: ClassVar[int] = 1

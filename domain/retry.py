@@ -22,7 +22,8 @@ class Retry(BaseModel):
     ("Exponential Backoff And Jitter"): it spreads a thundering herd best.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # no infinity: JSON has none, and a dispatch that nobody can read back would be recorded
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: Literal["exponential", "linear", "fixed", "list"] = "exponential"
     max_attempts: int = Field(default=5, ge=1, le=MAX_ATTEMPTS_LIMIT)

@@ -8,7 +8,7 @@ import pytest
 
 from jobledger.domain import errors
 from jobledger.domain.errors import InvalidInput, JobledgerError, UnknownTenant
-from jobledger.domain.rate_card import RateCard, Usage
+from jobledger.domain.rate_card import COST_MAX, RateCard, Usage
 from jobledger.domain.refusal import refuse
 
 _ALL = [
@@ -68,3 +68,11 @@ def test_a_rate_card_has_no_negative_prices(fields: dict[str, float]) -> None:
     """And no fields that it does not know."""
     with pytest.raises(ValueError, match="validation error"):
         RateCard.model_validate(fields)
+
+
+@pytest.mark.parametrize("price", [10.0, 1e308, -10.0])
+def test_whatever_a_handler_reports_costs_a_number(price: float) -> None:
+    """An amount near the largest number does not make a cost that the ledger could not hold."""
+    card = RateCard(per_attempt=1.0, per_unit={"tokens": price, "calls": 1e308})
+    for usage in (Usage(units={"tokens": 1e308}), Usage(units={"tokens": 1e308, "calls": 1e308})):
+        assert abs(card.estimate(usage)) <= COST_MAX

@@ -77,3 +77,13 @@ def test_a_policy_without_bounds_is_refused(fields: dict[str, object]) -> None:
     """Unlimited retry and negative waits do not exist (R4.6)."""
     with pytest.raises(ValidationError):
         Retry.model_validate(fields)
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("nan")], ids=str)
+def test_a_wait_is_a_number(number: float) -> None:
+    """JSON has no other: the dispatch would be recorded, and nobody could read it back."""
+    for fields in ({"kind": "list", "delays_seconds": [number]}, {"base_seconds": number}, {"cap_seconds": number}):
+        with pytest.raises(ValidationError):
+            Retry.model_validate(fields)
+    with pytest.raises(ValidationError):
+        Retry.model_validate_json('{"kind":"list","delays_seconds":[1e999]}')
