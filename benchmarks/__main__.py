@@ -70,6 +70,7 @@ def _settings(chosen: Choice, directory: Path, postgres: Postgres) -> dict[str, 
         **{f"sqlite {name}": value for name, value in Sqlite(directory).describe().items()},
         "jobs": f"{chosen.jobs:,} with payloads of 200 bytes, 20 tenants, one persona",
         "listed": f"{chosen.finished:,} jobs of one tenant in list-pages",
+        "rebuilt": f"{chosen.events:,} events of finished jobs",
         "runs": f"{chosen.repeat}, medians",
         "jobledger": "shipped defaults: validation on, all projections in a process of their own, "
         "logs at level info to a file, worker concurrency 16, groups of 500",
@@ -91,12 +92,14 @@ def _parse(arguments: Sequence[str] | None) -> Choice:
         metavar="N",
         help="how many finished jobs that is, and how many `list-pages` lists",
     )
+    parser.add_argument("--events", type=int, metavar="N",
+                        help="events of the rebuilds (1000000; with --quick 0: left out)")  # fmt: skip
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIRECTORY", help="where results are written")
     given = parser.parse_args(arguments)
     return Choice(
         jobs=given.jobs, repeat=given.repeat or (1 if given.quick else 3), only=tuple(given.only), quick=given.quick,
         finished=given.finished if (not given.quick if given.with_million is None else given.with_million) else 0,
-        results=given.results,
+        events=(0 if given.quick else 1_000_000) if given.events is None else given.events, results=given.results,
     )  # fmt: skip
 
 

@@ -40,6 +40,19 @@ def tree_cpu_seconds(pid: int) -> float:
     return root.seconds + root.children_seconds + sum(child.seconds for child in children)
 
 
+def ended_children_cpu_seconds() -> float:
+    """CPU seconds of all processes that this one started and waited for, with those that they waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def tree_peaks_mb(pid: int) -> dict[int, float]:
+    """The most memory (resident, 1,000,000 bytes) that a process and each of its children ever had, by process id."""
+    children = [entry for entry in _pids() if (times := _times(entry)) is not None and times.parent == pid]
+    peaks = {entry: _first_line(f"/proc/{entry}/status", "VmHWM") for entry in (pid, *children)}
+    return {entry: int(peak.split()[0]) * 1_024 / 1e6 for entry, peak in peaks.items() if peak}
+
+
 def describe() -> dict[str, str]:
     """Processor, cores, memory, system and Python."""
     return {

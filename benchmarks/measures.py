@@ -13,12 +13,14 @@ class Sample(NamedTuple):
 
     `lists_rate` counts until every list had reached the last position, `rate` until nothing was unfinished. CPU is in
     seconds for 1,000 units: ours (all processes of jobledger) and the database server's. Latencies in milliseconds.
+    `peak_mb`: the resident memory of the process of jobledger's that ever had the most.
     """
 
     scenario: str
     engine: str
     batch: int | None = None
     unit: str = "jobs"
+    seconds: float | None = None
     rate: float | None = None
     lists_rate: float | None = None
     own_cpu: float | None = None
@@ -26,6 +28,8 @@ class Sample(NamedTuple):
     p50_ms: float | None = None
     p95_ms: float | None = None
     p99_ms: float | None = None
+    longest_ms: float | None = None
+    peak_mb: float | None = None
 
     @property
     def key(self) -> Key:
@@ -52,7 +56,8 @@ Medians = dict[Key, Sample]
 
 
 def medians(samples: Iterable[Sample]) -> Medians:
-    """The median of each figure over the runs of one key, in the order in which the keys first came."""
+    """The median of each figure over the runs of one key (of peaks the highest), in the order in which the keys first
+    came."""
     runs: dict[Key, list[Sample]] = {}
     for sample in samples:
         runs.setdefault(sample.key, []).append(sample)
@@ -67,6 +72,7 @@ def spread_of(samples: Sequence[Sample], key: Key) -> Spread | None:
 
 def _median_of(runs: Sequence[Sample]) -> Sample:
     return runs[0]._replace(
+        seconds=_middle(sample.seconds for sample in runs),
         rate=_middle(sample.rate for sample in runs),
         lists_rate=_middle(sample.lists_rate for sample in runs),
         own_cpu=_middle(sample.own_cpu for sample in runs),
@@ -74,6 +80,8 @@ def _median_of(runs: Sequence[Sample]) -> Sample:
         p50_ms=_middle(sample.p50_ms for sample in runs),
         p95_ms=_middle(sample.p95_ms for sample in runs),
         p99_ms=_middle(sample.p99_ms for sample in runs),
+        longest_ms=max((sample.longest_ms for sample in runs if sample.longest_ms is not None), default=None),
+        peak_mb=max((sample.peak_mb for sample in runs if sample.peak_mb is not None), default=None),
     )
 
 

@@ -6,6 +6,8 @@ of their own.
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import psycopg
 from psycopg import sql
 
@@ -23,12 +25,13 @@ SELECT n, t.job_id AS template, t.tenant_id, to_timestamp(born / 1000.0) AS reco
          AS job_id
 FROM births JOIN templates AS t ON t.number = births.n % (SELECT count(*) FROM templates)
 """
-# Positions are `ticket << 12 | ordinal`; a ticket has room for 4,096.
+# Positions are `ticket << 12 | ordinal`; a ticket has room for 4,096. Nothing is sorted, so that any number takes the
+# same memory.
 _EVENTS = """
 WITH first AS (SELECT last_value + 1 AS ticket FROM jobledger.ledger_ticket),
 e AS (
   SELECT f.tenant_id, f.job_id, l.originator_version AS version, f.recorded_at, l.topic, l.state, l.body,
-         (row_number() OVER (ORDER BY f.n, l.originator_version) - 1) AS i
+         (f.n - 1) * {most} + l.originator_version - 1 AS i
   FROM finished AS f JOIN jobledger.ledger AS l ON l.originator_id = f.template
 )
 INSERT INTO jobledger.ledger
@@ -36,6 +39,9 @@ INSERT INTO jobledger.ledger
 SELECT tenant_id, job_id, version, ((first.ticket + i / 4000) << 12) + i % 4000, recorded_at, topic, state, body,
        jobledger.ledger_leaf(tenant_id, job_id, version, jobledger.microseconds(recorded_at), topic, state)
 FROM e, first
+"""
+_MOST_EVENTS = """
+SELECT max(originator_version) FROM jobledger.ledger WHERE originator_id IN (SELECT template FROM finished)
 """
 _TICKETS = "SELECT setval('jobledger.ledger_ticket', (max(notification_id) >> 12) + 1) FROM jobledger.ledger"
 _CHECKPOINTS = """
@@ -61,12 +67,47 @@ def add_finished_jobs(url: str, jobs: int) -> None:
         connection.execute("SET LOCAL work_mem = '256MB'")
         connection.execute(sql.SQL(_FINISHED).format(jobs=jobs))
         connection.execute("ANALYZE finished")
-        connection.execute(_EVENTS)
+        row = connection.execute(_MOST_EVENTS).fetchone()
+        connection.execute(sql.SQL(_EVENTS).format(most=row[0] if row else 1))
         connection.execute(_TICKETS)
         for table in ("tenant_jobs", "persona_jobs"):
             connection.execute(_rows_of(connection, table))
         connection.execute(_SHORT_IDS)
         connection.execute(_CHECKPOINTS)
+
+
+# Of a job whose third event is a report of progress and whose last is its end: the report is repeated.
+_LONG = """
+WITH first AS (SELECT last_value + 1 AS ticket FROM jobledger.ledger_ticket),
+template AS (
+  SELECT originator_id, max(originator_version) AS last FROM jobledger.ledger
+  WHERE tenant_id = %(tenant)s AND originator_id IN (
+    SELECT originator_id FROM jobledger.ledger WHERE topic = 'job.progressed' AND originator_version = 3)
+  GROUP BY originator_id LIMIT 1
+), e AS (
+  SELECT l.tenant_id, n.version, l.topic, l.state, l.body, clock_timestamp() AS recorded_at,
+         (substr(l.originator_id::text, 1, 24) || 'ffffffffffff')::uuid AS job_id
+  FROM template AS t CROSS JOIN generate_series(1, %(events)s::integer) AS n (version)
+  JOIN jobledger.ledger AS l ON l.originator_id = t.originator_id AND l.originator_version
+    = CASE WHEN n.version = %(events)s THEN t.last ELSE least(n.version, 3) END
+)
+INSERT INTO jobledger.ledger
+  (tenant_id, originator_id, originator_version, notification_id, recorded_at, topic, state, body, leaf)
+SELECT tenant_id, job_id, version, ((first.ticket + version / 4000) << 12) + version %% 4000, recorded_at, topic, state,
+       body, jobledger.ledger_leaf(tenant_id, job_id, version, jobledger.microseconds(recorded_at), topic, state)
+FROM e, first
+RETURNING originator_id
+"""
+
+
+def add_long_job(url: str, tenant: str, events: int) -> UUID:
+    """Add a job with so many events, nearly all of them reports of progress, beside one that reported once here."""
+    with psycopg.connect(url) as connection:
+        row = connection.execute(_LONG, {"tenant": tenant, "events": events}).fetchone()
+        connection.execute(_TICKETS)
+        if row is None:
+            raise AssertionError(f"{tenant} has no job that reported progress")
+        return UUID(str(row[0]))
 
 
 def _rows_of(connection: psycopg.Connection[tuple[object, ...]], table: str) -> sql.Composed:

@@ -14,6 +14,7 @@ TENANTS = tuple(f"tenant-{number:02}" for number in range(20))
 NOOP = "noop"
 PICKUP = "pickup"
 SHORT = "short"
+REPORTS = "reports"
 SHORT_SECONDS = 0.005
 
 app = App("benchmarks")
@@ -36,6 +37,12 @@ def noop(context: JobContext, order: Order) -> None:
 def short(context: JobContext, order: Order) -> None:
     """Wait for five milliseconds, as for a database."""
     time.sleep(SHORT_SECONDS)
+
+
+@app.job(REPORTS, effects="none")
+def reports(context: JobContext, order: Order) -> None:
+    """Report progress once."""
+    context.progress(0.5, "half of it")
 
 
 class Reporting:

@@ -7,22 +7,26 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from . import fairness, noop, reading, scenarios
+from . import fairness, noop, read_side, reading, scenarios
 from .backends import Postgres, Sqlite
 from .measures import Sample
 from .scenarios import Bench
 
 BATCHES = (100, 500)
+SWAPPED_EVENTS_MAX = 300_000
+"""Of the list that is swapped under readers: what counts is the swap, not how long the filling takes."""
 
 
 class Choice(NamedTuple):
-    """What the command line asked for. `finished`: how many finished jobs the large ledger has; 0 leaves it out."""
+    """What the command line asked for. `finished`: how many finished jobs the large ledger has; `events`: how many
+    events are rebuilt. 0 leaves it out."""
 
     jobs: int
     repeat: int
     only: tuple[str, ...]
     quick: bool
     finished: int
+    events: int
     results: Path
 
 
@@ -67,6 +71,24 @@ def _postgres(chosen: Choice, bench: Bench) -> list[Planned]:
         steps.append(Planned("postgres-drain-million", million, once=True))
         pages = partial(reading.list_pages, bench, jobs=chosen.finished)
         steps.append(Planned("postgres-list-pages", pages, once=True))
+    return [*steps, *_read_side(chosen, bench)]
+
+
+def _read_side(chosen: Choice, bench: Bench) -> list[Planned]:
+    events, repeat = chosen.events, chosen.repeat
+    steps = [
+        Planned("postgres-each-projection", partial(read_side.project_each, bench, repeat=repeat), once=True),
+        Planned("postgres-history", partial(read_side.history, bench), once=True),
+    ]
+    if events:
+        alone = partial(read_side.rebuild_alone, bench, events=events, repeat=repeat)
+        beside = partial(read_side.rebuild_beside_drain, bench, events=events, repeat=repeat)
+        under_readers = partial(read_side.swap_readers, bench, events=min(events, SWAPPED_EVENTS_MAX))
+        steps += [
+            Planned("postgres-rebuild", alone, once=True),
+            Planned("postgres-beside-rebuild", beside, once=True),
+            Planned("postgres-swap-readers", under_readers, once=True),
+        ]
     return steps
 
 

@@ -15,8 +15,8 @@ from .measures import Medians, Sample, medians, spread_of
 from .targets import Verdict, ratio_to_raw, verdicts
 
 _HEADERS = (
-    "scenario", "engine", "batch", "rate/s", "lowest..highest", "of raw", "lists/s", "own CPU s/1000",
-    "server CPU s/1000", "p50 ms", "p95 ms", "p99 ms",
+    "scenario", "engine", "batch", "seconds", "rate/s", "lowest..highest", "of raw", "lists/s", "own CPU s/1000",
+    "server CPU s/1000", "p50 ms", "p95 ms", "p99 ms", "longest ms", "peak MB",
 )  # fmt: skip
 _MARKS = {True: "reached", False: "MISSED", None: "-"}
 _COLOURS = {True: "green", False: "bold red", None: "dim"}
@@ -127,6 +127,7 @@ def _row(run: Run, figures: Medians, sample: Sample) -> tuple[str, ...]:
         sample.scenario,
         sample.engine,
         "" if sample.batch is None else str(sample.batch),
+        _number(sample.seconds, lambda seconds: f"{seconds:.2f}"),
         _number(sample.rate, lambda rate: f"{rate:,.0f}{unit}"),
         "" if spread is None else f"{spread.low:,.0f}..{spread.high:,.0f}",
         _number(ratio_to_raw(figures, sample.key), lambda share: f"{share:.0%}"),
@@ -134,7 +135,8 @@ def _row(run: Run, figures: Medians, sample: Sample) -> tuple[str, ...]:
         _number(sample.own_cpu, lambda seconds: f"{seconds:.3f}"),
         _number(sample.server_cpu, lambda seconds: f"{seconds:.3f}"),
         *(_number(value, lambda milliseconds: f"{milliseconds:.2f}")
-          for value in (sample.p50_ms, sample.p95_ms, sample.p99_ms)),
+          for value in (sample.p50_ms, sample.p95_ms, sample.p99_ms, sample.longest_ms)),
+        _number(sample.peak_mb, lambda megabytes: f"{megabytes:,.0f}"),
     )  # fmt: skip
 
 

@@ -142,8 +142,13 @@ def drain(bench: Bench, *, worker_count: int = 1, fetch_size: int | None = None)
 
 def drain_here(ledger: Ledger, name: str, *, worker_count: int = 1, fetch_size: int | None = None) -> Sample:
     """`drain` on a ledger that stands already."""
+    ledger.fill(ledger.bench.jobs)
+    return drain_filled(ledger, name, worker_count=worker_count, fetch_size=fetch_size)
+
+
+def drain_filled(ledger: Ledger, name: str, *, worker_count: int = 1, fetch_size: int | None = None) -> Sample:
+    """`drain` of a ledger that is filled already."""
     bench = ledger.bench
-    ledger.fill(bench.jobs)
     with workers(ledger.place, worker_count, fetch_size=fetch_size) as started:
         meter = ledger.meter(*(worker.pid for worker in started))
         for worker in started:
@@ -160,18 +165,26 @@ def drain_here(ledger: Ledger, name: str, *, worker_count: int = 1, fetch_size: 
 
 def drain_beside_finished(bench: Bench, *, finished: int, repeat: int) -> Iterator[Sample]:
     """The drain on a ledger that holds many finished jobs."""
+    with grown(bench, finished) as ledger:
+        for _ in range(repeat):
+            yield drain_here(ledger, "drain-million")
+
+
+@contextmanager
+def grown(bench: Bench, finished: int) -> Iterator[Ledger]:
+    """A ledger that holds many finished jobs, with a process that keeps the lists."""
     with bench.ledger() as ledger:
-        _run_some(ledger)
+        run_all(ledger, items(20))
         ledger.stop_projecting()
         add_finished_jobs(ledger.place.url, finished)
         bench.backend.settle(ledger.place.url)
         with ProjectionsProcess(ledger.place) as projections:
-            for _ in range(repeat):
-                yield drain_here(ledger._replace(projections=projections), "drain-million")
+            yield ledger._replace(projections=projections)
 
 
-def _run_some(ledger: Ledger) -> None:
-    ledger.client.dispatch_many(items(20))
+def run_all(ledger: Ledger, to_dispatch: Sequence[Dispatch]) -> None:
+    """Dispatch jobs, run them, and wait until they are listed."""
+    ledger.client.dispatch_many(to_dispatch)
     with workers(ledger.place, 1) as (worker,):
         worker.begin()
         worker.drained_at()

@@ -66,6 +66,8 @@ def _targets() -> Iterator[_Target]:
     for where in ("", "-in-process"):
         yield _read_your_writes(f"read-your-writes{where}")
     yield _list_pages()
+    yield from _rebuilds()
+    yield _history()
     yield _Target(
         "drain with 1,000,000 finished jobs, of the drain without", ">= 85 %",
         lambda figures: _ratio(figures, PLAIN_DRAIN._replace(scenario="drain-million"), PLAIN_DRAIN),
@@ -132,6 +134,58 @@ def _list_pages() -> _Target:
 
     return _Target(
         "list pages of 50, the slowest filter, p95", "< 5 ms", slowest, lambda measured: measured < 5,
+        lambda measured: f"{measured:.1f} ms",
+    )  # fmt: skip
+
+
+def _rebuilds() -> Iterator[_Target]:
+    one, two = Key("rebuild-1", "postgres"), Key("rebuild-2", "postgres")
+    yield _Target(
+        "rebuild of a list, one process, all phases", ">= 100,000 events/s",
+        lambda figures: _figure(figures, one, lambda sample: sample.rate),
+        lambda rate: rate >= 100_000, lambda rate: f"{rate:,.0f} events/s",
+    )  # fmt: skip
+    yield _Target(
+        "the same with two processes, times one", ">= 1.5 x", lambda figures: _ratio(figures, two, one),
+        lambda times: times >= 1.5, lambda times: f"{times:.2f} x",
+    )  # fmt: skip
+    yield _Target(
+        "memory of a rebuild's process, peak", "< 500 MB",
+        lambda figures: max((figures[key].peak_mb or 0.0 for key in (one, two) if key in figures), default=None),
+        lambda megabytes: megabytes < 500, lambda megabytes: f"{megabytes:,.0f} MB",
+    )  # fmt: skip
+    for name, most in (("unthrottled", 0.3), ("throttled", 0.1)):
+        yield _slowed(name, most)
+    yield _Target(
+        "longest wait of a reader during five swaps", "<= 100 ms",
+        lambda figures: _figure(figures, Key("swap-readers-at-swap", "postgres"), lambda sample: sample.longest_ms),
+        lambda measured: measured <= 100, lambda measured: f"{measured:.1f} ms",
+    )  # fmt: skip
+
+
+def _slowed(name: str, most: float) -> _Target:
+    beside = PLAIN_DRAIN._replace(scenario=f"drain-beside-{name}-rebuild")
+    alone = PLAIN_DRAIN._replace(scenario="drain-without-rebuild")
+
+    def slower(figures: Medians) -> float | None:
+        ratio = _ratio(figures, beside, alone)
+        return None if ratio is None else 1 - ratio
+
+    return _Target(
+        f"drain beside a rebuild, {name}: slower by",
+        f"< {most:.0%}", slower, lambda share: share < most, lambda share: f"{share:.0%}",
+    )  # fmt: skip
+
+
+def _history() -> _Target:
+    """The slowest kind of page counts."""
+
+    def slowest(figures: Medians) -> float | None:
+        pages = [sample.p95_ms or 0.0 for key, sample in figures.items() if key.scenario.startswith("history-")]
+        return max(pages, default=None)
+
+    return _Target(
+        "history of a job with 10,000 events, a page, p95", "< 200 ms", slowest, lambda measured: measured < 200,
         lambda measured: f"{measured:.1f} ms",
     )  # fmt: skip
 

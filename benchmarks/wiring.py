@@ -9,12 +9,15 @@ from dataclasses import replace
 from threading import Thread
 from types import TracebackType
 from typing import Self
+from uuid import UUID
 
 from jobledger import Actor, App, Dispatch
 from jobledger.application.client import LedgerClient, ListOptions
+from jobledger.application.queries import History
 from jobledger.application.worker import WorkerEvent, WorkerOptions
 from jobledger.infrastructure import bootstrap, service
 from jobledger.infrastructure.bootstrap import LedgerHandle
+from jobledger.infrastructure.cli.history_pages import read_page
 from jobledger.infrastructure.projecting import Hurrying, make_runner
 from jobledger.infrastructure.service import Service
 from jobledger.infrastructure.settings import load
@@ -71,6 +74,19 @@ class Client(_Opened):
     def list_page(self, tenant: str, persona: str | None, where: ListOptions) -> None:
         """Read a page of the jobs of a tenant, or of a persona of it."""
         self._ledger.jobs.list(tenant=tenant, persona=persona, **where)
+
+    def history_page(self, tenant: str, job_id: UUID, after: int, limit: int) -> int:
+        """Read a page of what happened to a job; how many events it has."""
+        return len(self._ledger.jobs.history(job_id, tenant=tenant, after_version=after, limit=limit).events)
+
+    def history_lines(self, tenant: str, job_id: UUID, after: int, limit: int) -> int:
+        """Read a page as the command line shows it, in which reports of progress are told in one line; how many
+        lines it has."""
+
+        def read(version: int, number: int) -> History:
+            return self._ledger.jobs.history(job_id, tenant=tenant, after_version=version, limit=number)
+
+        return len(read_page(read, after=after, limit=limit, fold=True).entries)
 
     @contextmanager
     def projecting(self) -> Iterator[None]:
@@ -159,7 +175,11 @@ class Replay(_Opened):
 
     def one(self) -> None:
         """The tenants' list alone."""
-        self._replay((PROJECTIONS["tenant_jobs"],))
+        self.these("tenant_jobs")
+
+    def these(self, *names: str) -> None:
+        """Some lists, from one scan."""
+        self._replay(tuple(PROJECTIONS[name] for name in names))
 
     def all(self) -> None:
         """All lists from one scan, as the projections' process does."""

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.reading import FILTERS
+from benchmarks.rebuilding import PHASES
+from jobledger.projections.catalogue import PROJECTIONS
 
 from ..support.repository import ROOT
 
@@ -24,6 +26,17 @@ _RUN = {
     "postgres-list-pages": {
         (f"list-pages-{of}-{where}", "postgres") for of in ("tenant", "persona") for where in FILTERS
     },
+    "postgres-each-projection": {(f"project-{name.replace('_', '-')}", "postgres") for name in PROJECTIONS},
+    "postgres-history": {(f"history-{what}", "postgres") for what in ("page", "page-largest", "shown")},
+    "postgres-rebuild": {
+        (f"rebuild-{processes}{phase}", "postgres")
+        for processes in (1, 2)
+        for phase in ("", *(f"-{name.replace(' ', '-')}" for name in PHASES))
+    },
+    "postgres-beside-rebuild": {
+        (f"drain-{beside}-rebuild", "postgres") for beside in ("without", "beside-unthrottled", "beside-throttled")
+    },
+    "postgres-swap-readers": {("swap-readers", "postgres"), ("swap-readers-at-swap", "postgres")},
     "postgres-fairness-noop": {("minority-idle-noop", "postgres"), ("minority-busy-noop", "postgres")},
     "sqlite-dispatch-32": {("dispatch-32-threads", "sqlite")},
     "sqlite-drain-2": {("drain-2-workers", "sqlite")},
@@ -38,7 +51,10 @@ _RUN = {
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a tiny run wrote."""
     directory = tmp_path_factory.mktemp("results")
-    tiny = ["--jobs", "50", "--quick", "--with-million", "--finished", "500", "--results", str(directory)]
+    tiny = [
+        "--jobs", "50", "--quick", "--with-million", "--finished", "500", "--events", "600",
+        "--results", str(directory),
+    ]  # fmt: skip
     ran = subprocess.run(
         [sys.executable, "-m", "benchmarks", *tiny, *(f"--only={name}" for name in _RUN)],
         cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "JOBLEDGER_TENANT": "ignored"},
