@@ -93,6 +93,13 @@ def folded(told: Sequence[Entry]) -> list[Entry]:
     return lines + _as_one(run)
 
 
+def folded_count(events: Sequence[RecordedEvent]) -> int:
+    """How many lines `folded` makes of events, without putting them into words."""
+    noise = [isinstance(event.facts, _NOISE) for event in events]
+    runs = sum(is_noise and not was_noise for was_noise, is_noise in zip([False, *noise], noise, strict=False))
+    return len(noise) - sum(noise) + runs
+
+
 def _as_one(run: Sequence[Entry]) -> list[Entry]:
     if len(run) < _RUN_MIN:
         return list(run)

@@ -15,7 +15,7 @@ from jobledger.domain.job import JOB_FACTS
 from jobledger.domain.retry import Retry
 from jobledger.infrastructure.cli.history_pages import read_page
 from jobledger.infrastructure.cli.output import duration_text
-from jobledger.infrastructure.cli.timeline import Entry, folded, policy_text, timeline, why
+from jobledger.infrastructure.cli.timeline import Entry, folded, folded_count, policy_text, timeline, why
 
 AT = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 ABOUT: dict[str, Any] = {"job_type": "invoice.send", "queue": "billing", "persona": "robot"}
@@ -163,6 +163,15 @@ def test_runs_of_progress_and_logs_are_one_line() -> None:
     assert (told[1].seconds, told[1].last.originator_version) == (1.0, 4)
     told = folded(timeline(history((0, STARTED), (1, HALF), (2, INTERRUPTED), (3, LOGGED), (4, LOGGED))))
     assert [entry.what for entry in told] == ["started", "progressed", "interrupted", "logged x2"]
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_lines_are_counted_as_they_are_folded(number: int) -> None:
+    """However many events a history has, as many lines are counted as are made."""
+    told = history(
+        *((float(n), facts) for n, facts in enumerate((STARTED, HALF, LOGGED, HALF, STARTED, HALF, STARTED)))
+    )
+    assert folded_count(told[:number]) == len(folded(timeline(told[:number])))
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 50])
