@@ -44,6 +44,8 @@ def fold_streams(projection: Projection, events: Sequence[SeenEvent]) -> Folded:
     rows: dict[Key, Row | None] = {}
     held: dict[Key, list[Parked]] = {}
     topics, key_of, fold = projection.topics, projection.key, projection.fold
+    at: Key | None = None  # events of a key follow each other as a rule: it is looked up once for all of them
+    row: Row | None = None
     for place, event in enumerate(events):
         if event.topic not in topics:
             continue
@@ -54,13 +56,22 @@ def fold_streams(projection: Projection, events: Sequence[SeenEvent]) -> Folded:
             if held and key in held:
                 held[key].append(parked(shadow_of(projection), key, event, None))
                 continue
-            rows[key] = fold(rows.get(key), event)
+            if key != at:
+                if at is not None:
+                    rows[at] = row
+                at, row = key, rows.get(key)
+            row = fold(row, event)
         except UnknownTopic:
             raise
         except Exception as error:  # noqa: BLE001 - a poisoned event is parked, whatever it does to the fold
+            if at is not None:
+                rows[at] = row
+                at = None
             if (stuck := key_to_park(projection, event)) is not None:
                 held[stuck] = [_poisoned(projection, stuck, event, error)]
                 rows[stuck] = _row_before(projection, events, place, stuck)
+    if at is not None:
+        rows[at] = row
     return Folded([row for row in rows.values() if row is not None], held)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import NamedTuple, cast
 from uuid import UUID
 
@@ -104,7 +105,7 @@ def encode_array(column_type: ColumnType, values: Sequence[Value]) -> BinaryArra
 
 def copy_rows(columns: Sequence[Column], rows: Sequence[Row]) -> bytes:
     """The rows as `COPY ... FROM STDIN (FORMAT BINARY)` takes them, with their columns in this order."""
-    encoded = [_encode(column.type, [row[column.name] for row in rows])[0] for column in columns]
+    encoded = [_encode(column.type, list(map(itemgetter(column.name), rows)))[0] for column in columns]
     begin = len(columns).to_bytes(2, "big")
     lines = [begin + b"".join(values) for values in zip(*encoded, strict=True)]
     return b"".join([_COPY_BEGIN, *lines, _COPY_END])
