@@ -114,19 +114,19 @@ def whole_file(path: Path) -> Iterator[tuple[BinaryIO, Callable[[], None]]]:
     try:
         number, partial = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".partial", dir=directory)
     except OSError as error:
-        raise _not_written(path, error) from error
+        raise not_written(path, error) from error
     try:
         with os.fdopen(number, "wb") as stream:
 
             def publish() -> None:
                 stream.flush()
                 os.fsync(stream.fileno())
-                Path(partial).rename(path)
+                _give_name(Path(partial), path)
                 _make_durable(directory)
 
             yield stream, publish
     except OSError as error:
-        raise _not_written(path, error) from error
+        raise not_written(path, error) from error
     finally:
         with suppress(FileNotFoundError):
             Path(partial).unlink()
@@ -135,11 +135,8 @@ def whole_file(path: Path) -> Iterator[tuple[BinaryIO, Callable[[], None]]]:
 def require_new(path: Path) -> None:
     """Raise `InvalidInput` where a file, or its manifest, is there already: an export replaces none."""
     for there in (path, manifest_path(path)):
-        if there.exists():
-            raise InvalidInput(
-                f"{there} is there already", field="--output", rule="names a new file",
-                hint="choose another name, or move it away",
-            )  # fmt: skip
+        if os.path.lexists(there):
+            raise _there_already(there)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +199,23 @@ def _optional(position: int | None, text: Callable[[int], str]) -> str | None:
     return None if position is None else text(position)
 
 
+def _give_name(partial: Path, path: Path) -> None:
+    """Never in the place of a file that came meanwhile, where the file system has hard links."""
+    try:
+        path.hardlink_to(partial)
+    except FileExistsError as error:
+        raise _there_already(path) from error
+    except OSError:
+        partial.rename(path)
+
+
+def _there_already(path: Path) -> InvalidInput:
+    return InvalidInput(
+        f"{path} is there already", field="--output", rule="names a new file",
+        hint="choose another name, or move it away",
+    )  # fmt: skip
+
+
 def _make_durable(directory: Path) -> None:
     number = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -210,7 +224,8 @@ def _make_durable(directory: Path) -> None:
         os.close(number)
 
 
-def _not_written(path: Path, error: OSError) -> InvalidInput:
+def not_written(path: Path, error: OSError) -> InvalidInput:
+    """What is said where an output cannot be written, or not to its end."""
     return InvalidInput(
         f"{path} was not written: {error.strerror or error}", field="--output", rule="can be written",
         hint="nothing is left behind; try again with another place",

@@ -35,6 +35,7 @@ from ..audit_files import (
     manifest_of,
     manifest_path,
     manifest_text,
+    not_written,
     require_new,
     whole_file,
     write_events,
@@ -188,7 +189,12 @@ def actions(
         print_json({"acts": [_act_shape(act) for act in page.acts], "next": page.cursor})
         return
     said = {"--tenant": tenant, "--from": since, "--to": until, "--actor": by}
-    _print_acts(console(), page, repeat(("audit", "actions"), said, limit), of_all=tenant is None)
+    words = repeat(("audit", "actions"), said, limit)
+    if not page.acts:
+        asked = any((tenant, since, until, by, after))
+        console().print("no manual acts match" if asked else "nobody did anything by hand")
+        return
+    _print_acts(console(), page, words, of_all=tenant is None)
 
 
 # --- exports ---------------------------------------------------------------------------------------------------------
@@ -196,7 +202,12 @@ def actions(
 
 def _to_stdout(session: Session, export: Export) -> Manifest:
     text = _position_text(session)
-    written = write_events(export, sys.stdout.buffer, text)
+    try:
+        written = write_events(export, sys.stdout.buffer, text)
+    except BrokenPipeError:
+        raise  # who reads has had enough
+    except OSError as error:
+        raise not_written(Path("stdout"), error) from error
     _record_end(session, export, written)
     return manifest_of(export, written, text, actor=session.actor, file=None)
 
@@ -274,9 +285,6 @@ def _recorded_otherwise(verdict: Verdict) -> list[str]:
 
 
 def _print_acts(out: Console, page: ManualActs, words: list[str], *, of_all: bool) -> None:
-    if not page.acts:
-        out.print("nobody did anything by hand")
-        return
     columns = ("when (UTC)", *(("tenant",) if of_all else ()), "who", "what", "ticket", "why")
     out.print(table(*columns, rows=[_act_line(act, of_all=of_all) for act in page.acts]))
     if page.cursor is not None:

@@ -6,12 +6,13 @@ Off a terminal there are neither colours nor wrapped cells. Times are UTC, to th
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TextIO
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -31,6 +32,28 @@ STATUS_STYLE = {
 }  # fmt: skip
 
 
+_HARMLESS = {
+    number: "\ufffd"
+    for number in (*range(0x20), *range(0x7F, 0xA0), 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+    if chr(number) not in "\t\n\r"
+}
+"""Controls of terminals (C0, DEL, C1), and of the direction of text: what jobs and callers say may hold them."""
+
+
+def harmless(text: str) -> str:
+    """Text without what moves the cursor, sets colours or titles, or turns the order of words; as long as it was."""
+    return text if text.isascii() and text.isprintable() else text.translate(_HARMLESS)
+
+
+class _HarmlessConsole(Console):
+    """Whatever is printed says something to people, and nothing to their terminal."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """As rich does, without controls but those of rich itself."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=harmless(segment.text))
+
+
 def console() -> Console:
     """Where answers go."""
     return _console(sys.stdout)
@@ -43,7 +66,7 @@ def error_console() -> Console:
 
 def _console(stream: TextIO) -> Console:
     width = None if stream.isatty() else PIPE_WIDTH
-    return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
+    return _HarmlessConsole(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
 
 
 def table(*columns: str | tuple[str, str], rows: Iterable[Sequence[str | Text]], spare: Sequence[str] = SPARE) -> Table:
@@ -73,6 +96,7 @@ def first_line(text: str) -> str:
 
 def _cell(value: str | Text) -> Text:
     text = value.copy() if isinstance(value, Text) else Text(value)
+    text.plain = harmless(text.plain)  # before it is measured: a control has no width, what stands for it has
     text.no_wrap, text.overflow = True, "ellipsis"
     return text
 

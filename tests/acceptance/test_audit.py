@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.cli import Cli
+from jobledger.domain.errors import InvalidInput
+from jobledger.infrastructure.audit_files import whole_file
+from tests.support.cli import PROGRAM, Cli
 
 
 def replayed(text: str) -> list[dict[str, Any]]:
@@ -144,7 +148,7 @@ def test_actions_tell_who_did_what_and_why(cli: Cli) -> None:
     assert [*page["acts"], *rest["acts"]] == told and rest["next"] is None
     shown = cli("audit", "actions", "--limit", "3").out
     assert "cancelled job" in shown and "not needed" in shown and "next page: jobledger audit actions" in shown
-    assert cli("audit", "actions", "--actor", "nobody").out == "nobody did anything by hand\n"
+    assert cli("audit", "actions", "--actor", "nobody").out == "no manual acts match\n"
 
 
 def test_a_look_at_a_payload_is_recorded(cli: Cli) -> None:
@@ -158,3 +162,59 @@ def test_a_look_at_a_payload_is_recorded(cli: Cli) -> None:
     assert read["facts"] == {"job_id": job_id, "versions": [1]} and read["actor"] == "test:operator"
     cli("jobs", "history", job_id, "--bodies")
     assert [event["facts"]["job_id"] for event in recorded(cli, "audit.bodies_read")] == [job_id, job_id]
+
+
+def test_an_export_takes_nobodys_place(cli: Cli) -> None:
+    """Not that of a link which leads nowhere (yet), nor of a file that came while it was written."""
+    (cli.directory / "a.jsonl").symlink_to(cli.directory / "nowhere")
+    refused = cli("audit", "replay", "--output", "a.jsonl", code=1)
+    assert "is there already" in refused.err and (cli.directory / "a.jsonl").is_symlink()
+    path = cli.directory / "b.jsonl"
+    with whole_file(path) as (stream, publish):
+        stream.write(b"ours")
+        path.write_bytes(b"theirs")
+        with pytest.raises(InvalidInput, match="is there already"):
+            publish()
+    assert path.read_bytes() == b"theirs" and not list(cli.directory.glob("*.partial"))
+
+
+def test_an_export_is_for_its_owner_only(cli: Cli) -> None:
+    """The file and its manifest: it is customers' data, whatever the umask."""
+    cli("audit", "replay", "--bodies", "--output", "a.jsonl")
+    for name in ("a.jsonl", "a.jsonl.manifest.json"):
+        assert (cli.directory / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_stdout_that_takes_no_more_is_an_error_of_one_line(cli: Cli) -> None:
+    """No traceback, no manifest; the ledger knows that this export broke off."""
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            [str(PROGRAM), "audit", "replay"], stdout=full, stderr=subprocess.PIPE, cwd=cli.directory,
+            env=cli.environment(), check=False, text=True, timeout=60,
+        )  # fmt: skip
+    assert ended.returncode == 1 and ended.stderr.startswith("error: --output: stdout was not written: No space left")
+    assert recorded(cli, "audit.exported") == [] and len(recorded(cli, "audit.export_begun")) == 2
+
+
+def test_who_reads_a_part_of_an_export_hears_no_complaint(cli: Cli) -> None:
+    """`| head -1`: no traceback, and no manifest of what was not read."""
+    for number in range(3):
+        dispatched(cli, number=number)
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(
+        [str(PROGRAM), "audit", "replay"], stdout=writer, stderr=subprocess.PIPE, cwd=cli.directory,
+        env=cli.environment(), check=False, text=True, timeout=60,
+    )  # fmt: skip
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (1, "")
+
+
+def test_reasons_do_not_speak_to_the_terminal(cli: Cli) -> None:
+    """They are shown with their controls replaced; JSON has them escaped, exports as they are."""
+    reason = "\x1b[2Jgone\x9b31m"
+    cli("tenants", "suspend", "acme", "--reason", reason)
+    shown = cli("audit", "actions").out
+    assert "gone" in shown and not set(shown) & {"\x1b", "\x9b"}
+    acts = cli("audit", "actions", "--json").json["acts"]
+    assert reason in [act["reason"] for act in acts]
