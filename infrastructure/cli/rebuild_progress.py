@@ -171,7 +171,8 @@ def end_with_parent() -> None:
     rolled back, and its slice is taken over."""
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        while os.read(sys.stdin.fileno(), 1):  # not through its buffer: that is locked, also for who ends regularly
+            pass
         os._exit(0)
 
     Thread(target=watch, name="end-with-parent", daemon=True).start()
