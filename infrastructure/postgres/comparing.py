@@ -1,8 +1,8 @@
 """A live view beside its shadow, in one snapshot: digests of both, and what they do not agree on.
 
-Digests are taken over all rows in the order of the key, each in PostgreSQL's binary form of a record. Only where they
-differ are the tables joined. A live view that an older fold wrote may have other columns: a column that it lacks counts
-as null, one that the fold does not know any more does not count.
+Digests are taken over all rows in the order of the key, in the binary form of COPY. Only where they differ are the
+tables joined. A live view that an older fold wrote may have other columns: a column that it lacks counts as null, one
+that the fold does not know any more does not count.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ SQL = load("jobledger.infrastructure.postgres", "sql/shadows.sql")
 
 JOB = "job_id"
 """The column that says which job a row is of."""
-
-_ROWS_AT_ONCE = 20_000
 
 
 class _Table(NamedTuple):
@@ -72,16 +70,15 @@ class PostgresSnapshot:
         """How many rows, and their SHA-256 in the order of the key."""
         names = [column.name for column in self._projection.columns if column.name in table.types]
         keys = [column.name for column in self._projection.key_columns if column.name in table.types]
-        statement = sql.SQL("SELECT record_send(ROW({})) FROM {} AS t WHERE {} ORDER BY {}").format(
+        statement = sql.SQL("COPY (SELECT {} FROM {} AS t WHERE {} ORDER BY {}) TO STDOUT (FORMAT BINARY)").format(
             _names(names, "t"), sql.Identifier(table.name), where, _names(keys or names, "t")
         )
-        digest, rows = hashlib.sha256(), 0
-        with self._connection.cursor(name="rows_of_view", binary=True) as cursor:
-            cursor.execute(statement)
-            while chunk := cursor.fetchmany(_ROWS_AT_ONCE):
-                rows += len(chunk)
-                digest.update(b"".join([record for (record,) in chunk]))
-        return rows, digest.hexdigest()
+        digest = hashlib.sha256()
+        with self._connection.cursor() as cursor:
+            with cursor.copy(statement) as copy:
+                for row in copy:
+                    digest.update(row)
+            return cursor.rowcount, digest.hexdigest()
 
     def _differences(
         self, live: _Table, fresh: _Table, where: sql.Composable, rows: int
