@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from multiprocessing.process import BaseProcess
 from random import Random
+from signal import SIGKILL
 from typing import Any
 from uuid import UUID
 
@@ -16,11 +15,11 @@ import pytest
 from jobledger.projections.catalogue import ALL_PROJECTIONS
 from jobledger.projections.retrying import Retrying
 from tests.support.poison import POISON, fold_around, poisoned_type
+from tests.support.runner_process import start
 
 from .support import LedgerUnderTest, new_job
 from .views_support import ReadSide, open_read_side, place_of
 
-ROOT = Path(__file__).parents[2]
 WAIT_SECONDS = 60.0
 KILLS = 4
 JOBS_BETWEEN_KILLS = 12
@@ -40,29 +39,18 @@ def read_side(stored_ledger: LedgerUnderTest) -> Iterator[ReadSide]:
         yield ReadSide(stored_ledger, own)
 
 
-def start(ledger: LedgerUnderTest, dies_at: int = 0) -> subprocess.Popen[str]:
-    """A process that runs all projections, and has begun or is dead already."""
-    command = [sys.executable, "-m", "tests.support.runner_process", ledger.engine, place_of(ledger), str(dies_at)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    process.stdout.readline()
-    return process
-
-
-def end(process: subprocess.Popen[str]) -> None:
+def end(process: BaseProcess) -> None:
     """Kill it, if it still runs."""
     process.kill()
-    assert process.stdout is not None
-    process.stdout.close()
-    process.wait()
+    process.join()
 
 
 @contextmanager
-def running(ledger: LedgerUnderTest) -> Iterator[subprocess.Popen[str]]:
+def running(ledger: LedgerUnderTest) -> Iterator[BaseProcess]:
     """A process that runs all projections, and has begun."""
-    process = start(ledger)
+    process = start(ledger.engine, place_of(ledger))
     try:
-        assert process.poll() is None
+        assert process.exitcode is None
         yield process
     finally:
         end(process)
@@ -93,8 +81,7 @@ def test_the_other_runner_takes_over(read_side: ReadSide) -> None:
         processes = {process.pid: process for process in (ending.enter_context(running(ledger)) for _ in range(2))}
         ledger.dispatch()
         victim = processes.pop(owner_at_head(read_side))
-        victim.kill()
-        victim.wait()
+        end(victim)
         ledger.dispatch()
         assert [owner_at_head(read_side)] == list(processes)
 
@@ -174,8 +161,8 @@ def test_killed_between_any_two_statements(read_side: ReadSide, seed: int) -> No
         while deaths < 2 * DEATHS:
             writing.go_on()
             for place, runner in enumerate(runners):
-                if runner.poll() is not None:
-                    assert runner.returncode == -9
+                if runner.exitcode is not None:
+                    assert runner.exitcode == -SIGKILL, "it ends by being killed only"
                     deaths += 1
                     runners[place] = _start(ending, ledger, random)
     writing.end()
@@ -186,8 +173,8 @@ def test_killed_between_any_two_statements(read_side: ReadSide, seed: int) -> No
     assert read_side.own.store.parked(limit=9) == []
 
 
-def _start(ending: ExitStack, ledger: LedgerUnderTest, random: Random) -> subprocess.Popen[str]:
-    process = start(ledger, random.choice((-1, 1)) * random.randint(1, CALLS_MAX))
+def _start(ending: ExitStack, ledger: LedgerUnderTest, random: Random) -> BaseProcess:
+    process = start(ledger.engine, place_of(ledger), random.choice((-1, 1)) * random.randint(1, CALLS_MAX))
     ending.callback(end, process)
     return process
 
