@@ -11,6 +11,7 @@ from typing import Protocol
 from uuid import UUID
 
 from jobledger.application.writes import AppendEvents, ChangeJob, NewJob, Write
+from jobledger.domain.errors import LedgerError
 from jobledger.domain.job import JobCompleted
 
 from ..group_commit import Answer
@@ -58,6 +59,7 @@ def plan(writes: Sequence[Write], indexes: Sequence[int], *, completions: bool =
     last_round: dict[UUID, int] = {}
     for index in indexes:
         write = writes[index]
+        _require_a_ticket_holds(write)
         subject = _subject(write)
         number = last_round.get(subject, -1) + 1 if not isinstance(write, AppendEvents) else 0
         last_round[subject] = number
@@ -65,6 +67,14 @@ def plan(writes: Sequence[Write], indexes: Sequence[int], *, completions: bool =
             rounds.append(_Round(encoder))
         rounds[number].add(index, write, completions=completions)
     return [call for each in rounds for call in each.calls()]
+
+
+def _require_a_ticket_holds(write: Write) -> None:
+    """Beyond its ticket a write would take positions of the next one."""
+    if not isinstance(write, NewJob) and len(write.events) > TICKET_EVENTS:
+        raise LedgerError(
+            f"{len(write.events)} events in one write", field="events", rule=f"at most {TICKET_EVENTS} at once"
+        )
 
 
 def _subject(write: Write) -> UUID:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import psycopg
 import pytest
 
 from jobledger.application.writes import AppendEvents, TenantRow, WriteStatus
-from jobledger.domain.errors import LedgerRestored
+from jobledger.domain.errors import LedgerError, LedgerRestored
 from jobledger.domain.event import Event
 from jobledger.domain.identifiers import stream_id
 from jobledger.domain.job import (
@@ -20,6 +23,7 @@ from jobledger.domain.job import (
     reschedule,
 )
 from jobledger.domain.tenant import TenantCreated, TenantStatus
+from jobledger.infrastructure.postgres.calls import TICKET_EVENTS
 
 from .support import LedgerUnderTest, change_of, job_id, metadata, new_job
 
@@ -225,3 +229,51 @@ def test_two_processes_share_positions_and_keys(stored_ledger: LedgerUnderTest) 
     with stored_ledger.open_again() as other:
         assert other.write(new_job(key="k")).job_id == first
         assert other.claimed_ids() == [first]
+
+
+def events_of(tenants: Sequence[str], natural_key: str = "acme") -> AppendEvents:
+    """The first events of a stream, one for each of these tenants."""
+    stream, facts = stream_id("acme", "tenant", natural_key), TenantCreated(name="acme")
+    return AppendEvents(
+        tuple(Event(stream, version, tenant, metadata(), facts) for version, tenant in enumerate(tenants, start=1))
+    )
+
+
+def test_as_many_events_as_share_a_ticket_are_written_at_once(stored_ledger: LedgerUnderTest) -> None:
+    """Thousands of events of one stream, each with a position of its own; what comes next lies behind them."""
+    last = stored_ledger.write(events_of(["acme"] * TICKET_EVENTS)).position
+    after = stored_ledger.write(events_of(["acme"], "another")).position
+    read = stored_ledger.reader.read_after(0, limit=2 * TICKET_EVENTS).events
+    assert len({event.position for event in read}) == len(read) == TICKET_EVENTS + 1
+    assert [event.position for event in read[-2:]] == [last, after]
+
+
+def test_more_events_than_a_ticket_holds_are_refused(postgres_ledger: LedgerUnderTest) -> None:
+    """They would take positions of the next ticket: two events would stand at one position. Others are written."""
+    too_many, one = events_of(["acme"] * (TICKET_EVENTS + 1)), events_of(["acme"], "another")
+    refused = postgres_ledger.writer.submit([too_many])
+    written = postgres_ledger.writer.submit([one])
+    with pytest.raises(LedgerError, match="4097 events in one write"):
+        refused.result()
+    assert written.result()[0].status is WriteStatus.WRITTEN
+    beyond = "SELECT jobledger.ledger_append(NULL, array_fill(%s::uuid, ARRAY[4097]), NULL, NULL, NULL, NULL)"
+    with postgres_ledger.connect() as connection, pytest.raises(psycopg.Error, match="ticket of 4096 positions"):
+        connection.execute(beyond, (one.events[0].originator_id,))
+    assert len(postgres_ledger.reader.read_after(0, limit=10).events) == 1
+
+
+@pytest.mark.parametrize("tenants", [["acme", "beta"], ["acme", "acme", "beta", "acme"], ["acme"] * 9 + ["beta"]])
+def test_a_stream_has_one_tenant(stored_ledger: LedgerUnderTest, tenants: list[str]) -> None:
+    """Whichever of its events names another, in one write or later: nothing of that write is stored."""
+
+    def refuses(write: AppendEvents) -> bool:
+        try:
+            return stored_ledger.write(write).status is WriteStatus.CONFLICT
+        except LedgerError as error:
+            return "another tenant" in str(error)
+
+    assert refuses(events_of(tenants))
+    assert not stored_ledger.reader.read_after(0, limit=10).events
+    assert stored_ledger.write(events_of(["acme"])).status is WriteStatus.WRITTEN
+    assert refuses(AppendEvents(events_of(["acme", "beta"]).events[1:]))
+    assert len(stored_ledger.reader.read_after(0, limit=10).events) == 1

@@ -122,6 +122,57 @@ END $$;
 GRANT EXECUTE ON FUNCTION ledger_horizon_hold()
   TO jobledger_worker, jobledger_api, jobledger_projector, jobledger_auditor;
 
+-- --- many events of one stream -------------------------------------------------------------------------------------
+
+-- As before (see 0001), but each event is compared with the first of its stream in the call instead of with all before
+-- it, and a call never takes more positions than its ticket has.
+CREATE OR REPLACE FUNCTION ledger_append(
+  p_tenants text[], p_ids uuid[], p_versions integer[], p_topics text[], p_states bytea[], p_bodies bytea[]
+) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = jobledger, pg_temp AS $$
+DECLARE
+  base bigint;
+  now_at timestamptz := clock_timestamp();
+  now_microseconds bigint := microseconds(now_at);
+  refused text;
+BEGIN
+  IF cardinality(p_ids) > 4096 THEN
+    RAISE EXCEPTION '% events in one call, which share a ticket of 4096 positions', cardinality(p_ids);
+  END IF;
+  SELECT string_agg((e.n - 1)::text, ',') INTO refused FROM (
+    SELECT id, tenant, version, n, min(version) OVER stream AS first_version,
+           bool_or(tenant <> first_tenant) OVER (stream ROWS UNBOUNDED PRECEDING) AS is_foreign
+      FROM (
+        SELECT id, tenant, version, n, first_value(tenant) OVER (PARTITION BY id ORDER BY version, n) AS first_tenant
+          FROM unnest(p_ids, p_tenants, p_versions) WITH ORDINALITY AS e(id, tenant, version, n)) AS e
+      WINDOW stream AS (PARTITION BY id ORDER BY version, n)) AS e
+    LEFT JOIN ledger l ON l.originator_id = e.id AND l.originator_version = 1 AND e.version > 1
+    WHERE l.tenant_id <> e.tenant OR (e.is_foreign AND e.version > e.first_version);
+  IF refused IS NOT NULL THEN
+    RAISE EXCEPTION 'an event names another tenant than its stream'
+      USING ERRCODE = 'JL003', DETAIL = refused, TABLE = 'ledger_append';
+  END IF;
+  base := ledger_ticket();
+  WITH e AS (
+    SELECT * FROM unnest(p_tenants, p_ids, p_versions, p_topics, p_states, p_bodies)
+      WITH ORDINALITY AS e(tenant, id, version, topic, state, body, n) ORDER BY id, version
+  ), stored AS (
+    INSERT INTO ledger
+      (tenant_id, originator_id, originator_version, notification_id, recorded_at, topic, state, body, leaf)
+    SELECT tenant, id, version, base + n - 1, now_at, topic, state, body,
+           ledger_leaf(tenant, id, version, now_microseconds, topic, state)
+    FROM e
+    ON CONFLICT DO NOTHING
+    RETURNING notification_id
+  )
+  SELECT string_agg((e.n - 1)::text, ',') INTO refused
+    FROM e WHERE NOT EXISTS (SELECT FROM stored WHERE stored.notification_id = base + e.n - 1);
+  IF refused IS NOT NULL THEN
+    RAISE EXCEPTION 'stream versions exist already'
+      USING ERRCODE = 'JL001', DETAIL = refused, TABLE = 'ledger_append';
+  END IF;
+  RETURN base;
+END $$;
+
 RESET ROLE;
 REVOKE CREATE ON SCHEMA jobledger FROM jobledger_writer;
 SET LOCAL ROLE jobledger_owner;
