@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 from uuid import UUID
 
-from jobledger.domain.errors import InvalidInput, LedgerBusy, NotFound, RebuildUnderWay, SchemaTooNew
+from jobledger.domain.errors import InvalidInput, LedgerBusy, NotFound, RebuildUnderWay, SchemaOutdated, SchemaTooNew
 
 from .filling import SLICES
 from .ports import Checkpoint, CheckpointMoved
@@ -157,6 +157,12 @@ def _new(ports: RebuildPorts, wanted: Wanted) -> Rebuild:
         raise SchemaTooNew(
             f"view {projection.name} was written by version {live.version} of its fold; this program has "
             f"{projection.version}", field="NAME", hint="upgrade jobledger",
+        )  # fmt: skip
+    if live.version < projection.version and not wanted.scope.is_whole and wanted.purpose is Purpose.REBUILD:
+        raise SchemaOutdated(
+            f"view {projection.name} was written by version {live.version} of its fold; this program has "
+            f"{projection.version}: some of its rows alone cannot be replaced", field="NAME",
+            hint=f'rebuild the whole: jobledger projections rebuild {projection.name} --reason "..."',
         )  # fmt: skip
     position = head if live.version == projection.version else min(head, live.position)
     by_slices = projection.by_stream and wanted.scope.is_whole and position > 0

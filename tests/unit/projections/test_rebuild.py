@@ -10,7 +10,7 @@ from hypothesis import given as for_all
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from jobledger.domain.errors import InvalidInput, NotFound, RebuildUnderWay, SchemaTooNew, UnknownTopic
+from jobledger.domain.errors import InvalidInput, NotFound, RebuildUnderWay, SchemaOutdated, SchemaTooNew, UnknownTopic
 from jobledger.domain.identifiers import uuid7
 from jobledger.projections.beginning import Joined, Wanted, begin_or_join, cancel
 from jobledger.projections.pacing import Throttle
@@ -375,6 +375,16 @@ def test_a_view_of_an_older_fold_is_replaced_where_it_stands() -> None:
     assert outcome.end.comparison.position == world.source.events[5].position
     assert world.store.stored["tenant_jobs"].version == 2
     world.assert_is_the_fold()
+
+
+def test_a_part_of_an_older_folds_view_is_refused_at_once() -> None:
+    """Rows of two versions never stand in one table: that is said before anything is filled, not at the end."""
+    world = World(some_history())
+    world.projection = TENANT_JOBS._replace(version=2)
+    with pytest.raises(SchemaOutdated, match="rebuild tenant_jobs"):
+        world.begin(scope=Scope("tenant-0"))
+    assert world.shadows.unfinished("tenant_jobs") is None
+    assert world.begin(scope=Scope("tenant-0"), purpose=Purpose.DRY_RUN).fresh, "comparing changes nothing"
 
 
 def test_a_view_of_a_newer_fold_is_left_alone() -> None:
