@@ -12,7 +12,13 @@ from jobledger.domain.errors import InvalidInput, LedgerBusy, NotFound, VersionC
 from jobledger.domain.event import Event, Facts, RecordedEvent
 from jobledger.domain.identifiers import SYSTEM_TENANT
 from jobledger.domain.job import JobFacts
-from jobledger.domain.manual_act import MANUAL_TOPICS, ManualAct, depends_on_the_event_before, manual_act
+from jobledger.domain.manual_act import (
+    BY_HAND_MARK,
+    NOT_MANUAL_TOPICS,
+    ManualAct,
+    depends_on_the_event_before,
+    manual_act,
+)
 from jobledger.domain.topics import TOPICS
 
 from .audit_bounds import Bounds, safe_bounds
@@ -73,7 +79,7 @@ class Auditing:
         """Record that a tenant's events are about to be handed out, then hand them out."""
         self._require_known(command.tenant)
         _require_order(command.recorded_from, command.recorded_to)
-        topics = topics_of(command.types)
+        topics_of(command.types)  # refuses what names none
         query = AuditQuery(
             recorded_from=command.recorded_from, recorded_to=command.recorded_to, types=command.types, actor=command.by
         )
@@ -82,7 +88,7 @@ class Auditing:
         export_id = audit_stream(command.tenant, str(self._identifiers.job_id()))
         begun = AuditExportBegun(query=query, format=command.format, bodies=command.bodies, reason=command.reason)
         self._record(Event(export_id, 1, command.tenant, flow.metadata(), begun))
-        where = EventFilter(topics, command.recorded_from, command.recorded_to)
+        where = _of_types(command.types, command.recorded_from, command.recorded_to)
         events = self._events(command.tenant, bounds, where, command.by, bodies=command.bodies)
         return Accepted(
             Export(
@@ -167,7 +173,7 @@ class Auditing:
         head = self._reader.head()
 
         def probe(position: int) -> RecordedEvent | None:
-            return next(iter(self._reader.read_after(position, limit=1).events), None)
+            return next(iter(self._reader.read_tenant(None, position, limit=1, until=head).events), None)
 
         bounds = safe_bounds(probe, head, query.recorded_from, query.recorded_to)
         if query.cursor is None:
@@ -175,10 +181,12 @@ class Auditing:
         return bounds._replace(after=max(bounds.after, self._positions.number(query.cursor)))
 
     def _reader_of_acts(self, query: ListManualActs, bounds: Bounds) -> _ReadPage:
-        tenant, where = query.tenant, EventFilter(MANUAL_TOPICS, query.recorded_from, query.recorded_to)
-        if tenant is None:
-            return lambda position: self._reader.read_after(position, limit=PAGE, topics=MANUAL_TOPICS)
-        return lambda position: self._reader.read_tenant(tenant, position, limit=PAGE, until=bounds.until, where=where)
+        where = EventFilter(
+            None, query.recorded_from, query.recorded_to, without=NOT_MANUAL_TOPICS, marked=BY_HAND_MARK
+        )
+        return lambda position: self._reader.read_tenant(
+            query.tenant, position, limit=PAGE, until=bounds.until, where=where
+        )
 
     def _act_of(self, event: RecordedEvent) -> ManualAct | None:
         return manual_act(event.facts, self._before(event) if depends_on_the_event_before(event.facts) else None)
@@ -211,6 +219,14 @@ def topics_of(types: tuple[str, ...]) -> frozenset[str] | None:
                 hint=f"docs/reference/events.md lists them; families: {', '.join(families)}",
             )  # fmt: skip
     return frozenset().union(*found.values())
+
+
+def _of_types(types: tuple[str, ...], since: datetime | None, until: datetime | None) -> EventFilter:
+    """A family is asked for as one: what of it is newer than this program must not be left out in silence."""
+    if not types:
+        return EventFilter(None, since, until)
+    families = frozenset(pattern.removesuffix(".*") for pattern in types if pattern.endswith(".*"))
+    return EventFilter(frozenset(types), since, until, families)
 
 
 def _require_order(recorded_from: datetime | None, recorded_to: datetime | None) -> None:

@@ -138,12 +138,21 @@ class EventBatch(NamedTuple):
 
 
 class EventFilter(NamedTuple):
-    """Which events of a tenant are read; None does not filter. Times bound `recorded_at` (from inclusive, to
-    exclusive)."""
+    """Which events are read; None does not filter. Times bound `recorded_at` (from inclusive, to exclusive).
+
+    What is read and unknown to this program is an `UnknownTopic`: `families` and `without` therefore reach topics that
+    are newer than the program, `topics` names those that it knows.
+    """
 
     topics: frozenset[str] | None = None
     recorded_from: datetime | None = None
     recorded_to: datetime | None = None
+    families: frozenset[str] = frozenset()
+    """With `topics`: also all topics that begin with one of these and a dot."""
+    without: frozenset[str] = frozenset()
+    """Topics that are left out."""
+    marked: tuple[str, str] | None = None
+    """A topic, and what the stored facts of its events must contain: the others of it are left out, undecoded."""
 
 
 EVERY_EVENT = EventFilter()
@@ -179,7 +188,7 @@ class EventReader(StreamReader, Protocol):
 
     def read_tenant(
         self,
-        tenant: str,
+        tenant: str | None,
         position: int,
         *,
         limit: int,
@@ -187,7 +196,7 @@ class EventReader(StreamReader, Protocol):
         where: EventFilter = EVERY_EVENT,
         bodies: bool = False,
     ) -> EventBatch:
-        """A tenant's next events in order of position, up to and including position `until`, only below the horizon.
+        """The next events of a tenant (None: of all) in order, up to and including position `until`, below the horizon.
         Fewer than `limit`: there are no more; what `where` leaves out counts as read."""
         ...
 

@@ -139,7 +139,10 @@ NOT_MANUAL: frozenset[type[Facts]] = frozenset(
     }
 )  # fmt: skip
 
-MANUAL_TOPICS: frozenset[str] = frozenset(facts.topic for facts in MANUAL)
+NOT_MANUAL_TOPICS: frozenset[str] = frozenset(facts.topic for facts in NOT_MANUAL)
+
+BY_HAND_MARK = (JobDispatched.topic, '"manual":true')
+"""What a dispatch by hand contains, as it is stored: there are too many others to look into each."""
 
 
 def depends_on_the_event_before(facts: Facts) -> bool:

@@ -97,7 +97,7 @@ class MemoryReader:
 
     def read_tenant(
         self,
-        tenant: str,
+        tenant: str | None,
         position: int,
         *,
         limit: int,
@@ -105,11 +105,11 @@ class MemoryReader:
         where: EventFilter = EVERY_EVENT,
         bodies: bool = False,
     ) -> EventBatch:
-        """A tenant's next events in order of position, up to `until`."""
+        """The next events of a tenant (None: of all) in order of position, up to `until`."""
         with self._store.lock:
             last = len(self._store.events) if until is None else min(len(self._store.events), until)
             unread = self._store.events[position:last]
-        page = [event for event in unread if event.tenant == tenant and _matches(event, where)][:limit]
+        page = [event for event in unread if tenant in {None, event.tenant} and _matches(event, where)][:limit]
         read_up_to = page[-1].position if len(page) == limit else max(position, last)
         return EventBatch(tuple(event.read(bodies=bodies) for event in page), read_up_to)
 
@@ -125,7 +125,9 @@ class MemoryReader:
 
 def _matches(event: Stored, where: EventFilter) -> bool:
     return (
-        (where.topics is None or event.topic in where.topics)
+        (where.topics is None or event.topic in where.topics or event.topic.partition(".")[0] in where.families)
+        and event.topic not in where.without
+        and (where.marked is None or event.topic != where.marked[0] or where.marked[1].encode() in event.state)
         and (where.recorded_from is None or event.recorded_at >= where.recorded_from)
         and (where.recorded_to is None or event.recorded_at < where.recorded_to)
     )

@@ -115,7 +115,7 @@ class PostgresEventReader:
 
     def read_tenant(
         self,
-        tenant: str,
+        tenant: str | None,
         position: int,
         *,
         limit: int,
@@ -123,19 +123,27 @@ class PostgresEventReader:
         where: EventFilter = EVERY_EVENT,
         bodies: bool = False,
     ) -> EventBatch:
-        """A tenant's next events in order of position, up to `until`, only below the horizon."""
+        """The next events of a tenant (None: of all) in order of position, up to `until`, only below the horizon."""
         head = self._horizon.position()  # asked first: the statement below then sees all up to there
         last = head if until is None else min(head, until)
         if last <= position:
             return EventBatch((), position)
+        marked, mark = where.marked or ("", "")
         wanted = {
             "tenant": tenant, "after": position, "until": last, "limit": limit,
             "topics": None if where.topics is None else sorted(where.topics),
             "recorded_from": where.recorded_from, "recorded_to": where.recorded_to,
+            "families": sorted(where.families), "without": sorted(where.without),
+            "marked": marked, "mark": mark.encode(),
         }  # fmt: skip
-        statement = SQL["tenant_events_with_bodies"] if bodies else SQL["tenant_events"]
-        with self._connections.tenant_transaction(tenant) as connection:
-            events = tuple(_events(connection.execute(statement, wanted, binary=True).fetchall()))
+        if tenant is None:
+            with self._connections.transaction(Role.PROJECTOR) as connection:
+                rows = connection.execute(SQL["events_of_all"], wanted, binary=True).fetchall()
+        else:
+            statement = SQL["tenant_events_with_bodies"] if bodies else SQL["tenant_events"]
+            with self._connections.tenant_transaction(tenant) as connection:
+                rows = connection.execute(statement, wanted, binary=True).fetchall()
+        events = tuple(_events(rows))
         return EventBatch(events, events[-1].position if len(events) == limit else last)
 
     def head(self) -> int:

@@ -66,7 +66,7 @@ class SqliteEventReader:
 
     def read_tenant(
         self,
-        tenant: str,
+        tenant: str | None,
         position: int,
         *,
         limit: int,
@@ -74,15 +74,16 @@ class SqliteEventReader:
         where: EventFilter = EVERY_EVENT,
         bodies: bool = False,
     ) -> EventBatch:
-        """A tenant's next events in order of position, up to `until`."""
-        statement = SQL["tenant_events_with_bodies"] if bodies else SQL["tenant_events"]
+        """The next events of a tenant (None: of all) in order of position, up to `until`."""
+        of_tenant = SQL["tenant_events_with_bodies"] if bodies else SQL["tenant_events"]
+        statement = SQL["events_of_all"] if tenant is None else of_tenant
         with self._database.read() as connection:
             head: int = connection.execute(SQL["head"]).fetchone()[0]
             last = head if until is None else min(head, until)
             topics = None if where.topics is None else json.dumps(sorted(where.topics))
             recorded = (optional_microseconds(where.recorded_from), optional_microseconds(where.recorded_to))
             rows: list[_EventRow] = connection.execute(
-                statement, (tenant, position, last, topics, *recorded, limit)
+                statement, (tenant, position, last, topics, *recorded, limit, *_left_out(where))
             ).fetchall()
         return EventBatch(tuple(map(_event, rows)), rows[-1][3] if len(rows) == limit else max(position, last))
 
@@ -148,3 +149,8 @@ def _tenant(row: tuple[str, str, str]) -> TenantRow:
 def _job_type(row: tuple[str, str, str, str]) -> JobTypeRow:
     definition, fingerprint, code_version, app = row
     return JobTypeRow(JobTypeDefinition.model_validate_json(definition), fingerprint, code_version, app)
+
+
+def _left_out(where: EventFilter) -> tuple[str, str, str, bytes]:
+    topic, mark = where.marked or ("", "")
+    return json.dumps(sorted(where.families)), json.dumps(sorted(where.without)), topic, mark.encode()

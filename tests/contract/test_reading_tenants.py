@@ -9,12 +9,15 @@ import pytest
 
 from jobledger.application.ports import EventFilter
 from jobledger.domain.event import RecordedEvent
+from jobledger.domain.manual_act import BY_HAND_MARK
 from jobledger.infrastructure.postgres.connect import open_ledger
 
 from .support import LedgerUnderTest, new_job
 
 
-def read_all(ledger: LedgerUnderTest, tenant: str = "acme", limit: int = 2, **options: object) -> list[RecordedEvent]:
+def read_all(
+    ledger: LedgerUnderTest, tenant: str | None = "acme", limit: int = 2, **options: object
+) -> list[RecordedEvent]:
     """All pages, each begun where the one before ended."""
     events: list[RecordedEvent] = []
     position, more = 0, True
@@ -62,6 +65,44 @@ def test_topics_are_filtered_by_the_ledger(ledger: LedgerUnderTest) -> None:
     assert [event.topic for event in read_all(ledger, where=only)] == ["tenant.created", "job.started", "job.started"]
     page = ledger.reader.read_tenant("acme", 0, limit=9, where=EventFilter(topics=frozenset()))
     assert page.events == () and page.position == ledger.reader.head()
+
+
+def test_what_is_left_out_and_what_must_be_in_it(ledger: LedgerUnderTest) -> None:
+    """Families of topics, topics that are not wanted, and a mark that the stored facts of a topic contain."""
+    for priority in (5, 6, 7):
+        ledger.dispatch(priority=priority)
+    ledger.claim(limit=1)
+
+    def found(**fields: object) -> list[str]:
+        return [event.topic for event in read_all(ledger, where=EventFilter(**fields))]  # type: ignore[arg-type]
+
+    nothing: frozenset[str] = frozenset()
+    assert found(topics=nothing, families=frozenset({"job"})) == [*["job.dispatched"] * 3, "job.started"]
+    assert found(topics=frozenset({"job.started"}), families=frozenset({"tenant"})) == ["tenant.created", "job.started"]
+    assert found(topics=nothing, families=frozenset({"jo", "job.", ""})) == []
+    assert found(without=frozenset({"job.dispatched"})) == ["tenant.created", "job.started"]
+    marked = ("job.dispatched", '"priority":6')
+    assert found(marked=marked) == ["tenant.created", "job.dispatched", "job.started"]
+    assert found(marked=marked, without=frozenset({"job.started"})) == ["tenant.created", "job.dispatched"]
+
+
+def test_all_tenants_are_read_in_order_where_none_is_named(ledger: LedgerUnderTest) -> None:
+    """With the same filters, and page by page."""
+    for tenant in ("acme", "other", "acme"):
+        ledger.dispatch(tenant=tenant)
+    every = read_all(ledger, tenant=None, where=EventFilter(topics=frozenset({"job.dispatched"})), limit=1)
+    assert [event.tenant for event in every] == ["acme", "other", "acme"]
+    assert [event.position for event in every] == sorted(event.position for event in every)
+    first = every[0].position
+    assert read_all(ledger, tenant=None, until=first)[-1].position == first
+
+
+def test_a_dispatch_by_hand_is_stored_with_its_mark(ledger: LedgerUnderTest) -> None:
+    """Acts are found by it, so no field of another name or form may take its place."""
+    by_hand = ledger.dispatch(manual=True)
+    ledger.dispatch()
+    where = EventFilter(topics=frozenset({"job.dispatched"}), marked=BY_HAND_MARK)
+    assert [event.originator_id for event in read_all(ledger, where=where)] == [by_hand]
 
 
 def test_times_bound_what_is_read(ledger: LedgerUnderTest) -> None:

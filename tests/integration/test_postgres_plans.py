@@ -21,7 +21,8 @@ SOME = job_id()
 
 _OF_TENANT: dict[str, object] = {
     "tenant": "acme", "after": 0, "until": 1 << 40, "limit": 10, "topics": ["job.started"],
-    "recorded_from": datetime(2026, 1, 1, tzinfo=UTC), "recorded_to": None,
+    "recorded_from": datetime(2026, 1, 1, tzinfo=UTC), "recorded_to": None, "families": [], "without": ["t"],
+    "marked": "t", "mark": b"m",
 }  # fmt: skip
 
 PLANS: list[tuple[str, Role, tuple[object, ...] | dict[str, object], str]] = [
@@ -32,6 +33,7 @@ PLANS: list[tuple[str, Role, tuple[object, ...] | dict[str, object], str]] = [
     (SQL["read_topics_after"], Role.PROJECTOR, (0, 1 << 40, ["t"], 10), "notification_id"),
     (SQL["tenant_events"], Role.API, _OF_TENANT, "tenant_id_notification_id"),
     (SQL["tenant_events_with_bodies"], Role.API, _OF_TENANT, "tenant_id_notification_id"),
+    (SQL["events_of_all"], Role.PROJECTOR, _OF_TENANT, "notification_id"),
     (SQL["stored_events"], Role.PROJECTOR, ([SOME],), "originator_id"),
     (SQL["open_jobs"], Role.API, ("acme", [SOME]), "open_jobs_pkey"),
     (SQL["expired"], Role.WORKER, (10,), "open_jobs_held"),

@@ -46,11 +46,27 @@ WHERE notification_id > %s AND notification_id < %s AND topic = ANY (%s)
 ORDER BY notification_id
 LIMIT %s
 
+-- name: events_of_all
+SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state, NULL::bytea
+FROM ledger
+WHERE notification_id > %(after)s AND notification_id <= %(until)s
+  AND (%(topics)s::text[] IS NULL OR topic = ANY (%(topics)s::text[])
+       OR split_part(topic, '.', 1) = ANY (%(families)s::text[]))
+  AND topic <> ALL (%(without)s::text[])
+  AND (topic <> %(marked)s OR position(%(mark)s::bytea IN state) > 0)
+  AND (%(recorded_from)s::timestamptz IS NULL OR recorded_at >= %(recorded_from)s)
+  AND (%(recorded_to)s::timestamptz IS NULL OR recorded_at < %(recorded_to)s)
+ORDER BY notification_id
+LIMIT %(limit)s
+
 -- name: tenant_events
 SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state, NULL::bytea
 FROM ledger
 WHERE tenant_id = %(tenant)s AND notification_id > %(after)s AND notification_id <= %(until)s
-  AND (%(topics)s::text[] IS NULL OR topic = ANY (%(topics)s::text[]))
+  AND (%(topics)s::text[] IS NULL OR topic = ANY (%(topics)s::text[])
+       OR split_part(topic, '.', 1) = ANY (%(families)s::text[]))
+  AND topic <> ALL (%(without)s::text[])
+  AND (topic <> %(marked)s OR position(%(mark)s::bytea IN state) > 0)
   AND (%(recorded_from)s::timestamptz IS NULL OR recorded_at >= %(recorded_from)s)
   AND (%(recorded_to)s::timestamptz IS NULL OR recorded_at < %(recorded_to)s)
 ORDER BY notification_id
@@ -60,7 +76,10 @@ LIMIT %(limit)s
 SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state, body
 FROM ledger
 WHERE tenant_id = %(tenant)s AND notification_id > %(after)s AND notification_id <= %(until)s
-  AND (%(topics)s::text[] IS NULL OR topic = ANY (%(topics)s::text[]))
+  AND (%(topics)s::text[] IS NULL OR topic = ANY (%(topics)s::text[])
+       OR split_part(topic, '.', 1) = ANY (%(families)s::text[]))
+  AND topic <> ALL (%(without)s::text[])
+  AND (topic <> %(marked)s OR position(%(mark)s::bytea IN state) > 0)
   AND (%(recorded_from)s::timestamptz IS NULL OR recorded_at >= %(recorded_from)s)
   AND (%(recorded_to)s::timestamptz IS NULL OR recorded_at < %(recorded_to)s)
 ORDER BY notification_id

@@ -14,17 +14,31 @@ ORDER BY originator_version LIMIT ?4
 SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state, NULL
 FROM ledger WHERE notification_id > ? ORDER BY notification_id LIMIT ?
 
+-- name: events_of_all
+-- ?1 is the tenant that is not asked for.
+SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state, NULL
+FROM ledger WHERE ?1 IS NULL AND notification_id > ?2 AND notification_id <= ?3
+  AND (?4 IS NULL OR topic IN (SELECT value FROM json_each(?4))
+       OR substr(topic, 1, instr(topic, '.') - 1) IN (SELECT value FROM json_each(?8)))
+  AND topic NOT IN (SELECT value FROM json_each(?9)) AND (topic <> ?10 OR instr(state, ?11) > 0)
+  AND (?5 IS NULL OR recorded_at >= ?5) AND (?6 IS NULL OR recorded_at < ?6)
+ORDER BY notification_id LIMIT ?7
+
 -- name: tenant_events
 SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state, NULL
 FROM ledger WHERE tenant_id = ?1 AND notification_id > ?2 AND notification_id <= ?3
-  AND (?4 IS NULL OR topic IN (SELECT value FROM json_each(?4)))
+  AND (?4 IS NULL OR topic IN (SELECT value FROM json_each(?4))
+       OR substr(topic, 1, instr(topic, '.') - 1) IN (SELECT value FROM json_each(?8)))
+  AND topic NOT IN (SELECT value FROM json_each(?9)) AND (topic <> ?10 OR instr(state, ?11) > 0)
   AND (?5 IS NULL OR recorded_at >= ?5) AND (?6 IS NULL OR recorded_at < ?6)
 ORDER BY notification_id LIMIT ?7
 
 -- name: tenant_events_with_bodies
 SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state, body
 FROM ledger WHERE tenant_id = ?1 AND notification_id > ?2 AND notification_id <= ?3
-  AND (?4 IS NULL OR topic IN (SELECT value FROM json_each(?4)))
+  AND (?4 IS NULL OR topic IN (SELECT value FROM json_each(?4))
+       OR substr(topic, 1, instr(topic, '.') - 1) IN (SELECT value FROM json_each(?8)))
+  AND topic NOT IN (SELECT value FROM json_each(?9)) AND (topic <> ?10 OR instr(state, ?11) > 0)
   AND (?5 IS NULL OR recorded_at >= ?5) AND (?6 IS NULL OR recorded_at < ?6)
 ORDER BY notification_id LIMIT ?7
 

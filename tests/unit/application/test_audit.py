@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 import pytest
@@ -29,6 +29,7 @@ from jobledger.application.commands import (
 from jobledger.application.dlq_messages import GetDeadJob, RequeueDlq
 from jobledger.application.limit_messages import PauseTarget
 from jobledger.application.queries import GetJob, GetJobHistory, ListDlq, ListTenantJobs
+from jobledger.application.writes import AppendEvents, WriteStatus
 from jobledger.domain.audit import AuditExportBegun, AuditExported, BodiesRead
 from jobledger.domain.errors import (
     InvalidInput,
@@ -37,9 +38,10 @@ from jobledger.domain.errors import (
     LedgerUnavailable,
     NotFound,
     UnknownTenant,
+    UnknownTopic,
     VersionConflict,
 )
-from jobledger.domain.event import RecordedEvent
+from jobledger.domain.event import Event, Facts, RecordedEvent
 from tests.support.use_cases import ACTOR, UseCases
 
 SHA256 = "0" * 64
@@ -310,3 +312,42 @@ def test_bodies_that_cannot_be_recorded_are_not_shown(
         cases.send(query, tenant="acme", job=job_id, bodies=True)  # type: ignore[arg-type]
     assert error.message in caught.value.message and "--no-bodies" in (caught.value.hint or "")
     cases.ask(query, tenant="acme", job=job_id, bodies=False)  # type: ignore[arg-type]
+
+
+# --- what is newer than this program ---------------------------------------------------------------------------------
+
+
+class _Praised(Facts):
+    """An event of a version to come."""
+
+    topic: ClassVar[str] = "job.praised"
+
+
+def praise(cases: UseCases) -> None:
+    """Record one, as a newer program beside this one does."""
+    event = cases.events(cases.dispatch().job_id)[-1]
+    newer = Event(event.originator_id, 2, "acme", event.metadata, _Praised())
+    assert cases.ledger.writer.write([AppendEvents((newer,))])[0].status is WriteStatus.WRITTEN
+
+
+@pytest.mark.parametrize("types", [(), ("job.*",), ("job.failed", "job.*")])
+def test_an_export_stops_at_what_it_cannot_read(cases: UseCases, types: tuple[str, ...]) -> None:
+    """A family holds what is newer than this program, too: it is not left out in silence."""
+    praise(cases)
+    export = begin(cases, types=types)
+    with pytest.raises(UnknownTopic, match=r"job\.praised"):
+        topics(export)
+
+
+def test_an_export_of_other_types_goes_on(cases: UseCases) -> None:
+    """What was not asked for need not be read."""
+    praise(cases)
+    assert topics(begin(cases, types=("job.dispatched", "tenant.*"))) == ["tenant.created", "job.dispatched"]
+
+
+@pytest.mark.parametrize("tenant", ["acme", None])
+def test_acts_that_may_be_missing_are_not_listed_as_if_they_were_all(cases: UseCases, tenant: str | None) -> None:
+    """Whether something newer is an act, only the newer program knows."""
+    praise(cases)
+    with pytest.raises(UnknownTopic):
+        cases.send(ListManualActs, tenant=tenant)
