@@ -9,14 +9,25 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from jobledger.domain.errors import InvalidSettings, LedgerBusy
+from jobledger.domain.errors import InvalidSettings, LedgerBusy, LedgerUnavailable
+from jobledger.infrastructure.postgres import swapping
 from jobledger.infrastructure.postgres.connections import Connections, Role
 from jobledger.infrastructure.postgres.shadows import PostgresShadows
 from jobledger.projections.ports import Changes, CheckpointMoved
-from jobledger.projections.shadow import shadow_of
+from jobledger.projections.shadow import RebuildState, shadow_of
 from jobledger.projections.tenant_jobs import TENANT_JOBS
 from tests.contract.conftest import postgres_ledger
-from tests.contract.shadows_support import compare, follow, job_row, make_shadow, populate, spoil, swap
+from tests.contract.shadows_support import (
+    begin,
+    compare,
+    fill,
+    follow,
+    job_row,
+    make_shadow,
+    populate,
+    spoil,
+    swap,
+)
 from tests.contract.support import LedgerUnderTest
 from tests.contract.views_support import ReadSide, open_read_side, place_of
 
@@ -168,3 +179,50 @@ def test_a_login_that_is_no_owner_is_told_so(read_side: ReadSide) -> None:
         connections.close()
         with psycopg.connect(dsn, autocommit=True) as admin:
             admin.execute(sql.SQL("DROP ROLE {}").format(login))
+
+
+def _read_by_api(read_side: ReadSide, table: str, tenant: str) -> set[str]:
+    """Whose rows of a table a session of the API sees that acts for a tenant."""
+    connections = Connections(place_of(read_side.ledger))
+    try:
+        with connections.tenant_transaction(tenant) as connection:
+            statement = sql.SQL("SELECT DISTINCT tenant_id FROM {}").format(sql.Identifier(table))
+            return {name for (name,) in connection.execute(statement)}
+    finally:
+        connections.close()
+
+
+def test_no_version_of_a_view_shows_another_tenants_rows(read_side: ReadSide) -> None:
+    """A shadow that is filled shows nothing to the API; from then on, also once it is live and once it was replaced,
+    a session sees the rows of its tenant only."""
+    own, tables = read_side.own, (shadow_of(TENANT_JOBS).name, TENANT_JOBS.name, "tenant_jobs__previous")
+    rebuild = begin(own)
+    fill(own, rebuild)
+    with pytest.raises(LedgerUnavailable, match="permission denied for table tenant_jobs__new"):
+        _read_by_api(read_side, tables[0], "acme")
+    own.shadows.index(rebuild, TENANT_JOBS)
+    follow(own, shadow_of(TENANT_JOBS))
+    assert _read_by_api(read_side, tables[0], "acme") == {"acme"}
+    swap(own, own.shadows.note(own.shadows.get(rebuild.rebuild_id), RebuildState.COMPARING))
+    for table in tables[1:]:
+        assert _read_by_api(read_side, table, "acme") == {"acme"}
+        assert _read_by_api(read_side, table, "beta") == {"beta"}
+        assert _read_by_api(read_side, table, "") == set()
+
+
+def test_a_swap_whose_server_process_is_killed_changes_nothing(read_side: ReadSide) -> None:
+    """Before its commit nothing of it is there: live view, shadow and rebuild are as they were, and the next one
+    succeeds."""
+    own, dsn = read_side.own, place_of(read_side.ledger)
+    rebuild = make_shadow(own)
+    with psycopg.connect(dsn) as owner, psycopg.connect(dsn, autocommit=True) as admin:
+        owner.execute("SET ROLE jobledger_owner")
+        owner.execute("SET search_path = jobledger")
+        swapping.swap(owner, rebuild, TENANT_JOBS)
+        admin.execute("SELECT pg_terminate_backend(%s, 5000)", (owner.info.backend_pid,))
+        owner.close()
+    assert own.shadows.get(rebuild.rebuild_id).state is RebuildState.COMPARING
+    assert all(version.previous_rows is None for version in own.shadows.versions())
+    assert compare(own).is_equal
+    swap(own, rebuild)
+    own.assert_views_are_the_fold()
