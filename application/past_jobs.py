@@ -8,7 +8,7 @@ from itertools import takewhile
 from typing import Annotated, NamedTuple
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from jobledger.domain.errors import InvalidInput, NotFound
 from jobledger.domain.event import RecordedEvent
@@ -31,7 +31,16 @@ from jobledger.domain.moment import Moment
 from .ports import JobFilter, JobListRow
 
 Version = Annotated[int, Field(ge=1, strict=True)]
-AsOf = Version | Moment
+
+
+def _no_number(value: object) -> object:
+    """A number that is no version would else be taken for seconds since 1970."""
+    if isinstance(value, int | float):
+        raise ValueError("versions begin with 1")
+    return value
+
+
+AsOf = Version | Annotated[Moment, BeforeValidator(_no_number)]
 """Up to which event: by its version, or by the moment it was recorded at (inclusive)."""
 
 SHOWN_TEXT_LENGTH = 500

@@ -46,6 +46,8 @@ def parse_past(text: str | None, field: str, now: datetime) -> datetime | None:
 def parse_as_of(text: str | None, field: str, now: datetime) -> int | datetime | None:
     """A version of a job (digits), or a moment as `parse_past` takes it."""
     if text is not None and text.isascii() and text.isdigit() and len(text) <= _VERSION_LENGTH_MAX:
+        if int(text) == 0:
+            raise InvalidInput("there is no version 0", field=field, rule="versions begin with 1")
         return int(text)
     return parse_past(text, field, now)
 

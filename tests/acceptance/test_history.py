@@ -41,6 +41,7 @@ def test_a_job_is_shown_as_it_was(cli: Cli) -> None:
     assert refused.error["field"] == "--as-of" and "it was dispatched at" in refused.error["message"]
     refused = cli("jobs", "show", job_id, "--as-of", "9", "--json", code=1)
     assert "no version 9: its last is 4" in refused.error["message"]
+    assert "no version 0" in cli("jobs", "show", job_id, "--as-of", "0", "--json", code=1).error["message"]
 
 
 def test_jobs_are_listed_as_they_were(cli: Cli) -> None:

@@ -351,6 +351,13 @@ def test_what_other_tenants_were_refused_neither_shows_nor_hides_ours(past: Past
     assert (len(theirs.refused), theirs.more) == (REFUSALS_MAX, True)
 
 
+@pytest.mark.parametrize("as_of", [0, -1, 1.5, True])
+def test_a_number_that_is_no_version_is_no_moment(past: Past, as_of: object) -> None:
+    """It is refused, and not taken for seconds since 1970."""
+    with pytest.raises(InvalidInput, match="as_of"):
+        past.ask(GetJob, job=past.born(), as_of=as_of)
+
+
 # --- waiting for what was written ------------------------------------------------------------------------------------
 
 
