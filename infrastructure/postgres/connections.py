@@ -42,8 +42,11 @@ _SESSION = {
     "enable_seqscan": "off",  # plans are kept: one made while a table is small must not read all of it later
     "idle_in_transaction_session_timeout": "60s", "lock_timeout": f"{LOCK_TIMEOUT_MS}ms",
 }  # fmt: skip
-_SHARES = {Role.WORKER: 0.5, Role.API: 0.25, Role.PROJECTOR: 0.25, Role.AUDITOR: 0.25}
-"""How the connections of a process are divided; auditors have a process of their own."""
+_SHARES = {
+    Role.WORKER: 0.5, Role.API: 0.25, Role.PROJECTOR: 0.25, Role.AUDITOR: 0.25, Role.WRITER: 0.0, Role.OWNER: 0.0,
+}  # fmt: skip
+"""How the connections of a process are divided (each role has at least one); auditors, and who rebuilds, have a process
+of their own."""
 
 
 class Connections:

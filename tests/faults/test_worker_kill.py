@@ -194,6 +194,7 @@ def test_a_stop_gives_back_what_was_claimed_ahead(ledger: Ledger, database: str,
     behind = [_quick(ledger, priority=-2) for _ in range(300)]
     with workers.running("work", "--concurrency", "1") as worker:
         slow.wait_until_it_runs()
+        _until(lambda: any(_topics(ledger, job)[-1:] == ["started"] for job in behind))
         worker.process.send_signal(signal.SIGTERM)
         _until(lambda: any(_topics(ledger, job)[-1:] == ["interrupted"] for job in behind))
         slow.let_it_end()
