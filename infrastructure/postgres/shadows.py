@@ -11,7 +11,7 @@ from uuid import UUID
 
 from psycopg import IsolationLevel, errors, sql
 
-from jobledger.domain.errors import LedgerBusy
+from jobledger.domain.errors import LedgerBusy, LedgerUnavailable
 from jobledger.projections.ports import Checkpoint, CheckpointMoved
 from jobledger.projections.projection import Projection
 from jobledger.projections.shadow import Comparison, Rebuild, RebuildState, Slice, Step, Versions, shadow_of
@@ -32,13 +32,16 @@ LOCK_TIMEOUT = "2s"
 """How long a change of a rebuild's state waits for batches that are being stored."""
 HOLD_TIMEOUT = "1s"
 """How long a batch of the live view's runner is waited for."""
+SILENCE = "2min"
+"""Who owns a slice and says nothing for so long (stopped, or its machine is gone) owns it no more."""
 
 _INDEXED = frozenset({RebuildState.CATCHING_UP, RebuildState.COMPARING, RebuildState.SWAPPED})
 _APPLICATION = "jobledger rebuild"
 
 
 class PostgresShadows:
-    """The `Shadows` on PostgreSQL. Slices are owned by one connection, which dies with the process."""
+    """The `Shadows` on PostgreSQL. Slices are owned by one connection, which dies with the process, or
+    when nothing is heard of it."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
@@ -219,15 +222,19 @@ class PostgresShadows:
                 mine = {part.number: part for part in rebuild_rows.slices(connection, rebuild.rebuild_id)}[part.number]
                 if not mine.done:
                     self._owned.add(name)
+                    connection.execute(SQL["end_session_when_silent"], (SILENCE,))
                     return mine
                 connection.execute(SQL["give_slice_back"], name)
         return None
 
     def _give_back(self, rebuild: Rebuild, part: Slice) -> None:
         name = (rebuild.rebuild_id, part.number)
-        with self._owning, self._session.use() as connection:
+        with self._owning:
             self._owned.discard(name)
-            connection.execute(SQL["give_slice_back"], name)
+            with suppress(LedgerUnavailable), self._session.use() as connection:  # else it went with its connection
+                connection.execute(SQL["give_slice_back"], name)
+                if not self._owned:
+                    connection.execute(SQL["end_session_when_silent"], ("0",))
 
     def _is_indexed(self, connection: PgConnection, rebuild: Rebuild) -> bool:
         return rebuild_rows.state_of(connection, rebuild) in _INDEXED

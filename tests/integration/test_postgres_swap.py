@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from threading import Event, Thread
 
 import psycopg
@@ -10,7 +11,7 @@ import pytest
 from psycopg import sql
 
 from jobledger.domain.errors import InvalidSettings, LedgerBusy, LedgerUnavailable
-from jobledger.infrastructure.postgres import swapping
+from jobledger.infrastructure.postgres import shadows, swapping
 from jobledger.infrastructure.postgres.connections import Connections, Role
 from jobledger.infrastructure.postgres.shadows import PostgresShadows
 from jobledger.projections.ports import Changes, CheckpointMoved
@@ -26,6 +27,7 @@ from tests.contract.shadows_support import (
     make_shadow,
     populate,
     spoil,
+    step,
     swap,
 )
 from tests.contract.support import LedgerUnderTest
@@ -226,3 +228,48 @@ def test_a_swap_whose_server_process_is_killed_changes_nothing(read_side: ReadSi
     assert compare(own).is_equal
     swap(own, rebuild)
     own.assert_views_are_the_fold()
+
+
+def test_who_is_silent_for_long_owns_no_slice_any_more(read_side: ReadSide, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frozen, it keeps its connection, but not the slice: another takes it. Awake again, it stores nothing twice and
+    helps with the rest."""
+    monkeypatch.setattr(shadows, "SILENCE", "50ms")
+    frozen, awake = read_side.own, read_side.open_again()
+    rebuild = begin(frozen, slices=1)
+    with ExitStack() as owning:
+        part = owning.enter_context(frozen.shadows.own_slice(rebuild))
+        assert part is not None
+        monkeypatch.undo()
+        added, taken = step(frozen, rebuild, part), None
+        while taken is None:
+            with awake.shadows.own_slice(rebuild) as taken:
+                if taken is not None:
+                    awake.shadows.fill(rebuild, TENANT_JOBS, step(awake, rebuild, taken))
+        assert taken == part
+        with pytest.raises(LedgerUnavailable):
+            frozen.shadows.fill(rebuild, TENANT_JOBS, added)
+        with pytest.raises(CheckpointMoved):
+            frozen.shadows.fill(rebuild, TENANT_JOBS, added)
+    fill(frozen, rebuild)
+    frozen.shadows.index(rebuild, TENANT_JOBS)
+    follow(frozen, shadow_of(TENANT_JOBS))
+    assert compare(frozen).is_equal
+
+
+def test_a_server_that_is_away_when_a_slice_is_given_back_loses_it_nobody(
+    read_side: ReadSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection went, and with it the slice; once the server answers, the same process takes it again."""
+    own = read_side.own
+    rebuild = begin(own, slices=1)
+
+    def away() -> None:
+        raise LedgerUnavailable("PostgreSQL does not answer")
+
+    session = own.shadows._session  # type: ignore[attr-defined]
+    with own.shadows.own_slice(rebuild) as part:
+        session.close()
+        monkeypatch.setattr(session, "_connect", away)
+    monkeypatch.undo()
+    with own.shadows.own_slice(rebuild) as again:
+        assert again == part

@@ -15,6 +15,10 @@ SELECT pg_advisory_xact_lock(1818584169, hashtext(%s::uuid::text))
 -- Of the session: it dies with the process.
 SELECT pg_try_advisory_lock(1818584170, hashtext(%s::uuid::text || '/' || %s::integer))
 
+-- name: end_session_when_silent
+-- A process that is frozen, or whose machine vanished, would keep its slices for hours.
+SELECT set_config('idle_session_timeout', %s, false)
+
 -- name: give_slice_back
 SELECT pg_advisory_unlock(1818584170, hashtext(%s::uuid::text || '/' || %s::integer))
 
