@@ -181,6 +181,10 @@ class StreamReader(Protocol):
 class EventReader(StreamReader, Protocol):
     """Reads streams, and the whole ledger in order (for projections and auditors)."""
 
+    def last_version(self, tenant: str, originator_id: UUID) -> int:
+        """The version of a stream's last event; 0 where the tenant has no such stream."""
+        ...
+
     def read_after(self, position: int, *, limit: int, topics: frozenset[str] | None = None) -> EventBatch:
         """The next events of all tenants, only below the horizon: nothing will ever appear before what was returned.
         With `topics`, events of others are left out but count as read."""

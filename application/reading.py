@@ -86,7 +86,8 @@ class Reading:
     def look(self, query: GetJob) -> JobRead:
         """One job, for who records the read of its bodies himself."""
         job_id = self.find(query, query.tenant, query.job)
-        recorded = self._reader.stream(query.tenant, job_id)
+        version = query.as_of if isinstance(query.as_of, int) else None
+        recorded = self._reader.stream(query.tenant, job_id, limit=None if version is None else version + 1)
         if job_from(query.tenant, job_id, recorded[:1]) is None:
             raise no_such_job(query.tenant, query.job)
         events = recorded if query.as_of is None else as_it_was(job_id, recorded, query.as_of)
@@ -98,6 +99,9 @@ class Reading:
             payload=payload.body if payload else None, result=result.body if result else None,
             past=None if query.as_of is None else past_of(recorded, events, query.as_of),
         )  # fmt: skip
+        if details.past is not None and version is not None and len(recorded) > version:
+            later = self._reader.last_version(query.tenant, job_id) - version  # of those, only the first was read
+            details = details._replace(past=details.past._replace(later_events=later))
         return JobRead(details, events, body_versions([payload, result]))
 
     def history(self, query: GetJobHistory, flow: Flow) -> Accepted[History]:

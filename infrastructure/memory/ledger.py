@@ -88,6 +88,12 @@ class MemoryReader:
         found = {stream: self.stream(tenant, stream) for stream in originator_ids}
         return {stream: events for stream, events in found.items() if events}
 
+    def last_version(self, tenant: str, originator_id: UUID) -> int:
+        """The version of a stream's last event; 0 where there is none."""
+        with self._store.lock:
+            stored = self._store.streams.get(originator_id, [])
+            return max((event.originator_version for event in stored if event.tenant == tenant), default=0)
+
     def read_after(self, position: int, *, limit: int, topics: frozenset[str] | None = None) -> EventBatch:
         """The next events of all tenants; with `topics`, others count as read but are left out."""
         with self._store.lock:

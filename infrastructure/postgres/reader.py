@@ -98,6 +98,12 @@ class PostgresEventReader:
             found.setdefault(event.originator_id, []).append(event)
         return found
 
+    def last_version(self, tenant: str, originator_id: UUID) -> int:
+        """The version of a stream's last event; 0 where the tenant has no such stream."""
+        with self._connections.tenant_transaction(tenant) as connection:
+            row = connection.execute(SQL["last_version"], (tenant, originator_id), binary=True).fetchone()
+        return 0 if row is None else int(row[0])
+
     def read_after(self, position: int, *, limit: int, topics: frozenset[str] | None = None) -> EventBatch:
         """The next events of all tenants, only below the horizon: nothing will ever appear before what was returned."""
         head = self._horizon.position()

@@ -56,6 +56,12 @@ class SqliteEventReader:
             }
         return {stream: [_event(row) for row in found] for stream, found in rows.items() if found}
 
+    def last_version(self, tenant: str, originator_id: UUID) -> int:
+        """The version of a stream's last event; 0 where the tenant has no such stream."""
+        with self._database.read() as connection:
+            row = connection.execute(SQL["last_version"], (originator_id.bytes, tenant)).fetchone()
+        return 0 if row is None else int(row[0])
+
     def read_after(self, position: int, *, limit: int, topics: frozenset[str] | None = None) -> EventBatch:
         """The next events of all tenants; with `topics`, others count as read but are left out, undecoded."""
         with self._database.read() as connection:

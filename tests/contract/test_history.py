@@ -41,6 +41,7 @@ from jobledger.application.use_cases import Ports, use_cases
 from jobledger.domain import job as jobs
 from jobledger.domain.audit import BodiesRead
 from jobledger.domain.errors import InvalidInput, NotFound, UnknownJobType
+from jobledger.domain.event import RecordedEvent
 from jobledger.domain.job import AttemptError, JobStatus, Lease, Measured
 from jobledger.infrastructure.memory.statistics import MemoryStatistics
 from jobledger.infrastructure.memory.store import Store
@@ -349,6 +350,30 @@ def test_what_other_tenants_were_refused_neither_shows_nor_hides_ours(past: Past
     assert (len(found.refused), found.more) == (1, False)
     theirs = past.ask(TraceRequest, tenant="other", request="r")
     assert (len(theirs.refused), theirs.more) == (REFUSALS_MAX, True)
+
+
+def test_a_version_says_how_much_came_later(past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it is counted, though no more than the next event is read."""
+    past.born()
+    job_id = past.fail_for_good()
+    events = past.ledger.reader.stream("acme", job_id)
+    assert past.ledger.reader.last_version("acme", job_id) == len(events) == 4
+    assert past.ledger.reader.last_version("other", job_id) == 0
+    limits: list[int | None] = []
+    read = past.ledger.reader.stream
+
+    def reading(*place: Any, limit: int | None = None, **options: Any) -> list[RecordedEvent]:
+        limits.append(limit)
+        return read(*place, limit=limit, **options)
+
+    monkeypatch.setattr(past.ledger.reader, "stream", reading)
+    for version in (1, 2, 3, 4):
+        shown = past.ask(GetJob, job=job_id, as_of=version).past
+        until = None if version == 4 else events[version].recorded_at
+        assert shown is not None and (shown.later_events, shown.until) == (4 - version, until)
+    assert limits == [2, 3, 4, 5]
+    with pytest.raises(InvalidInput, match="its last is 4"):
+        past.ask(GetJob, job=job_id, as_of=9_999_999_999)
 
 
 @pytest.mark.parametrize("as_of", [0, -1, 1.5, True])

@@ -19,6 +19,10 @@ WHERE tenant_id = %s AND originator_id = %s AND originator_version > %s
 ORDER BY originator_version
 LIMIT %s
 
+-- name: last_version
+SELECT originator_version FROM ledger WHERE tenant_id = %s AND originator_id = %s
+ORDER BY originator_version DESC LIMIT 1
+
 -- name: streams
 -- Joined, not "= ANY": each id then looks into its own partition only.
 SELECT l.originator_id, l.originator_version, l.tenant_id, l.notification_id, l.recorded_at, l.topic, l.state,

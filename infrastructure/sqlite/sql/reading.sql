@@ -10,6 +10,10 @@ SELECT originator_id, originator_version, tenant_id, notification_id, recorded_a
 FROM ledger WHERE originator_id = ?1 AND tenant_id = ?2 AND originator_version > ?3
 ORDER BY originator_version LIMIT ?4
 
+-- name: last_version
+SELECT originator_version FROM ledger WHERE originator_id = ?1 AND tenant_id = ?2
+ORDER BY originator_version DESC LIMIT 1
+
 -- name: read_after
 SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state, NULL
 FROM ledger WHERE notification_id > ? ORDER BY notification_id LIMIT ?
