@@ -227,18 +227,26 @@ def _compose(table: str, columns: tuple[Column, ...]) -> Statements:
         load=sql.SQL(
             "SELECT {stored} FROM unnest({key_arrays}) AS sought ({keys})"
             " JOIN {table} AS stored ON ({stored_keys}) = ({sought})"
-        ).format(**parts).as_bytes(),
+        )
+        .format(**parts)
+        .as_bytes(),
         update=sql.SQL(
             "UPDATE {table} AS stored SET {changing} FROM unnest({changed_arrays}) AS changed ({changed})"
             " WHERE ({stored_keys}) = ({changed_keys})"
-        ).format(**parts).as_bytes(),
+        )
+        .format(**parts)
+        .as_bytes(),
         upsert=sql.SQL(
             "INSERT INTO {table} ({columns}) SELECT * FROM unnest({arrays}) ON CONFLICT ({keys}) DO {replacing}"
-        ).format(**parts).as_bytes(),
+        )
+        .format(**parts)
+        .as_bytes(),
         delete=sql.SQL(
             "DELETE FROM {table} AS stored USING unnest({key_arrays}) AS sought ({keys})"
             " WHERE ({stored_keys}) = ({sought})"
-        ).format(**parts).as_bytes(),
+        )
+        .format(**parts)
+        .as_bytes(),
         truncate=sql.SQL("TRUNCATE {table}").format(**parts).as_bytes(),
     )
 
