@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from threading import Event, Thread
 
 import structlog
 
-from jobledger.application.ports import WakeUp
+from jobledger.application.ports import EVERY_VIEW, WakeUp
 from jobledger.domain.errors import LedgerBusy, LedgerUnavailable
 from jobledger.projections.catalogue import ALL_PROJECTIONS
+from jobledger.projections.projection import Projection
 from jobledger.projections.runner import Pace, Runner
 
 from .bootstrap import LedgerHandle
@@ -18,11 +20,11 @@ _LISTEN_SECONDS = 0.5
 _log = structlog.get_logger("jobledger.projecting")
 
 
-def make_runner(handle: LedgerHandle) -> Runner:
-    """What keeps the read models current; commits of this process wake it."""
+def make_runner(handle: LedgerHandle, views: Collection[str] = EVERY_VIEW) -> Runner:
+    """What keeps the read models current (or only these); commits of this process wake it."""
     settings = handle.settings
     runner = Runner(
-        handle.view_store, handle.event_source, ALL_PROJECTIONS, batch_size=settings.projection_batch_events,
+        handle.view_store, handle.event_source, _named(views), batch_size=settings.projection_batch_events,
         pace=Pace(poll_seconds=settings.projection_poll_seconds), park_after=settings.projection_park_after,
         progress=handle.progress,
     )  # fmt: skip
@@ -50,16 +52,16 @@ class Hurrying:
                 self._runner.make_haste()
 
 
-def catch_up(handle: LedgerHandle, seconds: float) -> bool:
-    """Bring the read models up to date here and now, for at most about `seconds`; whether they are.
+def catch_up(handle: LedgerHandle, seconds: float, views: Collection[str] = EVERY_VIEW) -> bool:
+    """Bring these read models up to date here and now, for at most about `seconds`; whether they are.
 
     For a ledger on which nothing else runs just now. Where another process does it already, or the database is busy,
     nothing is forced.
     """
     head = handle.event_source.head()
-    if _reached(handle, head):
+    if _reached(handle, head, views):
         return True
-    runner = make_runner(handle)
+    runner = make_runner(handle, views)
     give_up_at = handle.ports.clock.monotonic() + seconds
     try:
         while runner.run_once() and handle.ports.clock.monotonic() < give_up_at:
@@ -68,10 +70,14 @@ def catch_up(handle: LedgerHandle, seconds: float) -> bool:
         _log.info("service.not_caught_up", error=str(error))
     finally:
         runner.stop()
-    return _reached(handle, head)
+    return _reached(handle, head, views)
 
 
-def _reached(handle: LedgerHandle, position: int) -> bool:
+def _named(views: Collection[str]) -> list[Projection]:
+    return [projection for projection in ALL_PROJECTIONS if projection.name in views]
+
+
+def _reached(handle: LedgerHandle, position: int, views: Collection[str]) -> bool:
     checkpoints = handle.view_store.checkpoints()
-    stored = [checkpoints.get(projection.name) for projection in ALL_PROJECTIONS]
+    stored = [checkpoints.get(projection.name) for projection in _named(views)]
     return all(checkpoint is not None and checkpoint.position >= position for checkpoint in stored)

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from jobledger.application.dlq_messages import CountDlq, DiscardDlq, DlqBulkDone, DlqCount, DlqProgress, RequeueDlq
-from jobledger.application.ports import DlqRow
+from jobledger.application.ports import DlqRow, ViewName
 from jobledger.domain.dlq import BulkAct
 from jobledger.domain.errors import CountChanged, NotConfirmed, ReasonRequired
 from jobledger.domain.identifiers import short_id
@@ -50,7 +50,7 @@ def run(session: Session, bulk: Bulk) -> None:
     """Count, show, have it confirmed, do it, and say what came of it."""
     if not bulk.dry_run and not bulk.reason.strip():
         raise ReasonRequired(f"{bulk.act}ing")
-    catch_up(session.handle, _CATCH_UP_SECONDS)
+    catch_up(session.handle, _CATCH_UP_SECONDS, (ViewName.DLQ_JOBS,))
     found = session.ask(CountDlq, tenant=bulk.tenant, **bulk.where, timeout_seconds=_CATCH_UP_SECONDS)
     if bulk.dry_run:
         _show(bulk, found)

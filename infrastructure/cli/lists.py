@@ -13,7 +13,8 @@ from rich.text import Text
 
 from jobledger.application.commands import JobChanged
 from jobledger.application.message import Message
-from jobledger.application.ports import Freshness, HorizonHold
+from jobledger.application.ports import EVERY_VIEW, Freshness, HorizonHold, ViewName
+from jobledger.application.queries import ListDlq, ListPersonaJobs, ListTenantJobs
 from jobledger.application.result import Refused, Result
 from jobledger.domain.errors import InvalidInput
 from jobledger.domain.identifiers import short_id
@@ -29,6 +30,10 @@ from .session import Session, job_reference
 R = TypeVar("R")
 
 CATCH_UP_SECONDS = 2.0
+_VIEWS: dict[object, ViewName] = {
+    ListTenantJobs: ViewName.TENANT_JOBS, ListPersonaJobs: ViewName.PERSONA_JOBS, ListDlq: ViewName.DLQ_JOBS,
+}  # fmt: skip
+"""What a list is read from: only that is brought up to date for it."""
 
 Type = Annotated[str | None, typer.Option("--type", help="Only jobs of this type.", show_default=False)]
 Kind = Annotated[str | None, typer.Option("--kind", help=f"Only {', '.join(get_args(JobKind))}.", show_default=False)]
@@ -46,7 +51,8 @@ def page_of(session: Session, query: type[Message[R]], **fields: object) -> R:
 
     What is wrong with the cursor is told about the option that carries it.
     """
-    catch_up(session.handle, CATCH_UP_SECONDS)
+    view = _VIEWS.get(query)
+    catch_up(session.handle, CATCH_UP_SECONDS, EVERY_VIEW if view is None else (view,))
     try:
         return session.ask(query, **fields)
     except InvalidInput as error:

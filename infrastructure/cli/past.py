@@ -9,6 +9,7 @@ import typer
 
 from jobledger.application.limit_messages import ExplainJob
 from jobledger.application.message import Message
+from jobledger.application.ports import ViewName
 from jobledger.application.queries import DiffJob, GetCauses, GetJobHistory, History, TraceRequest
 from jobledger.domain.errors import InvalidInput, Refusal
 from jobledger.domain.identifiers import short_id
@@ -27,6 +28,7 @@ from .trace import TraceCommand, print_trace
 R = TypeVar("R")
 
 _CATCH_UP_SECONDS = 0.2
+_TRACED = (ViewName.TRACES, ViewName.TENANT_JOBS)
 _FIELDS = {"as_of": "--as-of", "from_version": "FROM", "to_version": "TO", "request": "CORRELATION_ID"}
 
 Bodies = Annotated[bool, typer.Option("--bodies", help="Also payload, result, tracebacks, log lines, step outputs.")]
@@ -75,7 +77,7 @@ def history(
     """Show what happened to a job: when, by whom, why, how long it took, what caused it and what it caused."""
     with opened() as session:
         owner = session.tenant(tenant)
-        catch_up(session.handle, _CATCH_UP_SECONDS)
+        catch_up(session.handle, _CATCH_UP_SECONDS, _TRACED)
         causes = session.ask(GetCauses, tenant=owner, job=job_reference(job))
 
         def read(after_version: int, number: int) -> History:
@@ -125,7 +127,7 @@ def trace(
     cursor = None if after is None else _job_id(after)
     with opened() as session:
         owner = session.tenant(tenant)
-        catch_up(session.handle, lists.CATCH_UP_SECONDS)
+        catch_up(session.handle, lists.CATCH_UP_SECONDS, _TRACED)
         found = ask(session, TraceRequest, tenant=owner, request=correlation_id, cursor=cursor, limit=limit)
     if as_json:
         print_json(past_shapes.trace(owner, found))
