@@ -31,10 +31,11 @@ $(STAMP): pyproject.toml uv.lock
 demo: $(STAMP)  ## run the condominium example on real input (POSTGRES=1: on an embedded PostgreSQL)
 	@$(BIN)/python -m examples.condominium $(if $(filter 1 yes true,$(POSTGRES)),--postgres)
 
-# Many tests wait for processes that they started or killed: three run at a time, also on two cores. Those of a file stay together.
+# Many tests wait for processes that they started or killed: three run at a time, also on two cores. Those of a file stay
+# together; the longest files begin first.
 WORKERS ?= 3
 test: $(STAMP)  ## run all tests, PostgreSQL ones included (TESTS=tests/unit narrows it, WORKERS=0: one at a time)
-	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(TESTS)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: $(STAMP)  ## lint FILES=... (default: everything)
 	@$(BIN)/ruff check $(FILES)
@@ -62,9 +63,9 @@ bench: $(STAMP)  ## run the benchmarks beside a raw psycopg loop; writes benchma
 SEED ?= $(shell date +%s)
 JOBS ?= 40000
 ACTS ?= 150
-soak: $(STAMP)  ## kill, freeze and restart workers for longer (SEED=1 JOBS=40000 ACTS=150 repeat or size it)
+soak: $(STAMP)  ## kill, freeze and restart workers and rebuilds for longer (SEED=1 JOBS=40000 ACTS=150 repeat or size it)
 	@SOAK_SEED=$(SEED) SOAK_JOBS=$(JOBS) SOAK_ACTS=$(ACTS) SOAK_CUTS=60 SOAK_POISONS=4 \
-		$(BIN)/python -m pytest -q tests/faults/test_soak.py
+		$(BIN)/python -m pytest -q tests/faults/test_soak.py tests/faults/test_rebuild.py
 
 clean:  ## remove .venv, caches, builds and what the demo left behind
 	@rm -rf $(VENV) var dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

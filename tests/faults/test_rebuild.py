@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -112,7 +113,7 @@ def deaths(seed: int) -> list[tuple[str, str, str]]:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [int(os.environ.get("SOAK_SEED", "1"))])
 def test_a_rebuild_that_is_killed_five_times_amid_writers_is_exact(cli: Cli, seed: int) -> None:
     """Killed at five points of its way while four processes append: afterwards the table is the fold of the whole
     ledger, row by row, and no reader ever saw a missing or half-built list."""

@@ -22,9 +22,9 @@ from jobledger.infrastructure.sqlite.migrations import migrate
 from tests.contract.support import metadata, new_job
 from tests.support.cli import Cli
 
-FEW, MANY = 10_000, 100_000
+FEW, MANY = 4_000, 40_000
 MEMORY_BYTES = 6 << 20
-"""How much more a tenfold export may use: less than 70 bytes an event that is more."""
+"""How much more a tenfold export may use: less than 180 bytes an event that is more, of 900 that each is long."""
 _BATCH = 2_000
 
 _REPLAY = """
