@@ -67,7 +67,8 @@ def durable_postgres() -> Iterator[DurableCluster]:
 
 _LONG_FILES = (
     "test_soak", "faults/test_rebuild.py", "test_benchmarks", "test_audit_replay", "test_poison", "test_metrics.py",
-    "test_demo.py", "acceptance/test_dlq.py", "test_how_to_", "test_tutorial", "test_worker_kill", "test_limits_model", "test_projections.py",
+    "test_demo.py", "acceptance/test_dlq.py", "test_how_to_", "test_tutorial", "test_worker_kill",
+    "test_limits_model", "test_projections.py",
 )  # fmt: skip
 
 
