@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -207,9 +208,17 @@ def _to_stdout(session: Session, export: Export) -> Manifest:
     except BrokenPipeError:
         raise  # who reads has had enough
     except OSError as error:
+        _forget_stdout()
         raise not_written(Path("stdout"), error) from error
     _record_end(session, export, written)
     return manifest_of(export, written, text, actor=session.actor, file=None)
+
+
+def _forget_stdout() -> None:
+    """What is still buffered cannot be written either: the interpreter shall not try, and complain, when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _to_file(session: Session, export: Export, output: Path, target: Path | None) -> Manifest:
