@@ -28,6 +28,7 @@ from jobledger.infrastructure.processes.pool import Pool
 from jobledger.infrastructure.processes.program import program_of
 from jobledger.infrastructure.settings import Settings
 from tests.support import process_app
+from tests.support.processes import is_gone
 from tests.support.slow_import_app import app as slow_app
 
 TENANT = "acme"
@@ -78,7 +79,9 @@ def test_a_worker_that_loads_its_program_again_stops_at_once(slow_ledger: Ledger
     until(lambda: slow_ledger.jobs.get(first, tenant=TENANT).status is JobStatus.COMPLETED)
     result = slow_ledger.jobs.history(first, tenant=TENANT, bodies=True).events[-1].body
     hangs.touch()
-    os.kill(json.loads(result or b"0"), signal.SIGKILL)
+    starts_children, child = json.loads(result or b"[]")
+    os.kill(starts_children, signal.SIGKILL)
+    until(lambda: is_gone(child))  # it dies a moment after the one that started it: it could take the second job
     second = slow_ledger.dispatch("slow.echo", {}, tenant=TENANT).job_id
     until((hangs.parent / "importing").exists)
     service.request_stop_now()

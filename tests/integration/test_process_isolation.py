@@ -34,6 +34,7 @@ from jobledger.domain.job import (
 from jobledger.infrastructure.service import Service
 from tests.support.cli import Cli
 from tests.support.process_app import app
+from tests.support.processes import is_gone
 
 TENANT = "acme"
 WAIT_SECONDS = 30.0
@@ -131,14 +132,6 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.01)
-
-
-def is_gone(process: int) -> bool:
-    """Whether there is no such process, or nothing but its entry."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
 
 
 @contextmanager

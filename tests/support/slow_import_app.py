@@ -18,9 +18,9 @@ class Nothing(BaseModel):
 
 
 @app.job("slow.echo", effects="none", isolation="process", timeout_seconds=30)
-def echo(_context: JobContext, _payload: Nothing) -> int:
-    """The process that imported the application for this one."""
-    return os.getppid()
+def echo(_context: JobContext, _payload: Nothing) -> list[int]:
+    """The process that imported the application for this one, and this one."""
+    return [os.getppid(), os.getpid()]
 
 
 def _import_slowly(hangs: Path) -> None:
