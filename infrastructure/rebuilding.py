@@ -37,7 +37,8 @@ _GOODBYE_SECONDS = 10.0
 
 
 class Request(NamedTuple):
-    """What is asked for. `share` of one core is what all processes together keep busy (1: no throttle)."""
+    """What is asked for. `share` of one core is what all processes together keep busy; 1: no throttle, so each of them
+    takes what it gets."""
 
     projection: Projection
     purpose: Purpose
@@ -45,6 +46,10 @@ class Request(NamedTuple):
     reason: str = ""
     workers: int = 1
     share: float = 1.0
+
+    def throttle_of_each(self, processes: int) -> Throttle:
+        """The throttle of one of so many processes."""
+        return Throttle(self.share).divided(processes)
 
 
 class LedgerRecords:
@@ -111,9 +116,10 @@ def rebuild_view(
     )  # fmt: skip
     joined(found)
     helpers = request.workers - 1 if found.rebuild.slices else 0
-    options = _options(handle, actor, projection, share=request.share / (helpers + 1), report=report)
+    throttle = request.throttle_of_each(helpers + 1)
+    options = _options(handle, actor, projection, throttle, report=report)
     with (
-        _helping(found.rebuild, helpers, request.share / (helpers + 1)),
+        _helping(found.rebuild, helpers, throttle.share),
         closing(Rebuilding(ports, projection, found.rebuild, options)) as rebuilding,
     ):
         return rebuilding.run()
@@ -124,7 +130,7 @@ def help_filling(handle: LedgerHandle, actor: Actor, rebuild_id: UUID, share: fl
     ports = rebuild_ports(handle, actor)
     rebuild = ports.shadows.get(rebuild_id)
     projection = PROJECTIONS[rebuild.projection]
-    options = _options(handle, actor, projection, share=share)
+    options = _options(handle, actor, projection, Throttle(share))
     with closing(Rebuilding(ports, projection, rebuild, options)) as rebuilding:
         rebuilding.help_filling()
 
@@ -153,14 +159,14 @@ def _options(
     handle: LedgerHandle,
     actor: Actor,
     projection: Projection,
+    throttle: Throttle,
     *,
-    share: float,
     report: Callable[[Standing], None] = lambda _: None,
 ) -> Options:
     asked = handle.dispatcher.send(SkippedEvents, actor=actor, projection=projection.name).unwrap()
     skipped = frozenset((event.originator_id, event.originator_version) for event in asked)
     return Options(
-        Throttle(share), skipped, batch_events=handle.settings.projection_batch_events, report=report
+        throttle, skipped, batch_events=handle.settings.projection_batch_events, report=report
     )  # fmt: skip
 
 

@@ -26,6 +26,11 @@ class Throttle:
         self._sleep = sleep
 
     @property
+    def share(self) -> float:
+        """Of one core; 1 or more does not rest."""
+        return self._share
+
+    @property
     def is_on(self) -> bool:
         """Whether it ever rests."""
         return self._share < 1.0
