@@ -11,6 +11,7 @@ from typing import NamedTuple
 from jobledger.domain.errors import LedgerBusy, LedgerUnavailable, SchemaOutdated, SchemaTooNew
 from jobledger.domain.topics import TOPICS
 
+from .fitting import RowRefused
 from .folding import Fold, fold_batch
 from .parking import Failure, hold_back
 from .ports import Checkpoint, CheckpointMoved, EventSource, Parked, SeenBatch, ViewTransaction
@@ -21,11 +22,13 @@ TRY_AGAIN = (LedgerUnavailable, LedgerBusy, CheckpointMoved)
 
 
 class Group(NamedTuple):
-    """Projections at one position. `until`: where the next group stands, so that the two become one there."""
+    """Projections at one position. `until`: where the next group stands, so that the two become one there. `limit`:
+    at most so many events at a time."""
 
     position: int
     projections: tuple[Projection, ...]
     until: int | None = None
+    limit: int | None = None
 
     @property
     def without(self) -> frozenset[str]:
@@ -69,7 +72,7 @@ def apply_batch(
     group: Group, reading: ReadAhead, transaction: ViewTransaction, given_up: GivenUp = NOTHING_GIVEN_UP
 ) -> Applied:
     """Read, fold and save one batch. A projection whose fold raises is left where it stands, the others go on; events
-    that were given up are parked."""
+    that were given up are parked. `RowRefused` (here or when the transaction ends) where a row fits no column."""
     before = {projection.name: transaction.checkpoint(projection) for projection in group.projections}
     if any(checkpoint.position != group.position for checkpoint in before.values()):
         return Applied(0, before, {}, more=True)  # somebody else was here: regroup
@@ -124,7 +127,7 @@ class _Batch:
                 require_version(projection, self._before[projection.name])
                 held = self._hold_back(projection)
                 folds.append(Fold(projection, self._batch.events, self._transaction.load, held))
-            except TRY_AGAIN:
+            except (*TRY_AGAIN, RowRefused):
                 raise
             except Exception as error:  # noqa: BLE001 - one projection's trouble must not stop the others
                 self._stopped[projection.name] = error
@@ -223,7 +226,8 @@ class ReadAhead:
             self._thread = None
 
     def _read(self, group: Group) -> SeenBatch:
-        return self._source.read_after(group.position, limit=self._batch_size, without=group.without, until=group.until)
+        limit = self._batch_size if group.limit is None else group.limit
+        return self._source.read_after(group.position, limit=limit, without=group.without, until=group.until)
 
     def _begin(self, group: Group) -> None:
         if self._thread is None:

@@ -6,7 +6,7 @@ views of which all events of a key are of one stream (`Projection.by_stream`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 from uuid import UUID
@@ -14,9 +14,11 @@ from uuid import UUID
 import structlog
 
 from jobledger.domain.errors import UnknownTopic
+from jobledger.domain.event import event_id
 from jobledger.domain.topics import TOPICS
 
 from .batch import collector_paused
+from .fitting import RowRefused, fitting
 from .pacing import Throttle
 from .parking import PARKED_KEYS_MAX, FoldBroken, describe, key_to_park, parked
 from .ports import Key, Parked, StreamBatch, StreamRange, StreamSource
@@ -68,7 +70,7 @@ def fold_streams(projection: Projection, events: Sequence[SeenEvent]) -> Folded:
                 rows[at] = row
                 at = None
             if (stuck := key_to_park(projection, event)) is not None:
-                held[stuck] = [_poisoned(projection, stuck, event, error)]
+                held[stuck] = [parked(shadow_of(projection), stuck, event, describe(error))]
                 rows[stuck] = _row_before(projection, events, place, stuck)
     if at is not None:
         rows[at] = row
@@ -87,13 +89,14 @@ def _row_before(projection: Projection, events: Sequence[SeenEvent], place: int,
     return row
 
 
-def _poisoned(projection: Projection, key: Key, event: SeenEvent, error: Exception) -> Parked:
-    shadow = shadow_of(projection)
-    log.error(
-        "projection.event_parked", projection=shadow.name, event_id=f"{event.originator_id}.{event.originator_version}",
-        topic=event.topic, tenant=event.tenant, key=[str(value) for value in key], error=describe(error),
-    )  # fmt: skip
-    return parked(shadow, key, event, describe(error))
+def _say_parked(held: Iterable[Parked]) -> None:
+    for one in held:
+        if one.error is not None:
+            log.error(
+                "projection.event_parked", projection=one.projection, topic=one.topic, tenant=one.tenant,
+                event_id=event_id(one.originator_id, one.originator_version), error=one.error,
+                key=[str(value) for value in one.key],
+            )  # fmt: skip
 
 
 class Filling:
@@ -133,16 +136,23 @@ class Filling:
         before = part
         begun = self._throttle.begin()
         for batch in self._batches(rebuild, part):
-            folded = fold_streams(self._projection, batch.events)
-            after = before._replace(
-                reached=batch.last, events=before.events + len(batch.events), rows=before.rows + len(folded.rows),
-                done=not batch.more,
-            )  # fmt: skip
-            step = Step(before, after, folded.rows, self._bounded(folded.held))
-            self._shadows.fill(rebuild, self._projection, step)
+            try:
+                after = self._store(rebuild, before, batch, fold_streams(self._projection, batch.events))
+            except RowRefused:  # look at each row, to find the event that makes it
+                after = self._store(rebuild, before, batch, fold_streams(fitting(self._projection), batch.events))
             self._report(after)
             before = after
             begun = self._throttle.rest(begun)
+
+    def _store(self, rebuild: Rebuild, before: Slice, batch: StreamBatch, folded: Folded) -> Slice:
+        after = before._replace(
+            reached=batch.last, events=before.events + len(batch.events), rows=before.rows + len(folded.rows),
+            done=not batch.more,
+        )  # fmt: skip
+        held = self._bounded(folded.held)
+        self._shadows.fill(rebuild, self._projection, Step(before, after, folded.rows, held))
+        _say_parked(held)
+        return after
 
     def _bounded(self, held: Mapping[Key, list[Parked]]) -> list[Parked]:
         self._held_keys += len(held)

@@ -55,13 +55,13 @@ class Fold:
                 continue
             try:
                 key = key_of(event)
+                slot = None if key is None else slot_of.get(key)  # a key that cannot be one raises here
             except Exception as error:  # noqa: BLE001 - one event's trouble must not stop the others
                 self._fail(event, error)
                 key = None
             if key is None:
                 add(None)
                 continue
-            slot = slot_of.get(key)
             if slot is None:
                 slot = slot_of[key] = Slot()
                 if event.topic not in births:

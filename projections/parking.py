@@ -14,6 +14,7 @@ from uuid import UUID
 from jobledger.domain.errors import LedgerError, UnknownTopic
 from jobledger.domain.unreadable import said_by
 
+from .fitting import require_key
 from .ports import UNKNOWN_KEY, Key, Parked
 from .projection import Projection, SeenEvent
 
@@ -73,7 +74,10 @@ def key_to_park(projection: Projection, event: SeenEvent) -> Key | None:
     one that counts many streams' events, `UNKNOWN_KEY`. Raises the key's own error where neither is true.
     """
     try:
-        return projection.key(event)
+        key = projection.key(event)
+        if key is not None:
+            require_key(projection.key_columns, key)
+        return key
     except Exception:
         if not projection.by_stream:
             return UNKNOWN_KEY

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from jobledger.domain.errors import CorruptEvent, LedgerBusy
 
 from .batch import require_version
+from .fitting import RowRefused, fitting
 from .parking import EventId, describe, is_poison
 from .ports import UNKNOWN_KEY, Changes, CheckpointMoved, Key, Parked, ViewStore, ViewTransaction
 from .projection import Projection, Row, SeenEvent
@@ -77,6 +78,7 @@ class Retrying:
         self._store = store
         self._source = source
         self._projection = projection
+        self._looks_at_rows = False
         self._skipped = skipped
         self._page_events = page_events
         self._patience_seconds = patience_seconds
@@ -95,9 +97,18 @@ class Retrying:
         Raises `LedgerBusy` while a runner cannot be brought to let us in, `SchemaOutdated` or `SchemaTooNew` where the
         view was written by another version of the fold. What was taken by then stays taken.
         """
-        retried, after = Retried(), 0
+        retried, after, limit = Retried(), 0, self._page_events
         while True:
-            page = self._patiently(partial(self._take_page, key=key, after=after))
+            try:
+                page = self._patiently(partial(self._take_page, key=key, after=after, limit=limit))
+            except RowRefused as error:  # look at each row; where that tells nothing, smaller pages find the event
+                if not self._looks_at_rows:
+                    self._projection, self._looks_at_rows = fitting(self._projection), True
+                    continue
+                if limit > 1:
+                    limit = limit // 2
+                    continue
+                page = self._patiently(partial(self._keep_first, key=key, after=after, error=error))
             retried = retried.plus(page.retried)
             self._report(page.retried)
             if page.next is None:
@@ -118,17 +129,26 @@ class Retrying:
                 raise LedgerBusy(f"the runner of {self._projection.name} does not let go of it", hint="try again")
             _PAUSE.wait(_PAUSE_SECONDS)
 
-    def _take_page(self, transaction: ViewTransaction, key: Key, after: int) -> _Page:
+    def _keep_first(self, transaction: ViewTransaction, key: Key, after: int, error: RowRefused) -> _Page:
+        """The first event that is parked of the key was refused by itself: it stays, with this error."""
+        kept = tuple(
+            one._replace(error=describe(error))
+            for one in transaction.parked(self._projection, key, after=after, limit=1)
+        )
+        transaction.park(kept)
+        return _Page(Retried(failed=kept), kept[0].position if kept and key == UNKNOWN_KEY else None)
+
+    def _take_page(self, transaction: ViewTransaction, key: Key, after: int, limit: int) -> _Page:
         before = transaction.checkpoint(self._projection)
         require_version(self._projection, before)
-        parked = transaction.parked(self._projection, key, after=after, limit=self._page_events)
+        parked = transaction.parked(self._projection, key, after=after, limit=limit)
         if not parked:
             return _Page(Retried(), None)
         found = {event.position: event for event in self._source.read_at([one.position for one in parked])}
         taking = _Taking(self._projection, transaction, [self._place(one, found.get(one.position)) for one in parked])
         retried = taking.take()
         transaction.save(self._projection, taking.changes(), before, before)
-        goes_on = len(parked) == self._page_events and (not retried.failed or key == UNKNOWN_KEY)
+        goes_on = len(parked) == limit and (not retried.failed or key == UNKNOWN_KEY)
         next_begin = parked[-1].position if key == UNKNOWN_KEY else 0  # what was taken is not there any more
         return _Page(retried, next_begin if goes_on else None)
 

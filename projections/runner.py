@@ -16,10 +16,12 @@ from jobledger.domain.errors import JobledgerError, UnknownTopic
 from jobledger.domain.event import event_id
 
 from .batch import TRY_AGAIN, Applied, GivenUp, Group, ReadAhead, apply_batch, group_by_position
+from .fitting import RowRefused
 from .parking import PARK_AFTER, Failure, Tries, describe
 from .ports import CheckpointMoved, EventSource, Parked, ViewStore
 from .progress import Progress
 from .projection import Projection
+from .suspects import Suspects
 
 BATCH_SIZE = 5_000
 """Events read at once, at most."""
@@ -86,6 +88,7 @@ class Runner:
         self._reading = ReadAhead(source, batch_size)
         self._positions: dict[str, int] | None = None
         self._alone: set[str] = set()
+        self._suspects = Suspects(batch_size)
         self._failures: dict[str, Exception] = {}
         self._tries = {projection.name: Tries(park_after) for projection in projections}
         self._wake, self._hurry, self._stopping = Event(), Event(), Event()
@@ -190,11 +193,11 @@ class Runner:
         if self._positions is None:
             self._look_up_positions()
         positions = self._positions or {}
-        running = [projection for projection in self._projections if projection.name not in self._failures]
-        together = [projection for projection in running if projection.name not in self._alone]
-        alone = [projection for projection in running if projection.name in self._alone]
-        groups = group_by_position(together, positions)
-        return groups + [Group(positions.get(projection.name, 0), (projection,)) for projection in alone]
+        running = [self._suspects.seen_as(one) for one in self._projections if one.name not in self._failures]
+        limits = {one.name: self._suspects.limit(one.name) for one in running}
+        alone = [one for one in running if one.name in self._alone or limits[one.name] is not None]
+        groups = group_by_position([one for one in running if one not in alone], positions)
+        return groups + [Group(positions.get(one.name, 0), (one,), limit=limits[one.name]) for one in alone]
 
     def _look_up_positions(self) -> None:
         stored = self._store.checkpoints()
@@ -216,6 +219,8 @@ class Runner:
             return False
         except TRY_AGAIN:
             raise
+        except RowRefused as error:
+            return self._look_closer(group, error)
         except Exception as error:  # noqa: BLE001 - find out which projection it was, one by one
             return self._isolate(group, error)
         self._busy = True
@@ -231,6 +236,7 @@ class Runner:
         for name, checkpoint in applied.checkpoints.items():
             if positions.get(name) != checkpoint.position:
                 self._tries[name].clear()
+                self._suspects.widen((name,))
             positions[name] = checkpoint.position
             self.progress.reach(name, checkpoint.position)
         for name, failures in applied.failed.items():
@@ -240,6 +246,17 @@ class Runner:
         for name, error in applied.stopped.items():
             self._stop_projection(name, error)
         self._observe(applied)
+
+    def _look_closer(self, group: Group, error: RowRefused) -> bool:
+        """A row was refused, and nothing of the batch was stored: find out which event makes it."""
+        if not self._suspects.narrow(group.projections):
+            events = self._reading.read(group).events
+            if not events:
+                return self._isolate(group, error)
+            failures = [Failure(events[0], error)]
+            self._tries[group.projections[0].name].note(failures)
+            _say_failed(group.projections[0].name, failures)
+        return True
 
     def _isolate(self, group: Group, error: Exception) -> bool:
         self._positions = None

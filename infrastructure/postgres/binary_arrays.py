@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from math import isnan
 from operator import itemgetter
 from typing import NamedTuple, cast
 from uuid import UUID
@@ -16,6 +17,7 @@ import psycopg
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
+from jobledger.projections.fitting import encoding
 from jobledger.projections.projection import Column, ColumnType, Row, Value
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -44,10 +46,14 @@ def _integer(value: Value) -> bytes:
 
 
 def _real(value: Value) -> bytes:
+    if not isinstance(value, int | float) or isnan(value):  # what a float can be made of is no number yet
+        raise ValueError("a number")
     return _REAL.pack(8, value)
 
 
 def _boolean(value: Value) -> bytes:
+    if not isinstance(value, bool):
+        raise ValueError("true or false")
     return b"\x00\x00\x00\x01\x01" if value else b"\x00\x00\x00\x01\x00"
 
 
@@ -103,8 +109,10 @@ def encode_array(column_type: ColumnType, values: Sequence[Value]) -> BinaryArra
     return form.array(header + b"".join(encoded))
 
 
+@encoding()
 def copy_rows(columns: Sequence[Column], rows: Sequence[Row]) -> bytes:
-    """The rows as `COPY ... FROM STDIN (FORMAT BINARY)` takes them, with their columns in this order."""
+    """The rows as `COPY ... FROM STDIN (FORMAT BINARY)` takes them, with their columns in this order. `RowRefused` for
+    what does not fit."""
     encoded = [_encode(column.type, list(map(itemgetter(column.name), rows)))[0] for column in columns]
     begin = len(columns).to_bytes(2, "big")
     lines = [begin + b"".join(values) for values in zip(*encoded, strict=True)]

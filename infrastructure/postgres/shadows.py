@@ -23,6 +23,7 @@ from .comparing import PostgresSnapshot, scope_condition
 from .connections import Connections, PgConnection, Role
 from .driver_errors import wrapped
 from .rebuild_rows import ENDINGS
+from .refusing import refusing
 from .session import Session
 from .view_tables import bare_table, key_and_indexes, protection
 
@@ -120,7 +121,7 @@ class PostgresShadows:
             connection.execute(SQL["share_rebuild"], (rebuild.rebuild_id,))
             rebuild_rows.move_slice(connection, rebuild, step.before, step.after)
             if step.rows:
-                with connection.cursor().copy(copy_in) as copy:
+                with refusing(), connection.cursor().copy(copy_in) as copy:
                     copy.write(rows)
             parking.verify(parking.park(connection, step.parked))
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from psycopg import Cursor, sql
 
+from jobledger.projections.fitting import encoding
 from jobledger.projections.ports import Changes, Checkpoint, CheckpointMoved, Key, Parked
 from jobledger.projections.projection import Column, Projection, Row, Value
 
@@ -20,6 +21,7 @@ from . import parking
 from .binary_arrays import FORMS, columns_of, encode_array, register
 from .connections import Connections, PgConnection, Role
 from .event_source import INDEXES_ONLY
+from .refusing import refusing
 from .session import Session
 
 SQL = load("jobledger.infrastructure.postgres", "sql/views.sql")
@@ -65,7 +67,7 @@ class PostgresViewStore:
     @contextmanager
     def begin(self, projections: Sequence[Projection]) -> Iterator[PostgresViewTransaction | None]:
         """Own the projections for one transaction, or None; see the port."""
-        with self.session.use() as connection, connection.transaction():
+        with self.session.use() as connection, refusing(), connection.transaction():
             if not _own(connection, projections):
                 yield None
                 return
@@ -187,10 +189,12 @@ def _this_process() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
+@encoding()
 def _arrays(columns: Sequence[Column], rows: Sequence[Sequence[Value]]) -> list[bytes]:
     return [encode_array(column.type, values) for column, values in zip(columns, columns_of(rows), strict=True)]
 
 
+@encoding()
 def _columns(columns: Sequence[Column], rows: Sequence[Row]) -> list[bytes]:
     if len(columns) == 1:
         return _arrays(columns, [(row[columns[0].name],) for row in rows])

@@ -51,7 +51,7 @@ from .shadow_tables import (
 )
 from .slice_leases import leased_until, let_go, take_slice
 from .types import database_now
-from .view_rows import encode_rows, statements
+from .view_rows import encode_rows, refusing, statements
 from .view_tables import has_table, missing_indexes, quoted
 from .views import Standing, parked_row, read_standings
 
@@ -161,7 +161,8 @@ class SqliteShadows:
         with self._database.write() as connection:
             if connection.execute(SQL["move_slice"], move).rowcount != 1:
                 raise CheckpointMoved(f"somebody else filled slice {before.number} of {rebuild.projection}")
-            connection.executemany(statements(shadow_of(projection)).insert, rows)
+            with refusing():
+                connection.executemany(statements(shadow_of(projection)).insert, rows)
             connection.executemany(SQL["park"], parked)
 
     def index(self, rebuild: Rebuild, projection: Projection) -> None:

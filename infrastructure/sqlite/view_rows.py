@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
 from itertools import islice
 from typing import NamedTuple, cast
 from uuid import UUID
 
+from jobledger.projections.fitting import RowRefused, broken_rule, encoding
 from jobledger.projections.ports import Key
 from jobledger.projections.projection import Column, ColumnType, Projection, Row, Value
 
@@ -69,13 +72,25 @@ class Statements(NamedTuple):
     """For a table that has none of these rows."""
 
 
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Raises what SQLite says of a row that it does not take as `RowRefused`; all else is the database's trouble."""
+    try:
+        yield
+    except (sqlite3.IntegrityError, sqlite3.DataError, OverflowError, UnicodeEncodeError) as error:
+        raise RowRefused(f"SQLite refused a row: {error}") from error
+
+
+@encoding()
 def encode_keys(columns: Sequence[Column], rows: Sequence[Sequence[Value]]) -> list[tuple[Stored, ...]]:
-    """Keys as SQLite holds them."""
+    """Keys as SQLite holds them. `RowRefused` for what does not fit, here and below."""
     if not rows:
         return []
-    return list(zip(*map(_encode_column, columns, zip(*rows, strict=True)), strict=True))
+    by_column = zip(columns, zip(*rows, strict=True), strict=True)
+    return list(zip(*(_encode_column(column, values) for column, values in by_column), strict=True))
 
 
+@encoding()
 def encode_rows(columns: Sequence[Column], rows: Sequence[Row]) -> list[tuple[Stored, ...]]:
     """The values of these columns as SQLite holds them: column by column, since each has its own way."""
     values = ([row[column.name] for row in rows] for column in columns)
@@ -90,7 +105,12 @@ def changing(columns: Sequence[Column]) -> tuple[Column, ...]:
 
 def _encode_column(column: Column, values: Sequence[Value]) -> Sequence[Stored]:
     encode = _ENCODE.get(column.type)
-    return cast("Sequence[Stored]", values) if encode is None else encode(values)
+    if encode is not None:
+        return encode(values)
+    for value in set(values):  # what SQLite would turn into something else, or take though no other database does
+        if value is not None and broken_rule(column, value):
+            raise ValueError(column.name)
+    return cast("Sequence[Stored]", values)
 
 
 def _decode_column(column: Column, stored: Sequence[Stored]) -> Sequence[Value]:

@@ -21,7 +21,7 @@ from ..stored_rebuild import decode_key, encode_key
 from .database import Database
 from .process_names import has_died, process_name
 from .types import database_now, moment, optional_microseconds, optional_moment
-from .view_rows import Stored, changing, encode_keys, encode_rows, in_chunks, keyed_rows, statements, tuples
+from .view_rows import Stored, changing, encode_keys, encode_rows, in_chunks, keyed_rows, refusing, statements, tuples
 
 SQL = load("jobledger.infrastructure.sqlite", "sql/views.sql")
 
@@ -115,8 +115,9 @@ class SqliteViewTransaction:
         """The stored rows of these keys. They are no older than the checkpoint; were they newer, its revision would
         have changed and nothing of this batch would be stored."""
         stored: list[tuple[Stored, ...]] = []
+        wanted = encode_keys(projection.key_columns, keys)
         with self._database.read() as connection:
-            for sought in in_chunks(encode_keys(projection.key_columns, keys)):
+            for sought in in_chunks(wanted):
                 placeholders = tuples(len(sought), len(projection.key_columns))
                 statement = statements(projection).load.replace("{keys}", placeholders)
                 stored += connection.execute(statement, [value for key in sought for value in key]).fetchall()
@@ -132,10 +133,11 @@ class SqliteViewTransaction:
 
         def write(connection: Connection) -> None:
             self._move(connection, projection, before, after)
-            connection.executemany(ours.delete, ended)
-            if ours.update is not None:
-                connection.executemany(ours.update, changed)
-            connection.executemany(ours.upsert, begun)
+            with refusing():
+                connection.executemany(ours.delete, ended)
+                if ours.update is not None:
+                    connection.executemany(ours.update, changed)
+                connection.executemany(ours.upsert, begun)
 
         self._moved.add(projection.name)
         self._writes.append(write)
