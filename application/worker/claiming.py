@@ -110,6 +110,7 @@ class Claimer:
         """Claim up to so many jobs and have them run; True if there were any."""
         if room > self._options.concurrency:  # a claim of few does not take long
             self._claiming_since = self._clock.monotonic()
+        asked = self._trouble.asking
         try:
             claim = self._claim(job_types, room)
         except Exception as error:  # noqa: BLE001 - see _bear
@@ -119,7 +120,7 @@ class Claimer:
             self._claiming_since = None
         self._unexpected = 0
         self._again_at = None if claim.again_seconds is None else self._clock.monotonic() + claim.again_seconds
-        self._trouble.over()
+        self._trouble.over(asked)
         self.found_nothing = not claim.jobs
         counts = Counter([job.tenant for job in claim.jobs])
         self._served = frozenset([tenant for tenant, count in counts.items() if count > self._options.concurrency])

@@ -91,9 +91,10 @@ class Heartbeat:
         while not self._stop.wait(self.pause_seconds()):
             if not self._due():
                 continue
+            asked = self._trouble.asking
             try:
                 self.beat()
-                self._trouble.over()
+                self._trouble.over(asked)
             except (LedgerBusy, LedgerUnavailable) as error:
                 self._stop.wait(min(1.0, self._trouble.pause(error)))
             except Exception as error:  # noqa: BLE001 - leases are kept alive whatever happens

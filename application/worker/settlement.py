@@ -54,3 +54,5 @@ class Flight(NamedTuple):
     settlements: list[Settlement]
     future: Future[list[Outcome]]
     begun_at: float
+    asked: int
+    """See `Trouble.asking`."""

@@ -169,12 +169,13 @@ class Settler:
             self._submit(settlements, changes)
 
     def _submit(self, settlements: list[Settlement], changes: list[ChangeJob]) -> None:
+        asked = self._trouble.asking
         try:
             future = self._services.writer.submit(changes)
         except Exception as error:  # noqa: BLE001 - told like what the future would have told
             future = Future()
             future.set_exception(error)
-        self._flights.append(Flight(settlements, future, self._services.clock.monotonic()))
+        self._flights.append(Flight(settlements, future, self._services.clock.monotonic(), asked))
         future.add_done_callback(lambda _: self._wake.set())
 
     def _decide(self, settlement: Settlement) -> ChangeJob | None:
@@ -206,7 +207,7 @@ class Settler:
             self._flights.remove(flight)
             error = flight.future.exception()
             if error is None:
-                self._trouble.over()
+                self._trouble.over(flight.asked)
                 for settlement, outcome in zip(flight.settlements, flight.future.result(), strict=True):
                     self._took(settlement, outcome)
             elif isinstance(error, (LedgerBusy, LedgerUnavailable)):

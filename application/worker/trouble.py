@@ -23,6 +23,7 @@ class Trouble:
         self._events = events
         self._lock = threading.Lock()
         self._failures = 0
+        self._total = 0
         self.errors: Counter[str] = Counter()
         """How often the ledger failed, by kind of error."""
         self.fatal: LedgerError | None = None
@@ -32,6 +33,7 @@ class Trouble:
         """The ledger failed: how many seconds to wait before the next try."""
         with self._lock:
             self._failures += 1
+            self._total += 1
             self.errors[type(error).__name__] += 1
             failures = self._failures
         if failures == 1:
@@ -39,15 +41,23 @@ class Trouble:
         return min(PAUSE_SECONDS_MAX, PAUSE_SECONDS_MIN * 2.0 ** min(failures - 1, 20))
 
     @property
+    def asking(self) -> int:
+        """Take this before the ledger is asked, for `over`."""
+        return self._total
+
+    @property
     def is_on(self) -> bool:
         """Whether the ledger failed and did not answer since."""
         return self._failures > 0 or self.fatal is not None
 
-    def over(self) -> None:
-        """The ledger answered."""
+    def over(self, asked: int) -> None:
+        """The ledger answered what it was asked when `asking` was so. The late answer to a question from before the
+        last failure says nothing about now."""
         if self._failures == 0:
             return
         with self._lock:
+            if asked < self._total:
+                return
             failures, self._failures = self._failures, 0
         if failures:
             say("info", "worker.ledger_recovered", worker=self._worker, failures=failures)

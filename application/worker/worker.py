@@ -252,12 +252,13 @@ class Worker:
         """Register before anything is claimed. False if asked to stop before the ledger answered."""
         while not self._stop_requested:
             self.vitals.turn()
+            asked = self._trouble.asking
             try:
                 self._heartbeat.beat()
             except (LedgerBusy, LedgerUnavailable) as error:
                 threading.Event().wait(self._trouble.pause(error))
             else:
-                self._trouble.over()
+                self._trouble.over(asked)
                 return True
         return False
 

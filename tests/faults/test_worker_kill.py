@@ -275,7 +275,8 @@ def _until_it_says(worker: Running, words: str) -> None:
 
 @contextmanager
 def _nobody_writes(database: str) -> Iterator[None]:
-    """Somebody else keeps the queue from being changed."""
+    """Somebody else keeps the queue from being changed. What waits for that is broken off in the end: a server goes on
+    with the statement of a client that is gone."""
     if database.startswith("sqlite"):
         with closing(sqlite3.connect(database.removeprefix("sqlite:///"), timeout=30)) as connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -284,6 +285,10 @@ def _nobody_writes(database: str) -> Iterator[None]:
         with psycopg.connect(database) as connection:
             connection.execute("LOCK TABLE jobledger.open_jobs IN EXCLUSIVE MODE")
             yield
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
 
 
 def _until(condition: Callable[[], bool]) -> None:

@@ -24,9 +24,24 @@ from jobledger.application.worker.failures import (
     traceback_of,
 )
 from jobledger.application.worker.pace import Pace
-from jobledger.domain.errors import InvalidInput, RetryAfter
+from jobledger.application.worker.trouble import Trouble
+from jobledger.domain.errors import InvalidInput, LedgerUnavailable, RetryAfter
 from jobledger.domain.job import JobDispatched, evolve
 from tests.support.sample_app import app
+
+
+def test_a_late_answer_from_before_an_outage_does_not_end_it() -> None:
+    """Several threads ask: an answer to a question from before the last failure is no recovery, and nothing is told of
+    the same outage twice."""
+    events, told = WorkerEvents(), list[WorkerEventName]()
+    events.on_any(lambda event: told.append(event.name))
+    trouble = Trouble("worker-1", events)
+    early = trouble.asking
+    trouble.pause(LedgerUnavailable("away"))
+    trouble.over(early)
+    trouble.pause(LedgerUnavailable("still away"))
+    trouble.over(trouble.asking)
+    assert told == [WorkerEventName.ERROR, WorkerEventName.RECOVERED]
 
 
 def raised_by(function: Callable[[], object]) -> BaseException:
