@@ -129,10 +129,17 @@ class ProjectionControl:
         )
 
     def drop_previous(self, command: DropPrevious, flow: Flow) -> Accepted[ProjectionRecorded]:
-        """The version that a rebuild had replaced is removed."""
+        """The version that a rebuild had replaced is removed: recorded once between one such rebuild and the next."""
         require_reason(command.reason, "dropping the previous version of a view")
         dropped = ProjectionPreviousDropped(projection=command.projection, reason=command.reason, rows=command.rows)
-        return self._record(command.projection, flow, lambda _stored: (dropped,))
+        found: list[RecordedEvent] = []
+
+        def decide(stored: Sequence[RecordedEvent]) -> Sequence[ProjectionFacts]:
+            replaced = _last_replaced(stored)
+            found[:] = [e for e in stored if e.topic == dropped.topic and e.originator_version > replaced]
+            return () if found else (dropped,)
+
+        return self._once(command.projection, flow, decide, found)
 
     # --- events that a fold cannot take ------------------------------------------------------------------------------
 
@@ -211,6 +218,25 @@ def _ends(stored: Sequence[RecordedEvent], projection: str, begun_version: int) 
         if isinstance(event.facts, ProjectionRebuilt | ProjectionRebuildCancelled)
         and event.facts.begun_version == begun_version
     ]
+
+
+def _last_replaced(stored: Sequence[RecordedEvent]) -> int:
+    """The version of the record of the last rebuild that left a previous version behind: of a whole view."""
+    partial = {
+        event.originator_version
+        for event in stored
+        if isinstance(event.facts, ProjectionRebuildBegun) and (event.facts.of_tenant or event.facts.of_job)
+    }
+    return max(
+        (
+            event.originator_version
+            for event in stored
+            if isinstance(event.facts, ProjectionRebuilt)
+            and event.facts.swapped
+            and event.facts.begun_version not in partial
+        ),
+        default=0,
+    )
 
 
 def _skipped(stored: Sequence[RecordedEvent]) -> frozenset[SkippedEvent]:

@@ -20,12 +20,12 @@ from jobledger.application.projection_messages import (
 )
 from jobledger.domain.errors import NotFound
 from jobledger.domain.job import require_reason
-from jobledger.projections.beginning import Joined, Wanted, begin_or_join, cancel
+from jobledger.projections.beginning import Joined, Wanted, begin_or_join, cancel, finish
 from jobledger.projections.catalogue import PROJECTIONS
 from jobledger.projections.pacing import Throttle
 from jobledger.projections.projection import Projection
 from jobledger.projections.rebuild import End, Options, Outcome, Rebuilding, RebuildPorts, Standing
-from jobledger.projections.shadow import Purpose, Rebuild, Scope
+from jobledger.projections.shadow import Purpose, Rebuild, RebuildState, Scope
 
 from .bootstrap import LedgerHandle
 
@@ -135,24 +135,42 @@ def help_filling(handle: LedgerHandle, actor: Actor, rebuild_id: UUID, share: fl
         rebuilding.help_filling()
 
 
-def cancel_rebuild(handle: LedgerHandle, actor: Actor, projection: Projection, reason: str) -> Rebuild:
+def cancel_rebuild(handle: LedgerHandle, actor: Actor, name: str, reason: str) -> Rebuild:
     """Give up the rebuild of a view; see `projections.beginning.cancel`."""
     require_reason(reason, "cancelling a rebuild")
-    return cancel(rebuild_ports(handle, actor), projection, reason)
+    return cancel(rebuild_ports(handle, actor), name, reason)
 
 
-def drop_previous(handle: LedgerHandle, actor: Actor, projection: Projection, reason: str) -> int:
-    """Remove the version of a view that was replaced last; how many rows it had. `NotFound` where there is none."""
+def drop_previous(handle: LedgerHandle, actor: Actor, name: str, reason: str) -> int:
+    """Remove the version of a view that was replaced last; how many rows it had. `NotFound` where there is none.
+
+    It is recorded first, once for each version: who dies in between leaves a record of what then is to be done again.
+    """
     require_reason(reason, "dropping the previous version of a view")
-    rows = handle.shadows.drop_previous(projection)
+    _finish_swapped(handle, actor, name)
+    rows = handle.shadows.previous_rows(name)
     if rows is None:
         raise NotFound(
-            f"there is no previous version of {projection.name}", field="NAME", hint="jobledger projections status"
+            f"there is no previous version of {name[:60]}", field="NAME", hint="jobledger projections status"
         )
-    handle.dispatcher.send(
-        DropPrevious, actor=actor, projection=projection.name, rows=rows, reason=reason
-    ).unwrap()  # fmt: skip
-    return rows
+
+    def record(count: int) -> None:
+        handle.dispatcher.send(DropPrevious, actor=actor, projection=name, rows=count, reason=reason).unwrap()
+
+    record(rows)
+    dropped = handle.shadows.drop_previous(name)
+    if dropped is None:
+        return rows  # somebody else was faster
+    record(dropped)  # stands there, unless a rebuild has put another version into its place meanwhile
+    return dropped
+
+
+def _finish_swapped(handle: LedgerHandle, actor: Actor, name: str) -> None:
+    """A rebuild that has replaced the version which is to be dropped, and died before it could say so, is recorded
+    before that."""
+    under_way, projection = handle.shadows.unfinished(name), PROJECTIONS.get(name)
+    if under_way is not None and under_way.state is RebuildState.SWAPPED and projection is not None:
+        finish(rebuild_ports(handle, actor), projection, under_way)
 
 
 def _options(

@@ -14,6 +14,10 @@ from .rebuild import Options, Rebuilding, RebuildPorts
 from .shadow import Purpose, Rebuild, RebuildState, Scope, Slice
 
 TRIES = 20
+RECENT = 100
+"""Rebuilds that are looked through for the last one of a view."""
+
+_GIVEN_UP = frozenset({RebuildState.CANCELLED, RebuildState.FAILED})
 
 
 class Wanted(NamedTuple):
@@ -38,6 +42,7 @@ def begin_or_join(ports: RebuildPorts, wanted: Wanted) -> Joined:
     """Begin the rebuild, or find the one of the same kind that is not over. `RebuildUnderWay` where another kind is
     under way; `InvalidInput` where the view cannot be rebuilt in this scope."""
     require_scope(wanted.projection, wanted.scope)
+    record_given_up(ports, wanted.projection.name)
     for _ in range(TRIES):
         under_way = ports.shadows.unfinished(wanted.projection.name)
         if under_way is not None:
@@ -51,28 +56,36 @@ def begin_or_join(ports: RebuildPorts, wanted: Wanted) -> Joined:
     raise LedgerBusy(f"others keep rebuilding {wanted.projection.name}", hint="try again")
 
 
-def cancel(ports: RebuildPorts, projection: Projection, reason: str) -> Rebuild:
-    """Give up the rebuild that is under way: its shadow is dropped, the live view stays as it is. `NotFound` where
-    there is none, `RebuildUnderWay` where it has just taken the live view's place."""
+def cancel(ports: RebuildPorts, name: str, reason: str) -> Rebuild:
+    """Give up the rebuild of a view that is under way, whether this program knows the view or not: its shadow is
+    dropped, the live view stays as it is. `NotFound` where there is none, `RebuildUnderWay` where it has just taken the
+    live view's place."""
+    record_given_up(ports, name)
     for _ in range(TRIES):
-        rebuild = ports.shadows.unfinished(projection.name)
+        rebuild = ports.shadows.unfinished(name)
         if rebuild is None:
-            raise NotFound(
-                f"no rebuild of {projection.name} is under way", field="NAME", hint="jobledger projections status"
-            )
+            raise NotFound(f"no rebuild of {name[:60]} is under way", field="NAME", hint="jobledger projections status")
         if rebuild.state is RebuildState.SWAPPED:
             raise RebuildUnderWay(
-                f"the rebuild of {projection.name} has taken the live view's place already", field="NAME",
+                f"the rebuild of {name} has taken the live view's place already", field="NAME",
                 hint=f"finish it: {command(rebuild)}",
             )  # fmt: skip
         try:
-            cancelled = ports.shadows.note(rebuild, RebuildState.CANCELLED)
+            cancelled = ports.shadows.note(rebuild, RebuildState.CANCELLED, error=reason)
         except CheckpointMoved:
             continue  # it went on meanwhile
         if cancelled.begun_version:
             ports.records.cancelled(cancelled, reason)
         return cancelled
-    raise LedgerBusy(f"the rebuild of {projection.name} goes on all the time", hint="try again")
+    raise LedgerBusy(f"the rebuild of {name} goes on all the time", hint="try again")
+
+
+def record_given_up(ports: RebuildPorts, name: str) -> None:
+    """Record that the last rebuild of a view was given up, where who did so died before that. Recorded once."""
+    recent = ports.shadows.recent(limit=RECENT)
+    last = next((rebuild for rebuild in recent if rebuild.projection == name), None)
+    if last is not None and last.state in _GIVEN_UP and last.begun_version:
+        ports.records.cancelled(last, last.error or "given up")
 
 
 def command(rebuild: Rebuild) -> str:

@@ -6,17 +6,27 @@ thousands of events at a time, folds those of one key together and writes rows a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, Self
 from uuid import UUID
 
+from jobledger.domain.errors import InvalidInput
 from jobledger.domain.event import Facts
 from jobledger.domain.job import JobCompleted, JobFacts, JobFailed
 
 ColumnType = Literal["uuid", "text", "integer", "real", "boolean", "timestamp"]
 Value = UUID | str | int | float | bool | datetime | None
 Row = dict[str, Value]
+
+IDENTIFIER_LENGTH_MAX = 63
+"""Of PostgreSQL: it cuts longer names, silently."""
+NAME_LENGTH_MAX = 30
+"""Of a view: `__previous` and an index's suffix stand behind it."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_OF_THE_SYSTEM = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 
 
 class JobIdentity(NamedTuple):
@@ -153,13 +163,51 @@ class Index(NamedTuple):
     engine: Literal["postgres", "sqlite"] | None = None
 
 
-class Projection(NamedTuple):
-    """A read model. `fold(row, event)` returns the row after the event; None: there is no row (any more). The row it
-    is given is its own: it may change and return it.
+def is_view_name(name: str) -> bool:
+    """Whether a view may be called so."""
+    return _NAME.fullmatch(name) is not None and len(name) <= NAME_LENGTH_MAX and "__" not in name
 
-    `key` says which row an event belongs to (the values of the key columns, in order); None: the event is not for
-    this view. `births` are the topics that always begin a new row: for them no stored row needs to be loaded.
-    """
+
+def _require_names(name: str, columns: tuple[Column, ...], indexes: tuple[Index, ...]) -> None:
+    if not is_view_name(name):
+        raise InvalidInput(
+            f"{name[:80]!r} cannot be the name of a view", field="name",
+            rule=f"at most {NAME_LENGTH_MAX} of a-z, 0-9 and single _, a letter first (other versions of its table "
+            "have longer names)",
+        )  # fmt: skip
+    names = [column.name for column in columns]
+    for column in columns:
+        _require_column(name, column, names)
+    if not any(column.key for column in columns):
+        raise InvalidInput(f"{name} has no key", field="columns", rule="one column or more is the key")
+    for index in indexes:
+        _require_index(name, index, names)
+
+
+def _require_column(view: str, column: Column, names: list[str]) -> None:
+    rule = None
+    if not _NAME.fullmatch(column.name) or len(column.name) > IDENTIFIER_LENGTH_MAX or column.name in _OF_THE_SYSTEM:
+        rule = f"at most {IDENTIFIER_LENGTH_MAX} of a-z, 0-9 and _, a letter first, and no column of PostgreSQL's own"
+    elif names.count(column.name) > 1:
+        rule = "each column once"
+    elif column.key and column.nullable:
+        rule = "a key is never null"
+    if rule:
+        raise InvalidInput(f"{view} cannot have a column {column.name[:80]!r}", field="columns", rule=rule)
+
+
+def _require_index(view: str, index: Index, names: list[str]) -> None:
+    rule, longest = None, IDENTIFIER_LENGTH_MAX - len(f"{view}__previous_")
+    if not _NAME.fullmatch(index.suffix) or len(index.suffix) > longest or index.suffix == "pkey":
+        rule = f"at most {longest} of a-z, 0-9 and _, a letter first, not pkey"
+    elif not index.columns or not {*index.columns, index.where or index.columns[0]} <= set(names):
+        rule = "of columns that the view has"
+    if rule:
+        raise InvalidInput(f"{view} cannot have an index {index.suffix[:80]!r}", field="indexes", rule=rule)
+
+
+class _Projection(NamedTuple):
+    """The fields of a `Projection`."""
 
     name: str
     topics: frozenset[str]
@@ -168,14 +216,46 @@ class Projection(NamedTuple):
     fold: Callable[[Row | None, SeenEvent], Row | None]
     births: frozenset[str] = frozenset()
     version: int = 1
-    """Raised when the fold changes what it writes; a stored view of another version must be rebuilt."""
-
     indexes: tuple[Index, ...] = ()
     by_stream: bool = True
-    """Whether all events of a key are of one stream (as where the key holds the job's id): then a rebuild reads stream
-    after stream, in parallel. Else it reads in the order of positions."""
     fill_percent: int = 100
-    """How full a page of the table is packed; less leaves room for the next versions of rows that change."""
+
+
+class Projection(_Projection):
+    """A read model. `fold(row, event)` returns the row after the event; None: there is no row (any more). The row it
+    is given is its own: it may change and return it.
+
+    `key` says which row an event belongs to (the values of the key columns, in order); None: the event is not for
+    this view. `births` are the topics that always begin a new row: for them no stored row needs to be loaded.
+
+    - `version` is raised when the fold changes what it writes; a stored view of another version must be rebuilt.
+    - `by_stream`: whether all events of a key are of one stream (as where the key holds the job's id): then a rebuild
+      reads stream after stream, in parallel. Else it reads in the order of positions.
+    - `fill_percent`: how full a page of the table is packed; less leaves room for new versions of rows that change.
+
+    `InvalidInput`, with field and rule, for names that a table, its shadow and their indexes cannot have.
+    """
+
+    __slots__ = ()
+
+    def __new__(  # noqa: PLR0917 - the fields
+        cls,
+        name: str,
+        topics: frozenset[str],
+        columns: tuple[Column, ...],
+        key: Callable[[SeenEvent], tuple[Value, ...] | None],
+        fold: Callable[[Row | None, SeenEvent], Row | None],
+        births: frozenset[str] = frozenset(),
+        version: int = 1,
+        indexes: tuple[Index, ...] = (),
+        by_stream: bool = True,
+        fill_percent: int = 100,
+    ) -> Self:
+        """What is made of it with `_replace` (a shadow, a fold of a test) is not looked at again."""
+        _require_names(name, columns, indexes)
+        return super().__new__(
+            cls, name, topics, columns, key, fold, births, version, indexes, by_stream, fill_percent
+        )  # fmt: skip
 
     @property
     def key_columns(self) -> tuple[Column, ...]:

@@ -151,13 +151,21 @@ class Comparison(NamedTuple):
         return self.differing == 0
 
 
+class Kept(NamedTuple):
+    """A table that exists beside the live one. How many `rows` it holds is None where nobody has counted or estimated
+    them yet, and a guess where it is not `exact`."""
+
+    rows: int | None
+    exact: bool
+
+
 class Versions(NamedTuple):
-    """The tables of a view that exist beside the live one, and how many rows they hold (estimated)."""
+    """The tables of a view that exist beside the live one."""
 
     projection: str
     fold_version: int
-    shadow_rows: int | None
-    previous_rows: int | None
+    shadow: Kept | None
+    previous: Kept | None
 
 
 class Snapshot(Protocol):
@@ -235,7 +243,12 @@ class Shadows(Protocol):
         state `COMPARING`."""
         ...
 
-    def drop_previous(self, projection: Projection) -> int | None:
+    def previous_rows(self, name: str) -> int | None:
+        """How many rows the version of this view has that was replaced last, counted; None where there is none. The
+        view need not be one that this program knows."""
+        ...
+
+    def drop_previous(self, name: str) -> int | None:
         """Remove the version that was replaced last; how many rows it had, None where there is none."""
         ...
 

@@ -11,7 +11,7 @@ from jobledger.domain.errors import InvalidInput, LedgerError, NotFound
 from jobledger.projections.catalogue import PROJECTIONS
 from jobledger.projections.open_jobs import NAME as WORK_QUEUE
 from jobledger.projections.pacing import QUARTER
-from jobledger.projections.projection import Projection
+from jobledger.projections.projection import Projection, is_view_name
 from jobledger.projections.shadow import Purpose, Scope
 
 from .. import rebuilding
@@ -106,26 +106,31 @@ def verify(
     name: Name,
     tenant: Tenant = None,
     job: Job = None,
+    workers: Workers = 1,
     throttle: Throttle = False,
+    cores: Cores = None,
     as_json: options.Json = False,
 ) -> None:
     """Compare a view with the ledger, at one position, while both go on. Exit code 1 where rows differ."""
+    share = cores if cores is not None else QUARTER if throttle else 1.0
     with opened() as session:
         if name == WORK_QUEUE:
             whole_only(tenant, job)
             equal = queue_rebuild.verify(session, as_json=as_json)
         else:
-            scope, share = scope_of(session, tenant, job), QUARTER if throttle else 1.0
-            equal = run(session, Request(view(name), Purpose.VERIFY, scope, share=share), as_json=as_json)
+            scope = scope_of(session, tenant, job)
+            request = Request(view(name), Purpose.VERIFY, scope, workers=workers, share=share)
+            equal = run(session, request, as_json=as_json)
     if not equal:
         raise typer.Exit(ExitCode.REFUSED)
 
 
 @group.command()
 def cancel(*, name: Name, reason: options.Reason = "", as_json: options.Json = False) -> None:
-    """Give up the rebuild of a view that is under way. The live view stays as it is."""
+    """Give up the rebuild of a view that is under way. The live view stays as it is. The view may be one that this
+    program does not have any more."""
     with opened() as session:
-        cancelled = rebuilding.cancel_rebuild(session.handle, session.actor, view(name), reason)
+        cancelled = rebuilding.cancel_rebuild(session.handle, session.actor, any_view(name), reason)
     if as_json:
         print_json({"projection": name, "rebuild_id": str(cancelled.rebuild_id), "state": cancelled.state.value})
     else:
@@ -136,7 +141,7 @@ def cancel(*, name: Name, reason: options.Reason = "", as_json: options.Json = F
 def drop_previous(*, name: Name, reason: options.Reason = "", as_json: options.Json = False) -> None:
     """Remove the version of a view that its last rebuild replaced."""
     with opened() as session:
-        rows = rebuilding.drop_previous(session.handle, session.actor, view(name), reason)
+        rows = rebuilding.drop_previous(session.handle, session.actor, any_view(name), reason)
     if as_json:
         print_json({"projection": name, "rows": rows})
     else:
@@ -192,6 +197,11 @@ def view(name: str) -> Projection:
         known = ", ".join([*PROJECTIONS, WORK_QUEUE])
         raise NotFound(f"there is no view {name[:60]!r}", field="NAME", rule="a view", hint=f"views: {known}")
     return projection
+
+
+def any_view(name: str) -> str:
+    """The name of a view that this program has, or that an older one may have left behind."""
+    return name if is_view_name(name) else view(name).name
 
 
 def scope_of(session: Session, tenant: str | None, job: str | None) -> Scope:

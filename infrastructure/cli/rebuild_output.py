@@ -76,14 +76,22 @@ def print_comparison(out: Console, keys: Sequence[str], compared: Comparison) ->
         out.print(Text.assemble(("the view was what the ledger says", "green"), f": {_rows(compared.rows_live)}, {at}"))
         out.print(Text.assemble(("digest ", "dim"), compared.digest_live))
         return
-    said = f"{_rows(compared.differing)} of {compared.rows_live:,} differed from the ledger"
-    out.print(Text.assemble((said, "bold red"), f", {at}"), soft_wrap=True)
-    lines = [line for difference in compared.sample for line in _lines(difference)]
-    out.print(table(", ".join(keys), "column", "live", "fresh", rows=lines))
-    if compared.differing > len(compared.sample):
-        out.print(f"[dim]and {_rows(compared.differing - len(compared.sample))} more[/]")
+    sizes = f"the view had {_rows(compared.rows_live)}, the ledger says {_rows(compared.rows_fresh)}, {at}"
+    out.print(Text.assemble((f"{_rows(compared.differing)} differed", "bold red"), f": {sizes}"), soft_wrap=True)
+    _print_sample(out, keys, compared)
     out.print(Text.assemble(("digest before ", "dim"), compared.digest_live), soft_wrap=True)
     out.print(Text.assemble(("digest after  ", "dim"), compared.digest_fresh), soft_wrap=True)
+
+
+def _print_sample(out: Console, keys: Sequence[str], compared: Comparison) -> None:
+    listed = len(compared.sample)
+    if listed:
+        lines = [line for difference in compared.sample for line in _lines(difference)]
+        out.print(table(", ".join(keys), "column", "live", "fresh", rows=lines))
+    if not listed:
+        out.print("[dim]none of them is listed here[/]")
+    elif compared.differing > listed:
+        out.print(f"[dim]the first {listed:,} of {_rows(compared.differing)} that differed[/]")
 
 
 def print_interrupted(out: Console, handle: LedgerHandle, name: str) -> None:
@@ -105,6 +113,9 @@ def _rows(count: int) -> str:
 
 def _lines(difference: Difference) -> Iterator[tuple[str, str, str, str]]:
     key = ", ".join(str(part) for part in difference.key)
+    if difference.live is None and difference.fresh is None:  # compared by another process: its values are not kept
+        yield key, "", "?", "?"
+        return
     if difference.live is None or difference.fresh is None:
         missing, there = "no such row", "a row"
         yield (key, "", *((missing, there) if difference.live is None else (there, missing)))

@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.text import Text
 
 from jobledger.domain.errors import LedgerBusy
-from jobledger.projections.beginning import command
+from jobledger.projections.beginning import RECENT, command
 from jobledger.projections.catalogue import ALL_PROJECTIONS
 from jobledger.projections.filling import fraction_done
 from jobledger.projections.ports import LAG_EVENTS_MAX, Checkpoint, LedgerLag, ProjectionLag
 from jobledger.projections.projection import Projection
-from jobledger.projections.shadow import Rebuild, RebuildState, Versions, shadow_of
+from jobledger.projections.shadow import Kept, Rebuild, RebuildState, Versions, shadow_of
 
 from ..bootstrap import LedgerHandle
 from .json_output import iso
@@ -42,11 +42,13 @@ class View(NamedTuple):
 
 
 class Overview(NamedTuple):
-    """All views, and what they can read: `head`, and for how long the oldest committed event could not be read."""
+    """All views, and what they can read: `head`, and for how long the oldest committed event could not be read.
+    `others` are rebuilds under way of views that this program does not have."""
 
     views: tuple[View, ...]
     head: int
     horizon_age_seconds: float | None
+    others: tuple[Rebuild, ...] = ()
 
 
 def overview(handle: LedgerHandle, projections: Sequence[Projection] = ALL_PROJECTIONS) -> Overview:
@@ -63,7 +65,13 @@ def overview(handle: LedgerHandle, projections: Sequence[Projection] = ALL_PROJE
             projection, stored.get(name), lags.get(name), parked.get(name, (0, 0)), versions.get(name), under_way,
             0.0 if under_way is None else fraction(under_way, shadow, stored.get(name)),
         ))  # fmt: skip
-    return Overview(tuple(views), head, lag.horizon_age_seconds if lag else None)
+    known = {projection.name for projection in projections}
+    others = tuple(
+        rebuild
+        for rebuild in handle.shadows.recent(limit=RECENT)
+        if rebuild.projection not in known and not rebuild.is_over
+    )
+    return Overview(tuple(views), head, lag.horizon_age_seconds if lag else None, others)
 
 
 def fraction(rebuild: Rebuild, shadow: Checkpoint | None, live: Checkpoint | None) -> float:
@@ -96,16 +104,29 @@ def print_overview(out: Console, seen: Overview) -> None:
     out.print(Text(f"the ledger can be read up to {seen.head}{_horizon(seen.horizon_age_seconds)}", "dim"))
     for view in seen.views:
         _print_remarks(out, view)
+    for rebuild in seen.others:
+        out.print(Text.assemble((what(rebuild), "bold"), ": this program has no such view"), soft_wrap=True)
+        give_up = f'jobledger projections cancel {rebuild.projection} --reason "..."'
+        out.print(Text.assemble(("  to give it up: ", "dim"), give_up), soft_wrap=True)
 
 
 def _line(view: View) -> tuple[str | Text, ...]:
-    stored, kept = view.stored, view.versions.previous_rows if view.versions else None
+    stored = view.stored
     version = str(view.projection.version if stored is None else stored.version)
     return (
         view.projection.name, str(stored.position if stored else 0), *_behind(view.lag),
         Text(version, "" if view.is_current_version else "bold red"), _parked(view.parked),
-        "-" if kept is None else f"{kept:,}" if kept else "yes", (stored.owner if stored else "") or "-",
+        _kept(view.versions.previous if view.versions else None), (stored.owner if stored else "") or "-",
     )  # fmt: skip
+
+
+def _kept(kept: Kept | None) -> str:
+    """How many rows, as far as that is known."""
+    if kept is None:
+        return "-"
+    if kept.rows is None:
+        return "unknown"
+    return f"{kept.rows:,}" if kept.exact else f"about {kept.rows:,}"
 
 
 def _behind(lag: ProjectionLag | None) -> tuple[str, str]:
@@ -150,10 +171,12 @@ def _print_remarks(out: Console, view: View) -> None:
 
 
 def shape(seen: Overview) -> dict[str, object]:
-    """The answer of `projections status`. `lag_events` is counted up to 10,000."""
+    """The answer of `projections status`. `lag_events` is counted up to 10,000. Numbers of rows are estimates on
+    PostgreSQL, null where there is none yet."""
     return {
         "head": seen.head, "horizon_age_seconds": seen.horizon_age_seconds,
         "views": [_view_shape(view) for view in seen.views],
+        "others": [{"projection": rebuild.projection, **_rebuild_shape(rebuild, 0.0)} for rebuild in seen.others],
     }  # fmt: skip
 
 
@@ -166,10 +189,15 @@ def _view_shape(view: View) -> dict[str, object]:
         "owner": (stored.owner if stored else "") or None, "moved_at": iso(stored.moved_at) if stored else None,
         "fold_version": stored.version if stored else None, "fold_version_of_program": view.projection.version,
         "parked": view.parked[0], "waiting_behind_parked": view.parked[1],
-        "previous_rows": versions.previous_rows if versions else None,
-        "shadow_rows": versions.shadow_rows if versions else None,
+        "previous_kept": versions is not None and versions.previous is not None,
+        "previous_rows": _rows(versions.previous if versions else None),
+        "shadow_rows": _rows(versions.shadow if versions else None),
         "rebuild": None if view.rebuild is None else _rebuild_shape(view.rebuild, view.fraction),
     }  # fmt: skip
+
+
+def _rows(kept: Kept | None) -> int | None:
+    return None if kept is None else kept.rows
 
 
 def _rebuild_shape(rebuild: Rebuild, fraction: float) -> dict[str, object]:

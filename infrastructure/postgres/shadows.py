@@ -14,7 +14,7 @@ from psycopg import IsolationLevel, errors, sql
 from jobledger.domain.errors import LedgerBusy, LedgerUnavailable
 from jobledger.projections.ports import Checkpoint, CheckpointMoved
 from jobledger.projections.projection import Projection
-from jobledger.projections.shadow import Comparison, Rebuild, RebuildState, Slice, Step, Versions, shadow_of
+from jobledger.projections.shadow import Comparison, Kept, Rebuild, RebuildState, Slice, Step, Versions, shadow_of
 
 from ..sql_blocks import load
 from . import parking, rebuild_rows, swapping
@@ -172,23 +172,31 @@ class PostgresShadows:
         with self._owner() as connection, connection.transaction():
             swapping.swap(connection, rebuild, projection)
 
-    def drop_previous(self, projection: Projection) -> int | None:
+    def previous_rows(self, name: str) -> int | None:
+        """How many rows the version has that was replaced last; see the port."""
+        with self._projector() as connection, connection.transaction():
+            return _count_rows(connection, swapping.previous_name(name))
+
+    def drop_previous(self, name: str) -> int | None:
         """Remove the version that was replaced last; see the port."""
-        previous = swapping.previous_of(projection).name
+        previous = swapping.previous_name(name)
         with self._owner() as connection, connection.transaction():
-            if not swapping.exists(connection, previous):
-                return None
             # row-level security binds the owner too
             connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(Role.PROJECTOR)))
-            row = connection.execute(_for_table("SELECT count(*) FROM {}", previous)).fetchone()
+            rows = _count_rows(connection, previous)
             connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(Role.OWNER)))
-            swapping.drop(connection, previous)
-        return row[0] if row else 0
+            if rows is not None:
+                swapping.drop(connection, previous)
+        return rows
 
     def versions(self) -> list[Versions]:
         """What exists of each view."""
         with self._session.use() as connection:
-            return [Versions(*row) for row in connection.execute(SQL["versions"]).fetchall()]
+            rows = connection.execute(SQL["versions"]).fetchall()
+        return [
+            Versions(name, version, _kept(has_shadow, shadow_rows), _kept(has_previous, previous_rows))
+            for name, version, has_shadow, shadow_rows, has_previous, previous_rows in rows
+        ]
 
     def close(self) -> None:
         """Close the connection; slices that are owned here are not any more."""
@@ -273,6 +281,17 @@ def _held(connection: PgConnection, projection: str) -> bool:
 def _is_true(connection: PgConnection, statement: str, parameters: tuple[object, ...]) -> bool:
     row = connection.execute(statement, parameters).fetchone()
     return row is not None and bool(row[0])
+
+
+def _kept(exists: bool, rows: int | None) -> Kept | None:
+    return Kept(rows, exact=rows == 0) if exists else None
+
+
+def _count_rows(connection: PgConnection, table: str) -> int | None:
+    if not swapping.exists(connection, table):
+        return None
+    row = connection.execute(_for_table("SELECT count(*) FROM {}", table)).fetchone()
+    return row[0] if row else 0
 
 
 def _for_table(statement: LiteralString, table: str) -> sql.Composed:

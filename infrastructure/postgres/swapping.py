@@ -13,7 +13,7 @@ from psycopg import sql
 
 from jobledger.domain.errors import SchemaOutdated
 from jobledger.projections.ports import Checkpoint, CheckpointMoved
-from jobledger.projections.projection import Column, Projection
+from jobledger.projections.projection import IDENTIFIER_LENGTH_MAX, Column, Projection
 from jobledger.projections.shadow import Rebuild, RebuildState, shadow_of
 
 from ..sql_blocks import load
@@ -29,9 +29,14 @@ VACUUM_TIMEOUT = "3s"
 """How long we wait, with nobody behind us, for PostgreSQL's own upkeep of a table, which gives way after a second."""
 
 
+def previous_name(view: str) -> str:
+    """The table of the version that was replaced last."""
+    return f"{view}__previous"
+
+
 def previous_of(projection: Projection) -> Projection:
     """The version of a view that was replaced last."""
-    return projection._replace(name=f"{projection.name}__previous")
+    return projection._replace(name=previous_name(projection.name))
 
 
 class Standing(NamedTuple):
@@ -135,7 +140,10 @@ def _rename(connection: PgConnection, old: str, new: str) -> list[sql.Composed]:
     for kind, name in connection.execute(SQL["names_on_table"], {"table": old}).fetchall():
         if not name.startswith(f"{old}_"):
             continue  # somebody's own
-        to = sql.Identifier(new + name.removeprefix(old))
+        renamed = new + name.removeprefix(old)
+        if kind == "constraint" and len(renamed) > IDENTIFIER_LENGTH_MAX:
+            continue  # it would be cut; unlike an index's, its name has to differ from others of its own table only
+        to = sql.Identifier(renamed)
         if kind == "index":
             statements.append(sql.SQL("ALTER INDEX {} RENAME TO {}").format(sql.Identifier(name), to))
         else:

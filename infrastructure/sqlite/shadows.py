@@ -24,6 +24,7 @@ from jobledger.projections.ports import Checkpoint, CheckpointMoved
 from jobledger.projections.projection import Projection
 from jobledger.projections.shadow import (
     Comparison,
+    Kept,
     Rebuild,
     RebuildState,
     Scope,
@@ -240,12 +241,17 @@ class SqliteShadows:
 
     # --- versions ----------------------------------------------------------------------------------------------------
 
-    def drop_previous(self, projection: Projection) -> int | None:
+    def previous_rows(self, name: str) -> int | None:
+        """How many rows the version has that was replaced last."""
+        with self._database.read() as connection:
+            return _count(connection, previous_name(name))
+
+    def drop_previous(self, name: str) -> int | None:
         """Remove the version that was replaced last; how many rows it had."""
         with self._database.write() as connection:
-            rows = _count(connection, previous_name(projection.name))
-            set_aside(connection, projection.name, previous_name(projection.name))
-        self._sweep(projection.name)
+            rows = _count(connection, previous_name(name))
+            set_aside(connection, name, previous_name(name))
+        self._sweep(name)
         return rows
 
     def versions(self) -> list[Versions]:
@@ -255,7 +261,7 @@ class SqliteShadows:
             return [
                 Versions(
                     name, standings[name].checkpoint.version if name in standings else projection.version,
-                    _count(connection, shadow_name(name)), _count(connection, previous_name(name)),
+                    _kept(connection, shadow_name(name)), _kept(connection, previous_name(name)),
                 )
                 for projection in self._projections if (name := projection.name)
             ]  # fmt: skip
@@ -304,6 +310,11 @@ def _take_over(connection: Connection, view: str, scope: Scope) -> None:
     else:
         connection.execute(SQL["forget_parked"], (view,))
     connection.execute(SQL["move_parked"], (view, shadow_name(view)))
+
+
+def _kept(connection: Connection, table: str) -> Kept | None:
+    rows = _count(connection, table)
+    return None if rows is None else Kept(rows, exact=True)
 
 
 def _count(connection: Connection, table: str) -> int | None:

@@ -14,12 +14,13 @@ import pytest
 
 from jobledger import Ledger
 from jobledger.application.message import Actor
+from jobledger.application.projection_messages import DropPrevious
 from jobledger.domain.identifiers import SYSTEM_TENANT
 from jobledger.domain.projection import projection_stream
 from jobledger.infrastructure.rebuilding import rebuild_ports
 from jobledger.projections.beginning import Wanted, begin_or_join
 from jobledger.projections.catalogue import PROJECTIONS
-from jobledger.projections.shadow import Purpose, Scope
+from jobledger.projections.shadow import Purpose, RebuildState, Scope
 from tests.support.cli import Cli
 
 VIEW = "tenant_jobs"
@@ -54,10 +55,10 @@ def priorities(cli: Cli) -> list[int]:
     return [job["priority"] for job in cli("jobs", "list", "--json").json["jobs"]]
 
 
-def recorded(cli: Cli) -> list[dict[str, Any]]:
+def recorded(cli: Cli, name: str = VIEW) -> list[dict[str, Any]]:
     """What the ledger says was done to the view."""
     with Ledger.open(cli.variables["JOBLEDGER_DATABASE"]) as ledger:
-        events = ledger._handle.ports.reader.stream(SYSTEM_TENANT, projection_stream(VIEW))
+        events = ledger._handle.ports.reader.stream(SYSTEM_TENANT, projection_stream(name))
     return [{"topic": e.topic, "actor": e.metadata.actor, **e.facts.model_dump(mode="json")} for e in events]
 
 
@@ -82,7 +83,7 @@ def test_a_rebuild_mends_a_row_that_was_edited_by_hand(cli: Cli, jobs: list[UUID
     damage(cli, jobs[1])
     assert 77 in priorities(cli)
     said = cli("projections", "rebuild", VIEW, *WHY)
-    assert "1 row of 4 differed from the ledger" in said.out
+    assert "1 row differed: the view had 4 rows, the ledger says 4 rows, at position" in said.out
     lines = [line.split() for line in said.out.splitlines()]
     assert [str(jobs[1]), "queue", "mine", "default"] in lines and ["priority", "77", "0"] in lines
     assert "jobledger projections drop-previous tenant_jobs" in said.out
@@ -124,7 +125,9 @@ def test_a_dry_run_leaves_the_view_as_it_is(cli: Cli, jobs: list[UUID]) -> None:
     """It says what a rebuild would change; the live rows stay, and it is on record that nothing was swapped."""
     damage(cli, jobs[0])
     said = cli("projections", "rebuild", VIEW, "--dry-run", *WHY).out
-    assert "nothing was changed" in said and "1 row of 4 differed" in said and "drop-previous" not in said
+    assert (
+        "nothing was changed" in said and "1 row differed: the view had 4 rows" in said and "drop-previous" not in said
+    )
     assert 77 in priorities(cli)
     begun, ended = recorded(cli)
     assert begun["dry_run"] and not ended["swapped"]
@@ -133,12 +136,84 @@ def test_a_dry_run_leaves_the_view_as_it_is(cli: Cli, jobs: list[UUID]) -> None:
 def test_the_previous_version_is_kept_until_somebody_drops_it(cli: Cli, jobs: list[UUID]) -> None:
     """It shows in the status; dropping needs a reason, is recorded, and happens once."""
     cli("projections", "rebuild", VIEW, *WHY)
-    assert len(jobs) == 4 and view(cli)["previous_rows"] is not None  # an estimate, on PostgreSQL
+    kept = view(cli)
+    assert kept["previous_kept"] is True and kept["previous_rows"] in {None, len(jobs)}  # none yet, on PostgreSQL
+    shown = next(line.split() for line in cli("projections", "status").out.splitlines() if line.startswith(VIEW))
+    assert not {"unknown", "4"}.isdisjoint(shown) and "0" not in shown[6:7], "the number is right, or not there"
     assert cli("projections", "drop-previous", VIEW, "--json", code=1).error["code"] == "reason_required"
     assert "4 rows" in cli("projections", "drop-previous", VIEW, *WHY).out
-    assert view(cli)["previous_rows"] is None
+    assert (view(cli)["previous_kept"], view(cli)["previous_rows"]) == (False, None)
     assert recorded(cli)[-1]["topic"] == "projection.previous_dropped"
     assert cli("projections", "drop-previous", VIEW, *WHY, "--json", code=1).error["code"] == "not_found"
+
+
+def test_a_drop_whose_process_died_is_recorded_once(cli: Cli, jobs: list[UUID]) -> None:
+    """The act is recorded before it is done: whoever died in between is on record, and does it again without another
+    record. After the next rebuild it is another act."""
+    cli("projections", "rebuild", VIEW, *WHY)
+    with Ledger.open(cli.variables["JOBLEDGER_DATABASE"]) as ledger:
+        died = {"projection": VIEW, "rows": len(jobs), "reason": "INC-9"}
+        ledger._handle.dispatcher.send(DropPrevious, actor=Actor(id="test:ana"), **died).unwrap()
+    assert "4 rows" in cli("projections", "drop-previous", VIEW, *WHY).out
+    dropped = [act for act in recorded(cli) if act["topic"] == "projection.previous_dropped"]
+    assert [(act["actor"], act["rows"]) for act in dropped] == [("test:ana", 4)]
+    cli("projections", "rebuild", VIEW, *WHY)
+    cli("projections", "drop-previous", VIEW, *WHY)
+    assert [act["actor"] for act in recorded(cli) if act["topic"] == "projection.previous_dropped"] == [
+        "test:ana", "test:operator",
+    ]  # fmt: skip
+
+
+def test_what_a_removed_view_left_behind_is_given_up_and_dropped_by_name(cli: Cli) -> None:
+    """A program that does not have the view any more cancels its rebuild, with actor and reason, and its tables go."""
+    removed = PROJECTIONS[VIEW]._replace(name="former_jobs")
+    with Ledger.open(cli.variables["JOBLEDGER_DATABASE"]) as ledger:
+        ports = rebuild_ports(ledger._handle, Actor(id="test:ana"))
+        wanted = Wanted(uuid4(), removed, Purpose.REBUILD, Scope(), "test:ana", "a drill")
+        begun = begin_or_join(ports, wanted).rebuild
+        ports.shadows.note(begun, begun.state, begun_version=ports.records.begun(begun))
+    assert "former_jobs" in cli("projections", "status").out
+    assert cli("projections", "status", "--json").json["others"][0]["rebuild_id"] == str(begun.rebuild_id)
+    assert cli("projections", "cancel", "former_jobs", "--json", code=1).error["code"] == "reason_required"
+    assert "the live view is as it was" in cli("projections", "cancel", "former_jobs", *WHY).out
+    acts = recorded(cli, "former_jobs")
+    assert [(act["topic"], act["actor"]) for act in acts] == [
+        ("projection.rebuild_begun", "test:ana"), ("projection.rebuild_cancelled", "test:operator"),
+    ]  # fmt: skip
+    assert acts[1]["reason"] == WHY[1]
+    assert cli("projections", "status", "--json").json["others"] == []
+    assert tables_like(cli, "former_jobs") == []
+    for words in (("cancel", "former_jobs"), ("drop-previous", "former_jobs"), ("cancel", "former jobs")):
+        assert cli("projections", *words, *WHY, "--json", code=1).error["code"] == "not_found"
+
+
+def tables_like(cli: Cli, begin: str) -> list[str]:
+    """The tables whose names begin so."""
+    url = cli.variables["JOBLEDGER_DATABASE"]
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as file:
+            names = file.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+    else:
+        with psycopg.connect(url) as connection:
+            names = connection.execute("SELECT relname::text FROM pg_class WHERE relkind = 'r'").fetchall()
+    return [name for (name,) in names if name.startswith(begin)]
+
+
+def test_a_cancel_whose_process_died_is_recorded_by_the_next(cli: Cli, jobs: list[UUID]) -> None:
+    """Given up, but dead before that was recorded: the next act on the view records it, once, with its reason."""
+    begun = UUID(begin(cli))
+    with Ledger.open(cli.variables["JOBLEDGER_DATABASE"]) as ledger:
+        ports = rebuild_ports(ledger._handle, Actor(id="test:ana"))
+        rebuild = ports.shadows.get(begun)
+        rebuild = ports.shadows.note(rebuild, rebuild.state, begun_version=ports.records.begun(rebuild))
+        ports.shadows.note(rebuild, RebuildState.CANCELLED, error="too slow")
+    cli("projections", "cancel", VIEW, *WHY, code=1)
+    cli("projections", "rebuild", VIEW, *WHY)
+    assert [(act["topic"], act["reason"]) for act in recorded(cli) if "reason" in act] == [
+        ("projection.rebuild_begun", "a drill"), ("projection.rebuild_cancelled", "too slow"),
+        ("projection.rebuild_begun", WHY[1]),
+    ]  # fmt: skip
+    assert len(jobs) == 4
 
 
 @pytest.mark.parametrize("name", list(PROJECTIONS))
@@ -174,7 +249,7 @@ def test_a_rebuild_whose_process_died_is_gone_on_with(cli: Cli, jobs: list[UUID]
     damage(cli, jobs[2])
     said = cli("projections", "rebuild", VIEW, *WHY)
     assert "going on with the rebuild of tenant_jobs that test:ana began at" in said.err
-    assert "1 row of 4 differed" in said.out
+    assert "1 row differed: the view had 4 rows" in said.out
     assert [act["topic"] for act in recorded(cli)] == ["projection.rebuild_begun", "projection.rebuilt"]
     assert recorded(cli)[0]["reason"] == "a drill"
 

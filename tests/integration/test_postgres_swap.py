@@ -175,7 +175,7 @@ def test_a_login_that_is_no_owner_is_told_so(read_side: ReadSide) -> None:
     connections = Connections(psycopg.conninfo.make_conninfo(dsn, user="only_projector"))
     try:
         with pytest.raises(InvalidSettings, match="jobledger_owner"):
-            PostgresShadows(connections).drop_previous(TENANT_JOBS)
+            PostgresShadows(connections).drop_previous(TENANT_JOBS.name)
         connections.connect(Role.PROJECTOR).close()
     finally:
         connections.close()
@@ -224,7 +224,7 @@ def test_a_swap_whose_server_process_is_killed_changes_nothing(read_side: ReadSi
         admin.execute("SELECT pg_terminate_backend(%s, 5000)", (owner.info.backend_pid,))
         owner.close()
     assert own.shadows.get(rebuild.rebuild_id).state is RebuildState.COMPARING
-    assert all(version.previous_rows is None for version in own.shadows.versions())
+    assert all(version.previous is None for version in own.shadows.versions())
     assert compare(own).is_equal
     swap(own, rebuild)
     own.assert_views_are_the_fold()

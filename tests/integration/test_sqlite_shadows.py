@@ -172,11 +172,11 @@ def test_the_previous_version_stays_until_it_is_dropped(own: OpenedSqlite) -> No
     own.assert_views_are_the_fold()
     shadows = SqliteShadows(own.database)
     (versions,) = (one for one in shadows.versions() if one.projection == "tenant_jobs")
-    assert versions == ("tenant_jobs", 1, None, JOBS)
+    assert versions == ("tenant_jobs", 1, None, (JOBS, True))
     with own.database.read() as connection:
         assert connection.execute("SELECT DISTINCT priority FROM tenant_jobs__previous").fetchall() == [(77,)]
-    assert shadows.drop_previous(TENANT_JOBS) == JOBS
-    assert shadows.drop_previous(TENANT_JOBS) is None
+    assert shadows.drop_previous(TENANT_JOBS.name) == JOBS
+    assert shadows.drop_previous(TENANT_JOBS.name) is None
     assert tables(own.database) == {""}
 
 

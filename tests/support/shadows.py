@@ -256,9 +256,13 @@ class MemoryShadows:
         self.store.stored[name] = Checkpoint(position, projection.version)
         self.rebuilds[rebuild.rebuild_id] = stored._replace(state=RebuildState.SWAPPED)
 
-    def drop_previous(self, projection: Projection) -> int | None:
+    def previous_rows(self, name: str) -> int | None:
         """See the port."""
-        dropped = self.previous.pop(projection.name, None)
+        return None if name not in self.previous else len(self.previous[name])
+
+    def drop_previous(self, name: str) -> int | None:
+        """See the port."""
+        dropped = self.previous.pop(name, None)
         return None if dropped is None else len(dropped)
 
     def versions(self) -> list[Versions]:

@@ -138,16 +138,18 @@ WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum
 
 -- name: versions
--- Estimated as the planner does; tables that were never analysed have no number yet.
+-- Estimated as the planner does. A table that was never analysed, or was empty when it was, has no number yet.
 WITH tables AS (
-  SELECT relname::text AS name, greatest(reltuples, 0)::bigint AS rows FROM pg_class
+  SELECT relname::text AS name,
+         CASE WHEN pg_relation_size(oid) = 0 THEN 0 WHEN reltuples > 0 THEN reltuples::bigint END AS rows
+  FROM pg_class
   WHERE relnamespace = 'jobledger'::regnamespace AND relkind = 'r'
 ), names AS (
   SELECT projection AS name FROM checkpoints WHERE right(projection, 5) <> '__new'
   UNION SELECT left(name, -5) FROM tables WHERE right(name, 5) = '__new'
   UNION SELECT left(name, -10) FROM tables WHERE right(name, 10) = '__previous'
 )
-SELECT n.name, coalesce(c.version, 0), shadow.rows, previous.rows
+SELECT n.name, coalesce(c.version, 0), shadow.name IS NOT NULL, shadow.rows, previous.name IS NOT NULL, previous.rows
 FROM names AS n
 LEFT JOIN checkpoints AS c ON c.projection = n.name
 LEFT JOIN tables AS shadow ON shadow.name = n.name || '__new'

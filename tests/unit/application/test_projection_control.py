@@ -150,3 +150,26 @@ def test_manual_acts_need_a_reason(command: type[Message[object]], fields: dict[
 def test_a_name_that_no_view_can_have_is_refused() -> None:
     """Names are those of tables; the field is named."""
     assert UseCases().refused(InvalidInput, SkippedEvents, projection="Tenant Jobs").field == "projection"
+
+
+def test_a_previous_version_is_dropped_once() -> None:
+    """Asked again, by somebody who died between the record and the deed, it answers with what stands there; the next
+    rebuild of the whole leaves another version, whose end is an act of its own. A part or a dry run leaves none."""
+    cases = UseCases()
+
+    def rebuild(*, swapped: bool = True, **scope: object) -> None:
+        version = cases.ask(BeginRebuild, projection=VIEW, fold_version=1, reason="INC-1", **scope).version
+        cases.ask(EndRebuild, projection=VIEW, begun_version=version, **{**RESULT, "swapped": swapped})
+
+    def drop() -> bool:
+        return cases.ask(DropPrevious, projection=VIEW, rows=3, reason="disk is full").recorded
+
+    rebuild()
+    assert [drop(), drop()] == [True, False]
+    rebuild(of_tenant="acme")
+    rebuild(of_tenant="acme", of_job=JOB)
+    rebuild(swapped=False)
+    assert not drop()
+    rebuild()
+    assert [drop(), drop()] == [True, False]
+    assert [event.topic for event in recorded(cases)].count("projection.previous_dropped") == 2

@@ -255,12 +255,12 @@ def test_giving_up_leaves_the_live_view_as_it_is() -> None:
     with pytest.raises(Cut):
         world.run(joined, ports_that_die(world, 9, after=True, calls=calls))
     before = world.rows
-    cancel(world.ports, TENANT_JOBS, "not now")
+    cancel(world.ports, TENANT_JOBS.name, "not now")
     assert world.rows == before
     assert set(world.store.tables) == set(world.store.stored) == {"tenant_jobs"}
     assert world.records.acts[-1].endswith("not now")
     with pytest.raises(NotFound):
-        cancel(world.ports, TENANT_JOBS, "not now")
+        cancel(world.ports, TENANT_JOBS.name, "not now")
     assert world.run(joined).end is None
 
 
@@ -271,7 +271,7 @@ def test_whoever_works_on_a_rebuild_that_is_given_up_stops() -> None:
 
     def give_up(standing: Standing) -> None:
         if standing.state is RebuildState.FILLING and standing.events > 4:
-            cancel(world.ports, TENANT_JOBS, "not now")
+            cancel(world.ports, TENANT_JOBS.name, "not now")
 
     outcome = world.run(joined, options=Options(stream_events=2, report=give_up))
     assert outcome.end is None and outcome.rebuild.state is RebuildState.CANCELLED
