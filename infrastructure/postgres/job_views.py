@@ -41,12 +41,26 @@ from ..job_pages import (
     short_id_digits,
     wait_for,
 )
+from ..lanes import Reading, dead_lanes, job_lanes, reading_jobs, reading_the_dead
 from ..sql_blocks import load
 from .connections import Connections, PgConnection, Role
 from .freshness import PostgresFreshness
 from .reader import Horizon
 
 SQL = load("jobledger.infrastructure.postgres", "sql/job_views.sql")
+
+TENANT_JOBS_READ = {
+    Reading.IN_ORDER: SQL["tenant_jobs_by_time"], Reading.IN_LANES: SQL["tenant_jobs_in_lanes"],
+    Reading.OF_TYPE: SQL["tenant_jobs_of_type"],
+}  # fmt: skip
+PERSONA_JOBS_READ = {
+    Reading.IN_ORDER: SQL["persona_jobs_by_time"], Reading.IN_LANES: SQL["persona_jobs_in_lanes"],
+    Reading.OF_TYPE: SQL["persona_jobs_of_type"],
+}  # fmt: skip
+DLQ_READ = {
+    Reading.IN_ORDER: SQL["dlq_jobs"], Reading.IN_LANES: SQL["dlq_jobs_in_lanes"],
+    Reading.OF_TYPE: SQL["dlq_jobs_of_type"],
+}  # fmt: skip
 
 _SHORT = -8
 _TRACED = 5
@@ -72,18 +86,19 @@ class PostgresJobViews:
     def tenant_jobs(self, tenant: str, where: JobFilter, *, after: PageKey | None, limit: int) -> JobPage:
         """The jobs of a tenant, newest first."""
         values = wanted(tenant, where, after, limit)
-        return self._job_page(TENANT_JOBS.name, SQL["tenant_jobs"], values, limit)
+        return self._job_page(TENANT_JOBS.name, TENANT_JOBS_READ[reading_jobs(where)], values, limit)
 
     def persona_jobs(
         self, tenant: str, persona: str, where: JobFilter, *, after: PageKey | None, limit: int
     ) -> JobPage:
         """The jobs of one persona of a tenant, newest first."""
         values = {**wanted(tenant, where, after, limit), "persona": persona}
-        return self._job_page(PERSONA_JOBS.name, SQL["persona_jobs"], values, limit)
+        return self._job_page(PERSONA_JOBS.name, PERSONA_JOBS_READ[reading_jobs(where)], values, limit)
 
     def dlq(self, tenant: str, where: DlqFilter, *, after: PageKey | None, limit: int) -> DlqPage:
         """The jobs of a tenant in the dead-letter queue, most recently dead first."""
-        found, freshness = self._list(DLQ.name, SQL["dlq_jobs"], wanted_dead(tenant, where, after, limit))
+        reading, values = reading_the_dead(where), wanted_dead(tenant, where, after, limit)
+        found, freshness = self._list(DLQ.name, DLQ_READ[reading], values, prepare=reading is not Reading.IN_ORDER)
         rows = tuple(DlqRow(*row) for row in found[:limit])
         return DlqPage(rows, PageKey(rows[-1].dead_at, rows[-1].job_id) if len(found) > limit else None, freshness)
 
@@ -133,20 +148,26 @@ class PostgresJobViews:
         return 0 if row is None else int(row[0])
 
     def _job_page(self, name: str, statement: str, values: dict[str, object], limit: int) -> JobPage:
-        found, freshness = self._list(name, statement, values)
+        found, freshness = self._list(name, statement, values, prepare=True)
         rows = tuple(row for found_row in found[:limit] if (row := _list_row(found_row)) is not None)
         key = PageKey(rows[-1].created_at, rows[-1].job_id) if len(found) > limit else None
         return JobPage(rows, key, freshness)
 
     def _list(
-        self, name: str, statement: str, values: dict[str, object], *, in_index_order: bool = True
+        self,
+        name: str,
+        statement: str,
+        values: dict[str, object],
+        *,
+        in_index_order: bool = True,
+        prepare: bool = False,
     ) -> tuple[Sequence[tuple[Any, ...]], Freshness]:
         tenant = str(values["tenant"])
         with self._connections.tenant_transaction(tenant) as connection:
             asked = self._freshness.ask(connection, name)
             if in_index_order:
                 connection.execute(SQL["in_index_order"], prepare=True)
-            found = connection.execute(statement, values, prepare=False, binary=True)
+            found = connection.execute(statement, values, prepare=prepare, binary=True)
             at, rows = asked.fetchone(), found.fetchall()
         return rows, self._freshness.told(name, at)
 
@@ -158,20 +179,22 @@ def _list_row(row: Sequence[Any]) -> JobListRow | None:
 
 def wanted(tenant: str, where: JobFilter, after: PageKey | None, limit: int) -> dict[str, object]:
     """The values of a list query; one row more than the page tells whether there is another."""
-    page = bounds(where, after)
+    page, lanes = bounds(where, after), job_lanes(where)
     return {
-        "tenant": tenant, "status": None if where.status is None else where.status.value, "failed": where.failed,
-        "job_type": where.job_type, "kind": where.kind, "queue": where.queue, "created_from": page.since,
-        "before_at": page.before.created_at, "before_id": page.before.job_id, "limit": limit + 1,
+        "tenant": tenant, "job_type": where.job_type, "statuses": list(lanes.statuses), "failures": list(lanes.failed),
+        "kinds": list(lanes.kinds), "first_queue": lanes.queues.first, "last_queue": lanes.queues.last,
+        "created_from": page.since, "before_at": page.before.created_at, "before_id": page.before.job_id,
+        "limit": limit + 1,
     }  # fmt: skip
 
 
 def wanted_dead(tenant: str, where: DlqFilter, after: PageKey | None, limit: int) -> dict[str, object]:
     """The same of a query of the dead-letter queue."""
-    page = dlq_bounds(where, after)
+    page, lanes = dlq_bounds(where, after), dead_lanes(where)
     return {
-        **dlq_filters(where), "tenant": tenant, "dead_from": page.since, "before_at": page.before.created_at,
-        "before_id": page.before.job_id, "limit": limit + 1,
+        **dlq_filters(where), "tenant": tenant, "reasons": list(lanes.reasons), "kinds": list(lanes.kinds),
+        "first_queue": lanes.queues.first, "last_queue": lanes.queues.last, "dead_from": page.since,
+        "before_at": page.before.created_at, "before_id": page.before.job_id, "limit": limit + 1,
     }  # fmt: skip
 
 

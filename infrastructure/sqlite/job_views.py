@@ -42,6 +42,7 @@ from ..job_pages import (
     short_id_digits,
     wait_for,
 )
+from ..lanes import Reading, dead_lanes, job_lanes, reading_jobs, reading_the_dead
 from ..sql_blocks import load
 from .database import Database
 from .freshness import read_freshness
@@ -140,33 +141,52 @@ class SqliteJobViews:
         return JobPage(rows, key, freshness)
 
 
+_TENANT_JOBS_READ = {
+    Reading.IN_ORDER: SQL["tenant_jobs_by_time"], Reading.IN_LANES: SQL["tenant_jobs_in_lanes"],
+    Reading.OF_TYPE: SQL["tenant_jobs_of_type"],
+}  # fmt: skip
+_PERSONA_JOBS_READ = {
+    Reading.IN_ORDER: SQL["persona_jobs_by_time"], Reading.IN_LANES: SQL["persona_jobs_in_lanes"],
+    Reading.OF_TYPE: SQL["persona_jobs_of_type"],
+}  # fmt: skip
+_THE_DEAD_READ = {
+    Reading.IN_ORDER: SQL["dlq_jobs_by_time"], Reading.IN_LANES: SQL["dlq_jobs_in_lanes"],
+    Reading.OF_TYPE: SQL["dlq_jobs_of_type"],
+}  # fmt: skip
+
+
 def tenant_statement(where: JobFilter) -> str:
-    """The block whose leading filter has an index."""
-    if where.status is not None:
-        return SQL["tenant_jobs_by_status"]
-    return SQL["tenant_jobs_failed"] if where.failed else SQL["tenant_jobs_by_time"]
+    """The block for this filter."""
+    return _TENANT_JOBS_READ[reading_jobs(where)]
 
 
 def persona_statement(where: JobFilter) -> str:
-    """The block whose leading filter has an index."""
-    if where.status is not None:
-        return SQL["persona_jobs_by_status"]
-    return SQL["persona_jobs_failed"] if where.failed else SQL["persona_jobs_by_time"]
+    """The block for this filter."""
+    return _PERSONA_JOBS_READ[reading_jobs(where)]
 
 
 def dlq_statement(where: DlqFilter) -> str:
-    """The block whose leading filter has an index."""
+    """The block for this filter. SQLite does not look at values when it chooses an index: of those filters that have
+    one in the order of the pages, the first that is given leads, because it says most."""
     if where.fingerprint is not None:
         return SQL["dlq_jobs_by_fingerprint"]
-    return SQL["dlq_jobs_by_time"] if where.error_type is None else SQL["dlq_jobs_by_error"]
+    if where.error_type is not None:
+        return SQL["dlq_jobs_by_error"]
+    if where.persona is not None:
+        return SQL["dlq_jobs_by_persona"]
+    reading = reading_the_dead(where)
+    if reading is Reading.IN_ORDER and where.job_type is not None:
+        return SQL["dlq_jobs_by_type"]
+    return _THE_DEAD_READ[reading]
 
 
 def wanted(tenant: str, where: JobFilter, after: PageKey | None, limit: int) -> Wanted:
     """The values of a list query; one row more than the page tells whether there is another."""
-    page = bounds(where, after)
+    page, lanes = bounds(where, after), job_lanes(where)
     return {
-        "tenant": tenant, "status": None if where.status is None else where.status.value, "failed": where.failed,
-        "job_type": where.job_type, "kind": where.kind, "queue": where.queue, "limit": limit + 1,
+        "tenant": tenant, "job_type": where.job_type, "statuses": json.dumps(lanes.statuses),
+        "failures": json.dumps([int(failed) for failed in lanes.failed]), "kinds": json.dumps(lanes.kinds),
+        "first_queue": lanes.queues.first, "last_queue": lanes.queues.last, "limit": limit + 1,
         "created_from": microseconds(page.since), "before_at": microseconds(page.before.created_at),
         "before_id": page.before.job_id.bytes,
     }  # fmt: skip
@@ -174,10 +194,12 @@ def wanted(tenant: str, where: JobFilter, after: PageKey | None, limit: int) -> 
 
 def wanted_dead(tenant: str, where: DlqFilter, after: PageKey | None, limit: int) -> Wanted:
     """The same of a query of the dead-letter queue."""
-    page = dlq_bounds(where, after)
+    page, lanes = dlq_bounds(where, after), dead_lanes(where)
     return {
-        **dlq_filters(where), "tenant": tenant, "limit": limit + 1, "dead_from": microseconds(page.since),
-        "before_at": microseconds(page.before.created_at), "before_id": page.before.job_id.bytes,
+        **dlq_filters(where), "tenant": tenant, "reasons": json.dumps(lanes.reasons), "kinds": json.dumps(lanes.kinds),
+        "first_queue": lanes.queues.first, "last_queue": lanes.queues.last, "limit": limit + 1,
+        "dead_from": microseconds(page.since), "before_at": microseconds(page.before.created_at),
+        "before_id": page.before.job_id.bytes,
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Every combination of filters that a list offers reads its page from an index, in the order of the page."""
+"""Every combination of filters that a list offers reads its page by an index, and visits few rows for it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ import pytest
 from jobledger.application.ports import JobFilter, PageKey
 from jobledger.domain.dlq import DlqFilter
 from jobledger.domain.job import JobStatus
-from jobledger.infrastructure.postgres import job_views as on_postgres
+from jobledger.infrastructure.lanes import Reading, reading_jobs, reading_the_dead
 from jobledger.infrastructure.postgres.connections import Connections
 from jobledger.infrastructure.sqlite import job_views as on_sqlite
 from jobledger.infrastructure.sqlite.database import Database
 
 from .test_view_indexes import (  # noqa: F401 - fixtures
     ORDERED,
-    explain_postgres,
+    PAGE,
+    SQLITE_STATEMENTS,
+    explain_jobs,
     explain_sqlite,
+    explain_the_dead,
     postgres,
+    require_plan_on_sqlite,
     sqlite,
 )
 
@@ -56,25 +60,34 @@ def test_every_filter_of_the_api_is_among_them() -> None:
     assert tuple(DLQ_CHOICES) == tuple(DlqFilter.model_fields)
 
 
+WHOLE = {"Seq Scan", "Bitmap Heap Scan", "Hash Join", "Merge Join"}
+LANES = 30
+"""Of a tenant: three statuses, two kinds, five queues. Lanes of a type have only that type's jobs."""
+MOST_VISITED = LANES * (PAGE + 2) + PAGE + 1
+"""A row a lane to find it, the newest of each, and the page."""
+
+
 @pytest.mark.parametrize("table", LISTS)
 def test_no_combination_reads_or_sorts_a_whole_tenant_on_postgres(
     postgres: Connections,  # noqa: F811
     table: str,
 ) -> None:
-    """As `jobledger_api`, under row-level security, on the first page and on a later one: one index, nothing sorted."""
+    """As `jobledger_api`, under row-level security, on the first page and on a later one: one index and the key, some
+    rows of each lane."""
     for where, after in product(job_filters(), PAGES):
-        wanted = {**on_postgres.wanted("tenant-1", where, after, 50), "persona": "persona-2"}
-        nodes, indexes = explain_postgres(postgres, on_postgres.SQL[table], wanted)
-        assert nodes <= ORDERED, where
-        assert len(indexes) == 1 and indexes.pop().startswith(f"{table}_"), where
+        plan = explain_jobs(postgres, table, where, after)
+        assert not plan.nodes & WHOLE, where
+        assert len(plan.indexes - {f"{table}_pkey"}) == 1 and plan.visited <= MOST_VISITED, where
 
 
 def test_no_combination_reads_or_sorts_all_the_dead_on_postgres(postgres: Connections) -> None:  # noqa: F811
     """The same of the dead-letter queue."""
     for where in dlq_filters():
-        wanted = on_postgres.wanted_dead("tenant-1", where, None, 50)
-        nodes, indexes = explain_postgres(postgres, on_postgres.SQL["dlq_jobs"], wanted)
-        assert nodes <= ORDERED and len(indexes) == 1, where
+        plan = explain_the_dead(postgres, where)
+        assert not plan.nodes & WHOLE, where
+        assert len(plan.indexes - {"dlq_jobs_pkey"}) == 1 and plan.visited <= MOST_VISITED, where
+        if reading_the_dead(where) is Reading.IN_ORDER:
+            assert plan.nodes <= ORDERED, where
 
 
 @pytest.mark.parametrize("table", LISTS)
@@ -82,20 +95,24 @@ def test_no_combination_reads_or_sorts_a_whole_tenant_on_sqlite(
     sqlite: Database,  # noqa: F811
     table: str,
 ) -> None:
-    """With and without statistics: a search in one index, no temporary tree."""
-    choose = {"tenant_jobs": on_sqlite.tenant_statement, "persona_jobs": on_sqlite.persona_statement}[table]
+    """With and without statistics: searches in one index, rows by their key."""
     for where, after in product(job_filters(), PAGES):
-        values = {**on_sqlite.wanted("tenant-1", where, after, 50), "persona": "persona-2"}
-        plan = explain_sqlite(sqlite, choose(where), values)
-        assert plan.startswith(f"SEARCH {table} USING INDEX {table}_"), (where, plan)
-        assert "TEMP" not in plan and "SCAN" not in plan and ";" not in plan, (where, plan)
+        values = {**on_sqlite.wanted("tenant-1", where, after, PAGE), "persona": "persona-2"}
+        plan = explain_sqlite(sqlite, SQLITE_STATEMENTS[table](where), values)
+        index = {Reading.IN_ORDER: "by_time", Reading.IN_LANES: "by_lane", Reading.OF_TYPE: "by_type"}
+        reading = reading_jobs(where)
+        require_plan_on_sqlite(plan, table, index[reading], in_order=reading is Reading.IN_ORDER)
 
 
 def test_no_combination_reads_or_sorts_all_the_dead_on_sqlite(sqlite: Database) -> None:  # noqa: F811
     """The same of the dead-letter queue."""
     for where in dlq_filters():
-        plan = explain_sqlite(
-            sqlite, on_sqlite.dlq_statement(where), on_sqlite.wanted_dead("tenant-1", where, None, 50)
-        )
-        assert plan.startswith("SEARCH dlq_jobs USING INDEX dlq_jobs_by_"), (where, plan)
-        assert "TEMP" not in plan and "SCAN" not in plan and ";" not in plan, (where, plan)
+        values = on_sqlite.wanted_dead("tenant-1", where, None, PAGE)
+        plan = explain_sqlite(sqlite, on_sqlite.dlq_statement(where), values)
+        index = {Reading.IN_ORDER: "by_", Reading.IN_LANES: "by_lane", Reading.OF_TYPE: "by_type_lane"}
+        reading = reading_the_dead(where)
+        if reading is Reading.IN_ORDER:
+            assert plan.startswith("SEARCH dlq_jobs USING INDEX dlq_jobs_by_"), (where, plan)
+            assert "TEMP" not in plan and "SCAN" not in plan and ";" not in plan, (where, plan)
+        else:
+            require_plan_on_sqlite(plan, "dlq_jobs", index[reading], in_order=False)

@@ -7,6 +7,29 @@ SET LOCAL search_path = jobledger, pg_temp;
 -- Who moved a checkpoint last: host and process.
 ALTER TABLE checkpoints ADD COLUMN owner text NOT NULL DEFAULT '';
 
+-- Lists are read lane by lane (see projections/job_row.py): jobs that are alike in status, failed, kind and queue, and
+-- in type where one is asked for, in the order of the pages.
+DROP INDEX tenant_jobs_by_time, tenant_jobs_by_status, tenant_jobs_failed;
+CREATE INDEX tenant_jobs_by_time ON tenant_jobs (tenant_id, created_at, job_id);
+CREATE INDEX tenant_jobs_by_lane ON tenant_jobs (tenant_id, status, failed, kind, queue, created_at, job_id);
+CREATE INDEX tenant_jobs_by_type ON tenant_jobs (tenant_id, status, failed, job_type, kind, queue, created_at, job_id);
+DROP INDEX persona_jobs_by_time, persona_jobs_by_status, persona_jobs_failed;
+CREATE INDEX persona_jobs_by_time ON persona_jobs (tenant_id, persona, created_at, job_id);
+CREATE INDEX persona_jobs_by_lane ON persona_jobs (tenant_id, persona, status, failed, kind, queue, created_at, job_id);
+CREATE INDEX persona_jobs_by_type
+  ON persona_jobs (tenant_id, persona, status, failed, job_type, kind, queue, created_at, job_id);
+-- The same for the dead, by reason, kind and queue; what else they are asked for by has an index of its own.
+DROP INDEX dlq_jobs_by_time, dlq_jobs_by_error, dlq_jobs_by_fingerprint;
+CREATE INDEX dlq_jobs_by_time ON dlq_jobs (tenant_id, dead_at, job_id);
+CREATE INDEX dlq_jobs_by_lane ON dlq_jobs (tenant_id, reason, kind, queue, dead_at, job_id);
+CREATE INDEX dlq_jobs_by_type_lane ON dlq_jobs (tenant_id, job_type, reason, kind, queue, dead_at, job_id);
+CREATE INDEX dlq_jobs_by_type ON dlq_jobs (tenant_id, job_type, dead_at, job_id, kind, queue, reason, persona);
+CREATE INDEX dlq_jobs_by_persona ON dlq_jobs (tenant_id, persona, dead_at, job_id, job_type, kind, queue, reason);
+CREATE INDEX dlq_jobs_by_error
+  ON dlq_jobs (tenant_id, error_type, dead_at, job_id, job_type, kind, queue, reason, persona);
+CREATE INDEX dlq_jobs_by_fingerprint
+  ON dlq_jobs (tenant_id, fingerprint, dead_at, job_id, job_type, kind, queue, reason, persona);
+
 -- Events that a view's fold could not take, and those of the same key that wait behind them (error is null).
 -- `key` is the view's key as JSON.
 CREATE TABLE parked_events (

@@ -1,47 +1,214 @@
 -- The lists, as jobledger_api: row-level security adds the tenant once more.
 --
 -- Newest first, by keyset: `before` is the row that ends the page before this one, or the end of the time asked for.
--- These are never prepared. With the values at hand the planner drops filters that are null, sees the others as plain
--- conditions, and so finds the index for each combination, in the order of the page.
+--
+-- Lanes are rows that are alike in all that can be asked for; a page is made of the newest of each lane that is asked
+-- for (see lanes.py). So no row is visited to be left out, whether nearly all match or none does. `lane` looks up which
+-- lanes there are, queue by queue, and the page's rows are fetched only when it is known which they are.
 
 -- name: in_index_order
--- For this transaction: a page is read in the order of an index, whatever statistics say (or do not say yet, after a
--- bulk load), never by collecting all rows that match and sorting them.
+-- For this transaction: rows are read in the order of an index, whatever statistics say (or do not say yet, after a
+-- bulk load), never by collecting all that match. What forbids sorting counts as cost, so that compiling a query would
+-- seem to pay.
 SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
-    set_config('enable_sort', 'off', true)
+    set_config('enable_sort', 'off', true), set_config('enable_hashjoin', 'off', true),
+    set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true)
 
--- name: tenant_jobs
+-- name: tenant_jobs_by_time
 SELECT job_id, tenant_id, persona, status, failed, job_type, kind, queue, priority, attempt, attempts_counted,
     attempts_allowed, created_at, updated_at, due_at, started_at, completed_at, error_type, error_message, progress
 FROM tenant_jobs
 WHERE tenant_id = %(tenant)s
     AND (created_at, job_id) < (%(before_at)s::timestamptz, %(before_id)s::uuid)
     AND created_at >= %(created_from)s::timestamptz
-    AND (%(status)s::text IS NULL OR status = %(status)s::text)
-    AND (%(failed)s::boolean IS NULL OR failed = %(failed)s::boolean)
-    AND (%(job_type)s::text IS NULL OR job_type = %(job_type)s::text)
-    AND (%(kind)s::text IS NULL OR kind = %(kind)s::text)
-    AND (%(queue)s::text IS NULL OR queue = %(queue)s::text)
 ORDER BY created_at DESC, job_id DESC
 LIMIT %(limit)s
 
--- name: persona_jobs
+-- name: tenant_jobs_in_lanes
+WITH RECURSIVE lane AS (
+  SELECT known_status.value AS status, known_failed.value AS failed, known_kind.value AS kind, first.queue
+  FROM unnest(%(statuses)s::text[]) AS known_status (value)
+  CROSS JOIN unnest(%(failures)s::boolean[]) AS known_failed (value)
+  CROSS JOIN unnest(%(kinds)s::text[]) AS known_kind (value)
+  CROSS JOIN LATERAL (
+    SELECT queue FROM tenant_jobs
+    WHERE tenant_id = %(tenant)s
+      AND status = known_status.value AND failed = known_failed.value AND kind = known_kind.value
+      AND queue >= %(first_queue)s::text AND queue <= %(last_queue)s::text
+    ORDER BY queue LIMIT 1
+  ) AS first
+  UNION ALL
+  SELECT lane.status, lane.failed, lane.kind, next.queue
+  FROM lane CROSS JOIN LATERAL (
+    SELECT queue FROM tenant_jobs
+    WHERE tenant_id = %(tenant)s
+      AND status = lane.status AND failed = lane.failed AND kind = lane.kind
+      AND queue > lane.queue AND queue <= %(last_queue)s::text
+    ORDER BY queue LIMIT 1
+  ) AS next
+), newest AS (
+  SELECT found.created_at, found.job_id
+  FROM lane CROSS JOIN LATERAL (
+    SELECT created_at, job_id FROM tenant_jobs
+    WHERE tenant_id = %(tenant)s
+      AND status = lane.status AND failed = lane.failed AND kind = lane.kind AND queue = lane.queue
+      AND (created_at, job_id) < (%(before_at)s::timestamptz, %(before_id)s::uuid)
+      AND created_at >= %(created_from)s::timestamptz
+    ORDER BY created_at DESC, job_id DESC LIMIT %(limit)s
+  ) AS found
+  ORDER BY found.created_at DESC, found.job_id DESC LIMIT %(limit)s
+)
+SELECT job.*
+FROM newest CROSS JOIN LATERAL (
+  SELECT job_id, tenant_id, persona, status, failed, job_type, kind, queue, priority, attempt, attempts_counted,
+    attempts_allowed, created_at, updated_at, due_at, started_at, completed_at, error_type, error_message,
+    progress
+  FROM tenant_jobs WHERE job_id = newest.job_id LIMIT 1
+) AS job
+ORDER BY newest.created_at DESC, newest.job_id DESC
+
+-- name: tenant_jobs_of_type
+WITH RECURSIVE lane AS (
+  SELECT known_status.value AS status, known_failed.value AS failed, known_kind.value AS kind, first.queue
+  FROM unnest(%(statuses)s::text[]) AS known_status (value)
+  CROSS JOIN unnest(%(failures)s::boolean[]) AS known_failed (value)
+  CROSS JOIN unnest(%(kinds)s::text[]) AS known_kind (value)
+  CROSS JOIN LATERAL (
+    SELECT queue FROM tenant_jobs
+    WHERE tenant_id = %(tenant)s AND job_type = %(job_type)s::text
+      AND status = known_status.value AND failed = known_failed.value AND kind = known_kind.value
+      AND queue >= %(first_queue)s::text AND queue <= %(last_queue)s::text
+    ORDER BY queue LIMIT 1
+  ) AS first
+  UNION ALL
+  SELECT lane.status, lane.failed, lane.kind, next.queue
+  FROM lane CROSS JOIN LATERAL (
+    SELECT queue FROM tenant_jobs
+    WHERE tenant_id = %(tenant)s AND job_type = %(job_type)s::text
+      AND status = lane.status AND failed = lane.failed AND kind = lane.kind
+      AND queue > lane.queue AND queue <= %(last_queue)s::text
+    ORDER BY queue LIMIT 1
+  ) AS next
+), newest AS (
+  SELECT found.created_at, found.job_id
+  FROM lane CROSS JOIN LATERAL (
+    SELECT created_at, job_id FROM tenant_jobs
+    WHERE tenant_id = %(tenant)s AND job_type = %(job_type)s::text
+      AND status = lane.status AND failed = lane.failed AND kind = lane.kind AND queue = lane.queue
+      AND (created_at, job_id) < (%(before_at)s::timestamptz, %(before_id)s::uuid)
+      AND created_at >= %(created_from)s::timestamptz
+    ORDER BY created_at DESC, job_id DESC LIMIT %(limit)s
+  ) AS found
+  ORDER BY found.created_at DESC, found.job_id DESC LIMIT %(limit)s
+)
+SELECT job.*
+FROM newest CROSS JOIN LATERAL (
+  SELECT job_id, tenant_id, persona, status, failed, job_type, kind, queue, priority, attempt, attempts_counted,
+    attempts_allowed, created_at, updated_at, due_at, started_at, completed_at, error_type, error_message,
+    progress
+  FROM tenant_jobs WHERE job_id = newest.job_id LIMIT 1
+) AS job
+ORDER BY newest.created_at DESC, newest.job_id DESC
+
+-- name: persona_jobs_by_time
 SELECT job_id, tenant_id, persona, status, failed, job_type, kind, queue, priority, attempt, attempts_counted,
     attempts_allowed, created_at, updated_at, due_at, started_at, completed_at, error_type, error_message, progress
 FROM persona_jobs
 WHERE tenant_id = %(tenant)s AND persona = %(persona)s
     AND (created_at, job_id) < (%(before_at)s::timestamptz, %(before_id)s::uuid)
     AND created_at >= %(created_from)s::timestamptz
-    AND (%(status)s::text IS NULL OR status = %(status)s::text)
-    AND (%(failed)s::boolean IS NULL OR failed = %(failed)s::boolean)
-    AND (%(job_type)s::text IS NULL OR job_type = %(job_type)s::text)
-    AND (%(kind)s::text IS NULL OR kind = %(kind)s::text)
-    AND (%(queue)s::text IS NULL OR queue = %(queue)s::text)
 ORDER BY created_at DESC, job_id DESC
 LIMIT %(limit)s
 
+-- name: persona_jobs_in_lanes
+WITH RECURSIVE lane AS (
+  SELECT known_status.value AS status, known_failed.value AS failed, known_kind.value AS kind, first.queue
+  FROM unnest(%(statuses)s::text[]) AS known_status (value)
+  CROSS JOIN unnest(%(failures)s::boolean[]) AS known_failed (value)
+  CROSS JOIN unnest(%(kinds)s::text[]) AS known_kind (value)
+  CROSS JOIN LATERAL (
+    SELECT queue FROM persona_jobs
+    WHERE tenant_id = %(tenant)s AND persona = %(persona)s
+      AND status = known_status.value AND failed = known_failed.value AND kind = known_kind.value
+      AND queue >= %(first_queue)s::text AND queue <= %(last_queue)s::text
+    ORDER BY queue LIMIT 1
+  ) AS first
+  UNION ALL
+  SELECT lane.status, lane.failed, lane.kind, next.queue
+  FROM lane CROSS JOIN LATERAL (
+    SELECT queue FROM persona_jobs
+    WHERE tenant_id = %(tenant)s AND persona = %(persona)s
+      AND status = lane.status AND failed = lane.failed AND kind = lane.kind
+      AND queue > lane.queue AND queue <= %(last_queue)s::text
+    ORDER BY queue LIMIT 1
+  ) AS next
+), newest AS (
+  SELECT found.created_at, found.job_id
+  FROM lane CROSS JOIN LATERAL (
+    SELECT created_at, job_id FROM persona_jobs
+    WHERE tenant_id = %(tenant)s AND persona = %(persona)s
+      AND status = lane.status AND failed = lane.failed AND kind = lane.kind AND queue = lane.queue
+      AND (created_at, job_id) < (%(before_at)s::timestamptz, %(before_id)s::uuid)
+      AND created_at >= %(created_from)s::timestamptz
+    ORDER BY created_at DESC, job_id DESC LIMIT %(limit)s
+  ) AS found
+  ORDER BY found.created_at DESC, found.job_id DESC LIMIT %(limit)s
+)
+SELECT job.*
+FROM newest CROSS JOIN LATERAL (
+  SELECT job_id, tenant_id, persona, status, failed, job_type, kind, queue, priority, attempt, attempts_counted,
+    attempts_allowed, created_at, updated_at, due_at, started_at, completed_at, error_type, error_message,
+    progress
+  FROM persona_jobs WHERE job_id = newest.job_id LIMIT 1
+) AS job
+ORDER BY newest.created_at DESC, newest.job_id DESC
+
+-- name: persona_jobs_of_type
+WITH RECURSIVE lane AS (
+  SELECT known_status.value AS status, known_failed.value AS failed, known_kind.value AS kind, first.queue
+  FROM unnest(%(statuses)s::text[]) AS known_status (value)
+  CROSS JOIN unnest(%(failures)s::boolean[]) AS known_failed (value)
+  CROSS JOIN unnest(%(kinds)s::text[]) AS known_kind (value)
+  CROSS JOIN LATERAL (
+    SELECT queue FROM persona_jobs
+    WHERE tenant_id = %(tenant)s AND persona = %(persona)s AND job_type = %(job_type)s::text
+      AND status = known_status.value AND failed = known_failed.value AND kind = known_kind.value
+      AND queue >= %(first_queue)s::text AND queue <= %(last_queue)s::text
+    ORDER BY queue LIMIT 1
+  ) AS first
+  UNION ALL
+  SELECT lane.status, lane.failed, lane.kind, next.queue
+  FROM lane CROSS JOIN LATERAL (
+    SELECT queue FROM persona_jobs
+    WHERE tenant_id = %(tenant)s AND persona = %(persona)s AND job_type = %(job_type)s::text
+      AND status = lane.status AND failed = lane.failed AND kind = lane.kind
+      AND queue > lane.queue AND queue <= %(last_queue)s::text
+    ORDER BY queue LIMIT 1
+  ) AS next
+), newest AS (
+  SELECT found.created_at, found.job_id
+  FROM lane CROSS JOIN LATERAL (
+    SELECT created_at, job_id FROM persona_jobs
+    WHERE tenant_id = %(tenant)s AND persona = %(persona)s AND job_type = %(job_type)s::text
+      AND status = lane.status AND failed = lane.failed AND kind = lane.kind AND queue = lane.queue
+      AND (created_at, job_id) < (%(before_at)s::timestamptz, %(before_id)s::uuid)
+      AND created_at >= %(created_from)s::timestamptz
+    ORDER BY created_at DESC, job_id DESC LIMIT %(limit)s
+  ) AS found
+  ORDER BY found.created_at DESC, found.job_id DESC LIMIT %(limit)s
+)
+SELECT job.*
+FROM newest CROSS JOIN LATERAL (
+  SELECT job_id, tenant_id, persona, status, failed, job_type, kind, queue, priority, attempt, attempts_counted,
+    attempts_allowed, created_at, updated_at, due_at, started_at, completed_at, error_type, error_message,
+    progress
+  FROM persona_jobs WHERE job_id = newest.job_id LIMIT 1
+) AS job
+ORDER BY newest.created_at DESC, newest.job_id DESC
+
 -- name: dlq_jobs
--- By the time of death.
+-- By the time of death. Never prepared: with the values at hand the planner drops filters that are null, sees the
+-- others as plain conditions, and finds the index of the rarest.
 SELECT job_id, tenant_id, persona, job_type, kind, queue, reason, error_type, error_message, fingerprint, attempt,
     created_at, dead_at
 FROM dlq_jobs
@@ -57,6 +224,88 @@ WHERE tenant_id = %(tenant)s
     AND (%(fingerprint)s::text IS NULL OR fingerprint = %(fingerprint)s::text)
 ORDER BY dead_at DESC, job_id DESC
 LIMIT %(limit)s
+
+-- name: dlq_jobs_in_lanes
+WITH RECURSIVE lane AS (
+  SELECT known_reason.value AS reason, known_kind.value AS kind, first.queue
+  FROM unnest(%(reasons)s::text[]) AS known_reason (value)
+  CROSS JOIN unnest(%(kinds)s::text[]) AS known_kind (value)
+  CROSS JOIN LATERAL (
+    SELECT queue FROM dlq_jobs
+    WHERE tenant_id = %(tenant)s
+      AND reason = known_reason.value AND kind = known_kind.value
+      AND queue >= %(first_queue)s::text AND queue <= %(last_queue)s::text
+    ORDER BY queue LIMIT 1
+  ) AS first
+  UNION ALL
+  SELECT lane.reason, lane.kind, next.queue
+  FROM lane CROSS JOIN LATERAL (
+    SELECT queue FROM dlq_jobs
+    WHERE tenant_id = %(tenant)s
+      AND reason = lane.reason AND kind = lane.kind
+      AND queue > lane.queue AND queue <= %(last_queue)s::text
+    ORDER BY queue LIMIT 1
+  ) AS next
+), newest AS (
+  SELECT found.dead_at, found.job_id
+  FROM lane CROSS JOIN LATERAL (
+    SELECT dead_at, job_id FROM dlq_jobs
+    WHERE tenant_id = %(tenant)s
+      AND reason = lane.reason AND kind = lane.kind AND queue = lane.queue
+      AND (dead_at, job_id) < (%(before_at)s::timestamptz, %(before_id)s::uuid)
+      AND dead_at >= %(dead_from)s::timestamptz
+    ORDER BY dead_at DESC, job_id DESC LIMIT %(limit)s
+  ) AS found
+  ORDER BY found.dead_at DESC, found.job_id DESC LIMIT %(limit)s
+)
+SELECT job.*
+FROM newest CROSS JOIN LATERAL (
+  SELECT job_id, tenant_id, persona, job_type, kind, queue, reason, error_type, error_message, fingerprint, attempt,
+    created_at, dead_at
+  FROM dlq_jobs WHERE job_id = newest.job_id LIMIT 1
+) AS job
+ORDER BY newest.dead_at DESC, newest.job_id DESC
+
+-- name: dlq_jobs_of_type
+WITH RECURSIVE lane AS (
+  SELECT known_reason.value AS reason, known_kind.value AS kind, first.queue
+  FROM unnest(%(reasons)s::text[]) AS known_reason (value)
+  CROSS JOIN unnest(%(kinds)s::text[]) AS known_kind (value)
+  CROSS JOIN LATERAL (
+    SELECT queue FROM dlq_jobs
+    WHERE tenant_id = %(tenant)s AND job_type = %(job_type)s::text
+      AND reason = known_reason.value AND kind = known_kind.value
+      AND queue >= %(first_queue)s::text AND queue <= %(last_queue)s::text
+    ORDER BY queue LIMIT 1
+  ) AS first
+  UNION ALL
+  SELECT lane.reason, lane.kind, next.queue
+  FROM lane CROSS JOIN LATERAL (
+    SELECT queue FROM dlq_jobs
+    WHERE tenant_id = %(tenant)s AND job_type = %(job_type)s::text
+      AND reason = lane.reason AND kind = lane.kind
+      AND queue > lane.queue AND queue <= %(last_queue)s::text
+    ORDER BY queue LIMIT 1
+  ) AS next
+), newest AS (
+  SELECT found.dead_at, found.job_id
+  FROM lane CROSS JOIN LATERAL (
+    SELECT dead_at, job_id FROM dlq_jobs
+    WHERE tenant_id = %(tenant)s AND job_type = %(job_type)s::text
+      AND reason = lane.reason AND kind = lane.kind AND queue = lane.queue
+      AND (dead_at, job_id) < (%(before_at)s::timestamptz, %(before_id)s::uuid)
+      AND dead_at >= %(dead_from)s::timestamptz
+    ORDER BY dead_at DESC, job_id DESC LIMIT %(limit)s
+  ) AS found
+  ORDER BY found.dead_at DESC, found.job_id DESC LIMIT %(limit)s
+)
+SELECT job.*
+FROM newest CROSS JOIN LATERAL (
+  SELECT job_id, tenant_id, persona, job_type, kind, queue, reason, error_type, error_message, fingerprint, attempt,
+    created_at, dead_at
+  FROM dlq_jobs WHERE job_id = newest.job_id LIMIT 1
+) AS job
+ORDER BY newest.dead_at DESC, newest.job_id DESC
 
 -- name: dlq_summary
 -- Counts each group that matches; what is the same in all rows is said in each.

@@ -10,6 +10,29 @@ ALTER TABLE checkpoints ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE checkpoints ADD COLUMN held_until INTEGER;
 ALTER TABLE checkpoints ADD COLUMN held_by TEXT;
 
+-- Lists are read lane by lane (see projections/job_row.py): jobs that are alike in status, failed, kind and queue, and
+-- in type where one is asked for, in the order of the pages.
+DROP INDEX tenant_jobs_by_status;
+DROP INDEX tenant_jobs_failed;
+DROP INDEX tenant_jobs_by_type;
+DROP INDEX tenant_jobs_by_kind;
+DROP INDEX tenant_jobs_by_queue;
+CREATE INDEX tenant_jobs_by_lane ON tenant_jobs (tenant_id, status, failed, kind, queue, created_at, job_id);
+CREATE INDEX tenant_jobs_by_type ON tenant_jobs (tenant_id, status, failed, job_type, kind, queue, created_at, job_id);
+DROP INDEX persona_jobs_by_status;
+DROP INDEX persona_jobs_failed;
+DROP INDEX persona_jobs_by_type;
+DROP INDEX persona_jobs_by_kind;
+DROP INDEX persona_jobs_by_queue;
+CREATE INDEX persona_jobs_by_lane ON persona_jobs (tenant_id, persona, status, failed, kind, queue, created_at, job_id);
+CREATE INDEX persona_jobs_by_type
+  ON persona_jobs (tenant_id, persona, status, failed, job_type, kind, queue, created_at, job_id);
+-- The same for the dead, by reason, kind and queue; what else they are asked for by has an index of its own.
+CREATE INDEX dlq_jobs_by_lane ON dlq_jobs (tenant_id, reason, kind, queue, dead_at, job_id);
+CREATE INDEX dlq_jobs_by_type_lane ON dlq_jobs (tenant_id, job_type, reason, kind, queue, dead_at, job_id);
+CREATE INDEX dlq_jobs_by_type ON dlq_jobs (tenant_id, job_type, dead_at, job_id);
+CREATE INDEX dlq_jobs_by_persona ON dlq_jobs (tenant_id, persona, dead_at, job_id);
+
 -- Events that a view's fold could not take, and those of the same key that wait behind them (error is NULL).
 -- `key` is the view's key as JSON.
 CREATE TABLE parked_events (

@@ -1,8 +1,10 @@
 -- The lists. Every query names the tenant: SQLite has no row-level security.
 --
 -- Newest first, by keyset: `before` is the row that ends the page before this one, or the end of the time asked for.
--- SQLite does not look at values when it chooses an index, so there is one block for each index; the filters that do
--- not lead are tested row by row, in the order of the page.
+--
+-- Lanes are rows that are alike in all that can be asked for; a page is made of the newest of each lane that is asked
+-- for (see lanes.py). So no row is visited to be left out, whether nearly all match or none does. `lane` looks up which
+-- lanes there are, queue by queue; where there is none, its queue is NULL.
 
 -- name: tenant_jobs_by_time
 SELECT job_id, tenant_id, persona, status, failed, job_type, kind, queue, priority, attempt, attempts_counted,
@@ -10,38 +12,71 @@ SELECT job_id, tenant_id, persona, status, failed, job_type, kind, queue, priori
 FROM tenant_jobs
 WHERE tenant_id = :tenant
     AND (created_at, job_id) < (:before_at, :before_id) AND created_at >= :created_from
-    AND (:status IS NULL OR status = :status)
-    AND (:failed IS NULL OR failed = :failed)
-    AND (:job_type IS NULL OR job_type = :job_type)
-    AND (:kind IS NULL OR kind = :kind)
-    AND (:queue IS NULL OR queue = :queue)
 ORDER BY created_at DESC, job_id DESC
 LIMIT :limit
 
--- name: tenant_jobs_by_status
-SELECT job_id, tenant_id, persona, status, failed, job_type, kind, queue, priority, attempt, attempts_counted,
-    attempts_allowed, created_at, updated_at, due_at, started_at, completed_at, error_type, error_message, progress
-FROM tenant_jobs
-WHERE tenant_id = :tenant AND status = :status
+-- name: tenant_jobs_in_lanes
+WITH RECURSIVE lane (status, failed, kind, queue) AS (
+  SELECT known_status.value, known_failed.value, known_kind.value, (
+    SELECT queue FROM tenant_jobs
+    WHERE tenant_id = :tenant
+      AND status = known_status.value AND failed = known_failed.value AND kind = known_kind.value
+      AND queue >= :first_queue AND queue <= :last_queue
+    ORDER BY queue LIMIT 1)
+  FROM json_each(:statuses) AS known_status CROSS JOIN json_each(:failures) AS known_failed
+  CROSS JOIN json_each(:kinds) AS known_kind
+  UNION ALL
+  SELECT lane.status, lane.failed, lane.kind, (
+    SELECT queue FROM tenant_jobs
+    WHERE tenant_id = :tenant
+      AND status = lane.status AND failed = lane.failed AND kind = lane.kind
+      AND queue > lane.queue AND queue <= :last_queue
+    ORDER BY queue LIMIT 1)
+  FROM lane WHERE lane.queue IS NOT NULL
+)
+SELECT job.job_id, job.tenant_id, job.persona, job.status, job.failed, job.job_type, job.kind, job.queue, job.priority,
+    job.attempt, job.attempts_counted, job.attempts_allowed, job.created_at, job.updated_at, job.due_at, job.started_at,
+    job.completed_at, job.error_type, job.error_message, job.progress
+FROM lane CROSS JOIN tenant_jobs AS job ON job.job_id IN (
+  SELECT job_id FROM tenant_jobs
+  WHERE tenant_id = :tenant
+    AND status = lane.status AND failed = lane.failed AND kind = lane.kind AND queue = lane.queue
     AND (created_at, job_id) < (:before_at, :before_id) AND created_at >= :created_from
-    AND (:failed IS NULL OR failed = :failed)
-    AND (:job_type IS NULL OR job_type = :job_type)
-    AND (:kind IS NULL OR kind = :kind)
-    AND (:queue IS NULL OR queue = :queue)
-ORDER BY created_at DESC, job_id DESC
+  ORDER BY created_at DESC, job_id DESC LIMIT :limit)
+WHERE lane.queue IS NOT NULL
+ORDER BY job.created_at DESC, job.job_id DESC
 LIMIT :limit
 
--- name: tenant_jobs_failed
-SELECT job_id, tenant_id, persona, status, failed, job_type, kind, queue, priority, attempt, attempts_counted,
-    attempts_allowed, created_at, updated_at, due_at, started_at, completed_at, error_type, error_message, progress
-FROM tenant_jobs
-WHERE tenant_id = :tenant AND failed
+-- name: tenant_jobs_of_type
+WITH RECURSIVE lane (status, failed, kind, queue) AS (
+  SELECT known_status.value, known_failed.value, known_kind.value, (
+    SELECT queue FROM tenant_jobs
+    WHERE tenant_id = :tenant AND job_type = :job_type
+      AND status = known_status.value AND failed = known_failed.value AND kind = known_kind.value
+      AND queue >= :first_queue AND queue <= :last_queue
+    ORDER BY queue LIMIT 1)
+  FROM json_each(:statuses) AS known_status CROSS JOIN json_each(:failures) AS known_failed
+  CROSS JOIN json_each(:kinds) AS known_kind
+  UNION ALL
+  SELECT lane.status, lane.failed, lane.kind, (
+    SELECT queue FROM tenant_jobs
+    WHERE tenant_id = :tenant AND job_type = :job_type
+      AND status = lane.status AND failed = lane.failed AND kind = lane.kind
+      AND queue > lane.queue AND queue <= :last_queue
+    ORDER BY queue LIMIT 1)
+  FROM lane WHERE lane.queue IS NOT NULL
+)
+SELECT job.job_id, job.tenant_id, job.persona, job.status, job.failed, job.job_type, job.kind, job.queue, job.priority,
+    job.attempt, job.attempts_counted, job.attempts_allowed, job.created_at, job.updated_at, job.due_at, job.started_at,
+    job.completed_at, job.error_type, job.error_message, job.progress
+FROM lane CROSS JOIN tenant_jobs AS job ON job.job_id IN (
+  SELECT job_id FROM tenant_jobs
+  WHERE tenant_id = :tenant AND job_type = :job_type
+    AND status = lane.status AND failed = lane.failed AND kind = lane.kind AND queue = lane.queue
     AND (created_at, job_id) < (:before_at, :before_id) AND created_at >= :created_from
-    AND (:status IS NULL OR status = :status)
-    AND (:job_type IS NULL OR job_type = :job_type)
-    AND (:kind IS NULL OR kind = :kind)
-    AND (:queue IS NULL OR queue = :queue)
-ORDER BY created_at DESC, job_id DESC
+  ORDER BY created_at DESC, job_id DESC LIMIT :limit)
+WHERE lane.queue IS NOT NULL
+ORDER BY job.created_at DESC, job.job_id DESC
 LIMIT :limit
 
 -- name: persona_jobs_by_time
@@ -50,38 +85,71 @@ SELECT job_id, tenant_id, persona, status, failed, job_type, kind, queue, priori
 FROM persona_jobs
 WHERE tenant_id = :tenant AND persona = :persona
     AND (created_at, job_id) < (:before_at, :before_id) AND created_at >= :created_from
-    AND (:status IS NULL OR status = :status)
-    AND (:failed IS NULL OR failed = :failed)
-    AND (:job_type IS NULL OR job_type = :job_type)
-    AND (:kind IS NULL OR kind = :kind)
-    AND (:queue IS NULL OR queue = :queue)
 ORDER BY created_at DESC, job_id DESC
 LIMIT :limit
 
--- name: persona_jobs_by_status
-SELECT job_id, tenant_id, persona, status, failed, job_type, kind, queue, priority, attempt, attempts_counted,
-    attempts_allowed, created_at, updated_at, due_at, started_at, completed_at, error_type, error_message, progress
-FROM persona_jobs
-WHERE tenant_id = :tenant AND persona = :persona AND status = :status
+-- name: persona_jobs_in_lanes
+WITH RECURSIVE lane (status, failed, kind, queue) AS (
+  SELECT known_status.value, known_failed.value, known_kind.value, (
+    SELECT queue FROM persona_jobs
+    WHERE tenant_id = :tenant AND persona = :persona
+      AND status = known_status.value AND failed = known_failed.value AND kind = known_kind.value
+      AND queue >= :first_queue AND queue <= :last_queue
+    ORDER BY queue LIMIT 1)
+  FROM json_each(:statuses) AS known_status CROSS JOIN json_each(:failures) AS known_failed
+  CROSS JOIN json_each(:kinds) AS known_kind
+  UNION ALL
+  SELECT lane.status, lane.failed, lane.kind, (
+    SELECT queue FROM persona_jobs
+    WHERE tenant_id = :tenant AND persona = :persona
+      AND status = lane.status AND failed = lane.failed AND kind = lane.kind
+      AND queue > lane.queue AND queue <= :last_queue
+    ORDER BY queue LIMIT 1)
+  FROM lane WHERE lane.queue IS NOT NULL
+)
+SELECT job.job_id, job.tenant_id, job.persona, job.status, job.failed, job.job_type, job.kind, job.queue, job.priority,
+    job.attempt, job.attempts_counted, job.attempts_allowed, job.created_at, job.updated_at, job.due_at, job.started_at,
+    job.completed_at, job.error_type, job.error_message, job.progress
+FROM lane CROSS JOIN persona_jobs AS job ON job.job_id IN (
+  SELECT job_id FROM persona_jobs
+  WHERE tenant_id = :tenant AND persona = :persona
+    AND status = lane.status AND failed = lane.failed AND kind = lane.kind AND queue = lane.queue
     AND (created_at, job_id) < (:before_at, :before_id) AND created_at >= :created_from
-    AND (:failed IS NULL OR failed = :failed)
-    AND (:job_type IS NULL OR job_type = :job_type)
-    AND (:kind IS NULL OR kind = :kind)
-    AND (:queue IS NULL OR queue = :queue)
-ORDER BY created_at DESC, job_id DESC
+  ORDER BY created_at DESC, job_id DESC LIMIT :limit)
+WHERE lane.queue IS NOT NULL
+ORDER BY job.created_at DESC, job.job_id DESC
 LIMIT :limit
 
--- name: persona_jobs_failed
-SELECT job_id, tenant_id, persona, status, failed, job_type, kind, queue, priority, attempt, attempts_counted,
-    attempts_allowed, created_at, updated_at, due_at, started_at, completed_at, error_type, error_message, progress
-FROM persona_jobs
-WHERE tenant_id = :tenant AND persona = :persona AND failed
+-- name: persona_jobs_of_type
+WITH RECURSIVE lane (status, failed, kind, queue) AS (
+  SELECT known_status.value, known_failed.value, known_kind.value, (
+    SELECT queue FROM persona_jobs
+    WHERE tenant_id = :tenant AND persona = :persona AND job_type = :job_type
+      AND status = known_status.value AND failed = known_failed.value AND kind = known_kind.value
+      AND queue >= :first_queue AND queue <= :last_queue
+    ORDER BY queue LIMIT 1)
+  FROM json_each(:statuses) AS known_status CROSS JOIN json_each(:failures) AS known_failed
+  CROSS JOIN json_each(:kinds) AS known_kind
+  UNION ALL
+  SELECT lane.status, lane.failed, lane.kind, (
+    SELECT queue FROM persona_jobs
+    WHERE tenant_id = :tenant AND persona = :persona AND job_type = :job_type
+      AND status = lane.status AND failed = lane.failed AND kind = lane.kind
+      AND queue > lane.queue AND queue <= :last_queue
+    ORDER BY queue LIMIT 1)
+  FROM lane WHERE lane.queue IS NOT NULL
+)
+SELECT job.job_id, job.tenant_id, job.persona, job.status, job.failed, job.job_type, job.kind, job.queue, job.priority,
+    job.attempt, job.attempts_counted, job.attempts_allowed, job.created_at, job.updated_at, job.due_at, job.started_at,
+    job.completed_at, job.error_type, job.error_message, job.progress
+FROM lane CROSS JOIN persona_jobs AS job ON job.job_id IN (
+  SELECT job_id FROM persona_jobs
+  WHERE tenant_id = :tenant AND persona = :persona AND job_type = :job_type
+    AND status = lane.status AND failed = lane.failed AND kind = lane.kind AND queue = lane.queue
     AND (created_at, job_id) < (:before_at, :before_id) AND created_at >= :created_from
-    AND (:status IS NULL OR status = :status)
-    AND (:job_type IS NULL OR job_type = :job_type)
-    AND (:kind IS NULL OR kind = :kind)
-    AND (:queue IS NULL OR queue = :queue)
-ORDER BY created_at DESC, job_id DESC
+  ORDER BY created_at DESC, job_id DESC LIMIT :limit)
+WHERE lane.queue IS NOT NULL
+ORDER BY job.created_at DESC, job.job_id DESC
 LIMIT :limit
 
 -- name: dlq_jobs_by_time
@@ -91,13 +159,28 @@ SELECT job_id, tenant_id, persona, job_type, kind, queue, reason, error_type, er
 FROM dlq_jobs
 WHERE tenant_id = :tenant
     AND (dead_at, job_id) < (:before_at, :before_id) AND dead_at >= :dead_from
+ORDER BY dead_at DESC, job_id DESC
+LIMIT :limit
+
+-- name: dlq_jobs_by_type
+SELECT job_id, tenant_id, persona, job_type, kind, queue, reason, error_type, error_message, fingerprint, attempt,
+    created_at, dead_at
+FROM dlq_jobs
+WHERE tenant_id = :tenant AND job_type = :job_type
+    AND (dead_at, job_id) < (:before_at, :before_id) AND dead_at >= :dead_from
+ORDER BY dead_at DESC, job_id DESC
+LIMIT :limit
+
+-- name: dlq_jobs_by_persona
+SELECT job_id, tenant_id, persona, job_type, kind, queue, reason, error_type, error_message, fingerprint, attempt,
+    created_at, dead_at
+FROM dlq_jobs
+WHERE tenant_id = :tenant AND persona = :persona
+    AND (dead_at, job_id) < (:before_at, :before_id) AND dead_at >= :dead_from
     AND (:job_type IS NULL OR job_type = :job_type)
     AND (:kind IS NULL OR kind = :kind)
     AND (:queue IS NULL OR queue = :queue)
-    AND (:persona IS NULL OR persona = :persona)
     AND (:reason IS NULL OR reason = :reason)
-    AND (:error_type IS NULL OR error_type = :error_type)
-    AND (:fingerprint IS NULL OR fingerprint = :fingerprint)
 ORDER BY dead_at DESC, job_id DESC
 LIMIT :limit
 
@@ -112,7 +195,6 @@ WHERE tenant_id = :tenant AND error_type = :error_type
     AND (:queue IS NULL OR queue = :queue)
     AND (:persona IS NULL OR persona = :persona)
     AND (:reason IS NULL OR reason = :reason)
-    AND (:fingerprint IS NULL OR fingerprint = :fingerprint)
 ORDER BY dead_at DESC, job_id DESC
 LIMIT :limit
 
@@ -129,6 +211,66 @@ WHERE tenant_id = :tenant AND fingerprint = :fingerprint
     AND (:reason IS NULL OR reason = :reason)
     AND (:error_type IS NULL OR error_type = :error_type)
 ORDER BY dead_at DESC, job_id DESC
+LIMIT :limit
+
+-- name: dlq_jobs_in_lanes
+WITH RECURSIVE lane (reason, kind, queue) AS (
+  SELECT known_reason.value, known_kind.value, (
+    SELECT queue FROM dlq_jobs
+    WHERE tenant_id = :tenant
+      AND reason = known_reason.value AND kind = known_kind.value
+      AND queue >= :first_queue AND queue <= :last_queue
+    ORDER BY queue LIMIT 1)
+  FROM json_each(:reasons) AS known_reason CROSS JOIN json_each(:kinds) AS known_kind
+  UNION ALL
+  SELECT lane.reason, lane.kind, (
+    SELECT queue FROM dlq_jobs
+    WHERE tenant_id = :tenant
+      AND reason = lane.reason AND kind = lane.kind
+      AND queue > lane.queue AND queue <= :last_queue
+    ORDER BY queue LIMIT 1)
+  FROM lane WHERE lane.queue IS NOT NULL
+)
+SELECT job.job_id, job.tenant_id, job.persona, job.job_type, job.kind, job.queue, job.reason, job.error_type,
+    job.error_message, job.fingerprint, job.attempt, job.created_at, job.dead_at
+FROM lane CROSS JOIN dlq_jobs AS job ON job.job_id IN (
+  SELECT job_id FROM dlq_jobs
+  WHERE tenant_id = :tenant
+    AND reason = lane.reason AND kind = lane.kind AND queue = lane.queue
+    AND (dead_at, job_id) < (:before_at, :before_id) AND dead_at >= :dead_from
+  ORDER BY dead_at DESC, job_id DESC LIMIT :limit)
+WHERE lane.queue IS NOT NULL
+ORDER BY job.dead_at DESC, job.job_id DESC
+LIMIT :limit
+
+-- name: dlq_jobs_of_type
+WITH RECURSIVE lane (reason, kind, queue) AS (
+  SELECT known_reason.value, known_kind.value, (
+    SELECT queue FROM dlq_jobs
+    WHERE tenant_id = :tenant AND job_type = :job_type
+      AND reason = known_reason.value AND kind = known_kind.value
+      AND queue >= :first_queue AND queue <= :last_queue
+    ORDER BY queue LIMIT 1)
+  FROM json_each(:reasons) AS known_reason CROSS JOIN json_each(:kinds) AS known_kind
+  UNION ALL
+  SELECT lane.reason, lane.kind, (
+    SELECT queue FROM dlq_jobs
+    WHERE tenant_id = :tenant AND job_type = :job_type
+      AND reason = lane.reason AND kind = lane.kind
+      AND queue > lane.queue AND queue <= :last_queue
+    ORDER BY queue LIMIT 1)
+  FROM lane WHERE lane.queue IS NOT NULL
+)
+SELECT job.job_id, job.tenant_id, job.persona, job.job_type, job.kind, job.queue, job.reason, job.error_type,
+    job.error_message, job.fingerprint, job.attempt, job.created_at, job.dead_at
+FROM lane CROSS JOIN dlq_jobs AS job ON job.job_id IN (
+  SELECT job_id FROM dlq_jobs
+  WHERE tenant_id = :tenant AND job_type = :job_type
+    AND reason = lane.reason AND kind = lane.kind AND queue = lane.queue
+    AND (dead_at, job_id) < (:before_at, :before_id) AND dead_at >= :dead_from
+  ORDER BY dead_at DESC, job_id DESC LIMIT :limit)
+WHERE lane.queue IS NOT NULL
+ORDER BY job.dead_at DESC, job.job_id DESC
 LIMIT :limit
 
 -- name: dlq_summary
