@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from uuid import UUID
 
@@ -216,9 +217,15 @@ def topics_of(types: tuple[str, ...]) -> frozenset[str] | None:
             families = sorted({f"{topic.partition('.')[0]}.*" for topic in TOPICS})
             raise InvalidInput(
                 f"there are no events of type {pattern!r}", field="types", rule="is a topic, or a family of topics",
-                hint=f"docs/reference/events.md lists them; families: {', '.join(families)}",
+                hint=_likely(pattern) or f"docs/reference/events.md lists them; families: {', '.join(families)}",
             )  # fmt: skip
     return frozenset().union(*found.values())
+
+
+def _likely(pattern: str) -> str | None:
+    """The topics that may be meant."""
+    close = get_close_matches(pattern, sorted(TOPICS), n=3)
+    return f"did you mean {' or '.join(close)}?" if close else None
 
 
 def _of_types(types: tuple[str, ...], since: datetime | None, until: datetime | None) -> EventFilter:
@@ -232,8 +239,8 @@ def _of_types(types: tuple[str, ...], since: datetime | None, until: datetime | 
 def _require_order(recorded_from: datetime | None, recorded_to: datetime | None) -> None:
     if recorded_from is not None and recorded_to is not None and recorded_from >= recorded_to:
         raise InvalidInput(
-            "the period ends before it begins", field="recorded_to", rule="lies after recorded_from",
-            hint="--from is the earlier one: for example --from 7d --to 1d",
+            "the period ends before it begins, or as it does", field="recorded_to", rule="lies after its beginning",
+            hint="the beginning is the earlier one: for example --from 7d --to 1d",
         )  # fmt: skip
 
 

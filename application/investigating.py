@@ -86,8 +86,8 @@ class Investigating:
         events = self._reader.stream(query.tenant, job_id)
         if job_from(query.tenant, job_id, events[:1]) is None:
             raise no_such_job(query.tenant, query.job)
-        before = up_to_version(job_id, events, query.from_version)
-        after = up_to_version(job_id, events, query.to_version or len(events))
+        before = up_to_version(job_id, events, query.from_version, field="from_version")
+        after = up_to_version(job_id, events, query.to_version or len(events), field="to_version")
         first, last = sorted((len(before), len(after)))
         payload, versions = self._payload_change(query, before, after)
         self._body_reads.record(query.tenant, job_id, versions, flow)

@@ -74,11 +74,13 @@ def as_it_was(job_id: UUID, events: Sequence[RecordedEvent], as_of: int | dateti
     return past
 
 
-def up_to_version(job_id: UUID, events: Sequence[RecordedEvent], version: int) -> Sequence[RecordedEvent]:
+def up_to_version(
+    job_id: UUID, events: Sequence[RecordedEvent], version: int, *, field: str = "as_of"
+) -> Sequence[RecordedEvent]:
     """The events up to and including a version; `InvalidInput` for one that the job does not have (yet)."""
     if version > len(events):
         raise InvalidInput(
-            f"job {short_id(job_id)} has no version {version:,}: its last is {len(events):,}", field="as_of",
+            f"job {short_id(job_id)} has no version {version:,}: its last is {len(events):,}", field=field,
             rule="is a version of the job", hint=f"jobledger jobs history {short_id(job_id)} shows them",
         )  # fmt: skip
     return events[:version]

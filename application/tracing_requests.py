@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
+from jobledger.domain.errors import NotFound
 from jobledger.domain.event import RecordedEvent
 from jobledger.domain.identifiers import SYSTEM_TENANT
 from jobledger.domain.refusal import DispatchRefused
@@ -12,7 +13,7 @@ from jobledger.domain.refusal import DispatchRefused
 from .dispatcher import Dispatcher
 from .flow import Flow
 from .job_repository import job_from, no_such_job
-from .ports import EventReader, JobViews, TracedJob, ViewName
+from .ports import EventReader, Freshness, JobViews, TracedJob, ViewName
 from .queries import (
     TRACE_LIMIT_MAX,
     Causes,
@@ -66,11 +67,13 @@ class TracingRequests:
         return CausingEvent(causation_id, found[0] if found else None)
 
     def trace(self, query: TraceRequest, flow: Flow) -> Accepted[Trace]:
-        """A page of what one request caused."""
+        """A page of what one request caused. Raises `NotFound` where nothing is known of it."""
         self._reading.wait(query, query.tenant, *_READ)
         own = self._views.request_jobs(query.tenant, query.request, after=query.cursor, limit=query.limit)
         further, more = self._descendants(query.tenant, own.jobs)
         refused, more_refused = self._refused(query) if query.cursor is None else ((), False)
+        if query.cursor is None and not (own.jobs or refused or more_refused):
+            raise _nothing_known(query, own.freshness)
         cursor = str(own.jobs[-1].job_id) if own.more else None
         return Accepted(
             Trace(query.request, (*own.jobs, *further), refused, cursor, more or more_refused, own.freshness)
@@ -113,6 +116,17 @@ class TracingRequests:
             for event in streams.get(record.job_id, ())
             if _concerns(event, tenant)
         ]
+
+
+def _nothing_known(query: TraceRequest, fresh: Freshness) -> NotFound:
+    moment = f"{fresh.recorded_at:%Y-%m-%d %H:%M:%S} UTC, " if fresh.recorded_at is not None else ""
+    behind = fresh.head - fresh.position
+    wait = f"what was recorded since is not looked at yet ({behind:,} positions): ask again in a moment"
+    return NotFound(
+        f"nothing is known of a request {query.request!r} in tenant {query.tenant!r}, as of {moment}position "
+        f"{fresh.position}", field="request", rule="is the correlation id of a job, or of a refused dispatch",
+        hint=wait if behind > 0 else "jobledger jobs show ID names that of a job",
+    )  # fmt: skip
 
 
 def _concerns(event: RecordedEvent, tenant: str) -> bool:

@@ -25,6 +25,7 @@ from jobledger.domain.event import event_id
 
 from .audit_formats import count_events, encoder, header_of, moment_text
 from .canonical_json import canonical
+from .harmless import escaped_json, harmless
 
 Manifest = dict[str, object]
 
@@ -48,13 +49,20 @@ class Written:
         return self.by_type.total()
 
 
-def write_events(export: Export, stream: BinaryIO, position_text: Callable[[int], str]) -> Written:
-    """Write an export to a stream, event by event, and flush it."""
+def write_events(
+    export: Export, stream: BinaryIO, position_text: Callable[[int], str], *, to_terminal: bool = False
+) -> Written:
+    """Write an export to a stream, event by event, and flush it.
+
+    To a terminal it is written so that nothing of it speaks to that. Hash and size are those of the bytes that a file
+    would have: who reads a screen compares no hash.
+    """
+    shown = _harmless_form(export.format) if to_terminal else None
     encode = encoder(export.format, position_text, bodies=export.bodies)
     digest, written = hashlib.sha256(), Written()
 
     def put(content: bytes) -> None:
-        stream.write(content)
+        stream.write(content if shown is None else shown(content.decode()).encode())
         digest.update(content)
         written.size_bytes += len(content)
 
@@ -67,6 +75,10 @@ def write_events(export: Export, stream: BinaryIO, position_text: Callable[[int]
     stream.flush()
     written.sha256 = digest.hexdigest()
     return written
+
+
+def _harmless_form(form: ExportFormat) -> Callable[[str], str]:
+    return harmless if form == "csv" else escaped_json
 
 
 def manifest_of(
@@ -97,8 +109,8 @@ def manifest_text(manifest: Manifest) -> str:
 
 
 def manifest_line(manifest: Manifest) -> str:
-    """On one line, canonical."""
-    return canonical(manifest) + "\n"
+    """On one line, sorted; nothing of it speaks to a terminal."""
+    return escaped_json(canonical(manifest)) + "\n"
 
 
 def manifest_path(file: Path) -> Path:

@@ -13,13 +13,16 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from io import StringIO
 from typing import Any, Literal, TextIO
 
 import structlog
 from pydantic_core import PydanticSerializationError, to_json
-from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, FilteringBoundLogger, Processor, WrappedLogger
 
 from jobledger.application.transitions import Told
+
+from .harmless import escaped_json, harmless
 
 LogFormat = Literal["auto", "json", "console"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -77,17 +80,27 @@ def _abridge(_logger: object, _method: str, event: EventDict) -> EventDict:
     brief = {name: value for name, value in event.items() if name not in _LEFT_OUT and value not in (None, "", 0.0)}
     if isinstance(brief.get("job_id"), str):
         brief["job_id"] = brief["job_id"][-8:]
-    return {name: round(value, 3) if isinstance(value, float) else value for name, value in brief.items()}
+    return {name: _shown(value) for name, value in brief.items()}
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, str):
+        return harmless(value)
+    return round(value, 3) if isinstance(value, float) else value
+
+
+def _traceback(stream: TextIO, about: ExcInfo) -> None:
+    """Without local variables: those hold payloads of customers."""
+    text = StringIO()
+    structlog.dev.plain_traceback(text, about)
+    stream.write(harmless(text.getvalue()))
 
 
 def _processors(*, pretty: bool, colours: bool) -> list[Processor]:
     shared: list[Processor] = [structlog.contextvars.merge_contextvars, structlog.processors.add_log_level]
     if pretty:
         short_time = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=True)
-        # tracebacks without local variables: those hold payloads of customers
-        renderer = structlog.dev.ConsoleRenderer(
-            colors=colours, pad_event_to=18, exception_formatter=structlog.dev.plain_traceback
-        )
+        renderer = structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=18, exception_formatter=_traceback)
         return [*shared, short_time, _abridge, renderer]
     full_time = structlog.processors.TimeStamper(fmt="iso", utc=True)
     return [*shared, full_time, structlog.processors.format_exc_info, render_json]
@@ -123,6 +136,6 @@ _NAMES = {number: name for name, number in _LEVELS.items()}
 
 def _json(event: EventDict) -> str:
     try:
-        return to_json(event, fallback=repr).decode()
+        return escaped_json(to_json(event, fallback=repr).decode())
     except (PydanticSerializationError, ValueError):  # text that is not Unicode
         return json.dumps(event, default=repr)

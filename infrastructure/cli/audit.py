@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -43,11 +42,13 @@ from ..audit_files import (
 )
 from ..audit_files import verify as verify_file
 from . import options
+from .asking import ask, ask_calling
 from .exit_codes import ExitCode
 from .json_output import iso, print_json
 from .lists import repeat
 from .output import console, error_console, first_line, table, time_text
 from .session import Session, opened
+from .streams import forget_stdout, require_stdout
 from .times import parse_past
 
 _group = typer.Typer(
@@ -108,13 +109,15 @@ def replay(
     Tenant `system` is the installation itself.
     """
     target = manifest or (manifest_path(output) if output else None)
+    if output is None:
+        require_stdout()
     for path in (output, target):
         if path is not None:
             require_new(path)
     with opened() as session:
         owner, now = session.tenant(tenant), session.handle.ports.clock.now()
-        export = session.ask(
-            BeginExport, tenant=owner, recorded_from=parse_past(since, "--from", now),
+        export = ask(
+            session, BeginExport, tenant=owner, recorded_from=parse_past(since, "--from", now),
             recorded_to=parse_past(until, "--to", now), types=tuple(types or ()), by=by, format=form, bodies=bodies,
             reason=reason,
         )  # fmt: skip
@@ -182,8 +185,8 @@ def actions(
     """List what people did by hand, oldest first: who, when, what, on what, why, and the ticket."""
     with opened() as session:
         now = session.handle.ports.clock.now()
-        page = session.ask(
-            ListManualActs, tenant=tenant, recorded_from=parse_past(since, "--from", now),
+        page = ask(
+            session, ListManualActs, tenant=tenant, recorded_from=parse_past(since, "--from", now),
             recorded_to=parse_past(until, "--to", now), by=by, cursor=after, limit=limit,
         )  # fmt: skip
     if as_json:
@@ -204,21 +207,15 @@ def actions(
 def _to_stdout(session: Session, export: Export) -> Manifest:
     text = _position_text(session)
     try:
-        written = write_events(export, sys.stdout.buffer, text)
-    except BrokenPipeError:
-        raise  # who reads has had enough
+        written = write_events(export, sys.stdout.buffer, text, to_terminal=sys.stdout.isatty())
+    except BrokenPipeError as error:  # who reads has had enough: that is no export
+        forget_stdout()
+        raise typer.Exit(ExitCode.REFUSED) from error
     except OSError as error:
-        _forget_stdout()
+        forget_stdout()
         raise not_written(Path("stdout"), error) from error
     _record_end(session, export, written)
     return manifest_of(export, written, text, actor=session.actor, file=None)
-
-
-def _forget_stdout() -> None:
-    """What is still buffered cannot be written either: the interpreter shall not try, and complain, when it ends."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 def _to_file(session: Session, export: Export, output: Path, target: Path | None) -> Manifest:
@@ -281,9 +278,12 @@ def _recorded_otherwise(verdict: Verdict) -> list[str]:
     try:
         export_id = UUID(stream)
     except ValueError as error:
-        raise InvalidInput(f"{stream!r} is no stream", field="recorded_as", rule="names an export") from error
+        raise InvalidInput(
+            f"it was recorded as {stream[:60]!r}, which is no stream", field="--manifest", rule="names an export"
+        ) from error
     with opened() as session:
-        record = session.ask(GetExport, tenant=verdict.manifest.get("tenant"), export_id=export_id)
+        typed = {"tenant": "--manifest", "export_id": "--manifest"}
+        record = ask_calling(session, GetExport, typed, tenant=verdict.manifest.get("tenant"), export_id=export_id)
     if record.ended is None:
         return ["the ledger says that this export broke off"]
     said = {"sha256": (verdict.sha256, record.ended.sha256), "events": (verdict.events, record.ended.events)}

@@ -25,6 +25,7 @@ from jobledger.domain.identifiers import short_id
 from jobledger.domain.job import WAITING, JobStatus
 
 from . import lists, options, past, past_shapes, shapes
+from .asking import ask, send
 from .details import print_details
 from .json_output import iso, print_json
 from .output import console, first_line, moment_text, status_text, table, time_text
@@ -120,13 +121,13 @@ def show(
     """
     with opened() as session:
         owner, now = session.tenant(tenant), session.handle.ports.clock.now()
-        details = past.ask(
+        details = ask(
             session, GetJob, tenant=owner, job=job_reference(job), as_of=parse_as_of(as_of, "--as-of", now),
             bodies=bodies,
         )  # fmt: skip
         waits = None
         if details.past is None and details.status in WAITING:
-            waits = session.ask(ExplainJob, tenant=owner, job=details.job_id)
+            waits = ask(session, ExplainJob, tenant=owner, job=details.job_id)
     if as_json:
         print_json({"job": {**shapes.details(details), "waits_for": shapes.holds(waits) if waits else []}})
     else:
@@ -144,7 +145,7 @@ def cancel(
     """Cancel jobs that wait; ask running ones to stop."""
     with opened() as session:
         owner = session.tenant(tenant)
-        results = lists.each(jobs, lambda job: session.send(CancelJob, tenant=owner, job=job, reason=reason))
+        results = lists.each(jobs, lambda job: send(session, CancelJob, tenant=owner, job=job, reason=reason))
     lists.print_changed(results, as_json=as_json, running="asked to stop")
 
 
@@ -164,9 +165,9 @@ def reschedule(
 ) -> None:
     """Change a job's priority, or when it runs."""
     with opened() as session:
-        changed = session.ask(
-            RescheduleJob, tenant=session.tenant(tenant), job=job_reference(job), reason=reason, priority=priority,
-            due_at=parse_time(run_at, "--run-at"),
+        changed = ask(
+            session, RescheduleJob, tenant=session.tenant(tenant), job=job_reference(job), reason=reason,
+            priority=priority, due_at=parse_time(run_at, "--run-at"),
         )  # fmt: skip
     lists.print_changed([(job, Accepted(changed))], as_json=as_json)
 

@@ -6,15 +6,17 @@ import json
 import sys
 from datetime import UTC, datetime
 
+from ..harmless import escaped_json
+
 
 def print_json(document: object) -> None:
     """One JSON document, indented, on stdout."""
-    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2, default=_plain) + "\n")
+    sys.stdout.write(escaped_json(json.dumps(document, ensure_ascii=False, indent=2, default=_plain)) + "\n")
 
 
 def print_error_json(document: object) -> None:
     """One JSON object on one line of stderr."""
-    sys.stderr.write(json.dumps(document, ensure_ascii=False, default=_plain) + "\n")
+    sys.stderr.write(escaped_json(json.dumps(document, ensure_ascii=False, default=_plain)) + "\n")
 
 
 def iso(moment: datetime | None) -> str | None:

@@ -22,6 +22,7 @@ from jobledger.domain.job import JobKind, JobStatus
 
 from ..projecting import catch_up
 from . import errors, shapes
+from .asking import ask
 from .exit_codes import ExitCode
 from .json_output import print_json
 from .output import console, duration_text, status_text, time_text
@@ -47,19 +48,10 @@ Until = Annotated[
 
 
 def page_of(session: Session, query: type[Message[R]], **fields: object) -> R:
-    """A page of a list, after bringing a list up to date that no other process keeps current.
-
-    What is wrong with the cursor is told about the option that carries it.
-    """
+    """A page of a list, after bringing a list up to date that no other process keeps current."""
     view = _VIEWS.get(query)
     catch_up(session.handle, CATCH_UP_SECONDS, EVERY_VIEW if view is None else (view,))
-    try:
-        return session.ask(query, **fields)
-    except InvalidInput as error:
-        if error.field != "cursor":
-            raise
-        hint = "take it from the last page: its line `next page`, or `next` in its JSON"
-        raise InvalidInput(error.message, field="--after", rule=error.rule, hint=hint) from error
+    return ask(session, query, **fields)
 
 
 def print_footer(console: Console, words: list[str], cursor: str | None, fresh: Freshness) -> None:
@@ -79,8 +71,15 @@ def print_freshness(console: Console, fresh: Freshness) -> None:
 
 def _as_of(fresh: Freshness) -> str:
     if fresh.position >= fresh.head and (fresh.hold is None or fresh.hold.waiting_since is None):
-        return f"as of {time_text(fresh.recorded_at)} UTC, nothing is missing" if fresh.recorded_at else "up to date"
-    return f"as of {time_text(fresh.recorded_at)} UTC; what was recorded since is not in it yet"
+        return f"{as_of_text(fresh)}, nothing is missing"
+    return f"{as_of_text(fresh)}; what was recorded since is not in it yet"
+
+
+def as_of_text(fresh: Freshness) -> str:
+    """`as of 2026-03-01 09:30:05 UTC`: the last event that a list has taken; by position where that has no time."""
+    if fresh.recorded_at is not None:
+        return f"as of {time_text(fresh.recorded_at)} UTC"
+    return f"as of position {fresh.position}" if fresh.position else "as of the beginning of the ledger"
 
 
 def freshness_warnings(fresh: Freshness) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -13,6 +14,9 @@ from jobledger.domain.errors import JobledgerError
 
 from . import errors
 from .exit_codes import ExitCode
+from .streams import fill_closed, forget_stdout, stdout_not_written
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
 
 COMMANDS: tuple[str, ...] = (
     "up", "work", "dispatch", "jobs", "dlq", "queues", "stats", "limits", "tenants", "types", "workers", "migrate",
@@ -36,6 +40,7 @@ def build(*names: str) -> typer.Typer:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code (`ExitCode`)."""
+    fill_closed()
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
@@ -45,6 +50,7 @@ def run(arguments: list[str]) -> int:
     json_wanted = "--json" in arguments
     try:
         answer = build(*wanted)(arguments, standalone_mode=False, prog_name="jobledger")
+        sys.stdout.flush()  # here, where it can still be said that nobody reads
     except JobledgerError as error:
         errors.show(error, json_wanted=json_wanted)
         return errors.exit_code(error)
@@ -53,13 +59,26 @@ def run(arguments: list[str]) -> int:
         return ExitCode.USAGE
     except (typer.Abort, KeyboardInterrupt):  # the latter while a command's module is being imported
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has left; nobody wants to hear of it
-        return ExitCode.OK
+    except (SystemExit, OSError) as error:
+        return _not_said(error, json_wanted=json_wanted)
     except Exception:  # noqa: BLE001 - a mistake of ours: all that is known of it, and a code of its own
         traceback.print_exc()
         return ExitCode.UNEXPECTED
     return answer if isinstance(answer, int) else ExitCode.OK
+
+
+def _not_said(error: SystemExit | OSError, *, json_wanted: bool) -> int:
+    """Where the answer could not be written: who has read enough of it wants to hear no more; a full disk is told."""
+    cause = error.__context__ if isinstance(error, SystemExit) else error  # typer makes it an exit, click before it too
+    if isinstance(cause, BrokenPipeError):
+        forget_stdout()
+        return ExitCode.OK
+    if isinstance(cause, OSError) and cause.errno in _FULL:
+        forget_stdout()
+        errors.show(stdout_not_written(cause), json_wanted=json_wanted)
+        return ExitCode.REFUSED
+    traceback.print_exception(error)
+    return ExitCode.UNEXPECTED
 
 
 def _jobledger() -> None:

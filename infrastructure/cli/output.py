@@ -16,6 +16,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from ..harmless import harmless
+
 PIPE_WIDTH = 200
 """Columns of output that no terminal bounds; wide enough that no cell is cut."""
 
@@ -32,19 +34,6 @@ STATUS_STYLE = {
 }  # fmt: skip
 
 
-_HARMLESS = {
-    number: "\ufffd"
-    for number in (*range(0x20), *range(0x7F, 0xA0), 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-    if chr(number) not in "\t\n\r"
-}
-"""Controls of terminals (C0, DEL, C1), and of the direction of text: what jobs and callers say may hold them."""
-
-
-def harmless(text: str) -> str:
-    """Text without what moves the cursor, sets colours or titles, or turns the order of words; as long as it was."""
-    return text if text.isascii() and text.isprintable() else text.translate(_HARMLESS)
-
-
 class _HarmlessConsole(Console):
     """Whatever is printed says something to people, and nothing to their terminal."""
 
@@ -52,6 +41,10 @@ class _HarmlessConsole(Console):
         """As rich does, without controls but those of rich itself."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=harmless(segment.text))
+
+    def on_broken_pipe(self) -> None:
+        """Who read has had enough: the command decides what that means (rich would end the program)."""
+        raise  # noqa: PLE0704 - called while the error is handled
 
 
 def console() -> Console:

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import Annotated
 from uuid import UUID
 
 import typer
 
 from jobledger.application.limit_messages import ExplainJob
-from jobledger.application.message import Message
 from jobledger.application.ports import ViewName
 from jobledger.application.queries import DiffJob, GetCauses, GetJobHistory, History, TraceRequest
-from jobledger.domain.errors import InvalidInput, Refusal
+from jobledger.domain.errors import InvalidInput
 from jobledger.domain.identifiers import short_id
 
 from ..projecting import catch_up
 from . import lists, options, past_shapes, shapes
+from .asking import ask
 from .diff import print_diff
 from .explanation import print_explanation
 from .history import HistoryCommand, print_history
 from .history_pages import read_page
 from .json_output import print_json
 from .output import console
-from .session import Session, job_reference, opened
+from .session import job_reference, opened
 from .trace import TraceCommand, print_trace
-
-R = TypeVar("R")
 
 _CATCH_UP_SECONDS = 0.2
 _TRACED = (ViewName.TRACES, ViewName.TENANT_JOBS)
-_FIELDS = {"as_of": "--as-of", "from_version": "FROM", "to_version": "TO", "request": "CORRELATION_ID"}
 
 Bodies = Annotated[bool, typer.Option("--bodies", help="Also payload, result, tracebacks, log lines, step outputs.")]
 Everything = Annotated[bool, typer.Option("--all", help="Each progress report and log, one by one.")]
@@ -55,15 +52,6 @@ def register(group: typer.Typer) -> None:
         group.command()(command)
 
 
-def ask(session: Session, query: type[Message[R]], **fields: object) -> R:
-    """The answer to a query; what is wrong with a field is told about the option that carries it."""
-    try:
-        return session.ask(query, **fields)
-    except Refusal as error:
-        error.field = _FIELDS.get(error.field or "", error.field)
-        raise
-
-
 def history(
     *,
     job: options.JobId,
@@ -78,12 +66,13 @@ def history(
     with opened() as session:
         owner = session.tenant(tenant)
         catch_up(session.handle, _CATCH_UP_SECONDS, _TRACED)
-        causes = session.ask(GetCauses, tenant=owner, job=job_reference(job))
+        causes = ask(session, GetCauses, tenant=owner, job=job_reference(job))
 
         def read(after_version: int, number: int) -> History:
-            return session.ask(
-                GetJobHistory, tenant=owner, job=causes.job_id, bodies=bodies, after_version=after_version, limit=number
-            )
+            return ask(
+                session, GetJobHistory, tenant=owner, job=causes.job_id, bodies=bodies, after_version=after_version,
+                limit=number,
+            )  # fmt: skip
 
         page = read_page(read, after=after, limit=limit, fold=not (as_json or bodies or everything))
     if as_json:
@@ -139,7 +128,7 @@ def explain(*, job: options.JobId, tenant: options.Tenant = None, as_json: optio
     """Show why a job is where it is: what it waits for, who runs it since when, what it died of, how it ended."""
     with opened() as session:
         owner = session.tenant(tenant)
-        found = session.ask(ExplainJob, tenant=owner, job=job_reference(job))
+        found = ask(session, ExplainJob, tenant=owner, job=job_reference(job))
     if as_json:
         print_json(shapes.explanation(owner, found))
     else:

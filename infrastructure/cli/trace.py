@@ -16,7 +16,8 @@ from jobledger.application.queries import RefusedDispatch, Trace
 from jobledger.domain.identifiers import short_id
 from jobledger.domain.refusal import DispatchRefused
 
-from .output import duration_text, first_line, status_text, time_text
+from .lists import as_of_text
+from .output import duration_text, first_line, status_text
 
 _BRANCHES_SHOWN = 100
 """Branches of one kind below one place; `--json` has all of the page."""
@@ -42,12 +43,12 @@ def print_trace(console: Console, found: Trace, command: TraceCommand) -> None:
     """Print the tree, what it holds, and the command for its next page."""
     console.print(_tree(found))
     if not found.jobs and not found.refused:
-        console.print("no job of this tenant is part of this request, and none was refused")
+        console.print("no further job of this tenant is part of this request")
     shown = f"{len(found.jobs):,} {'job' if len(found.jobs) == 1 else 'jobs'}"
     refused = f", {len(found.refused):,} refused" if found.refused else ""
     behind = found.freshness.head - found.freshness.position
-    lag = f", {behind} positions behind the ledger" if behind > 0 else ""
-    console.print(f"[dim]{shown}{refused}; as of {time_text(found.freshness.recorded_at)} UTC{lag}[/]")
+    lag = f", {behind:,} positions behind the ledger" if behind > 0 else ""
+    console.print(f"[dim]{shown}{refused}; {as_of_text(found.freshness)}{lag}[/]")
     if found.more:
         console.print("[dim]it caused more than is shown[/]")
     console.print("[dim]acts on jobs that were there before (requeue, cancel ...) stand in jobs history[/]")

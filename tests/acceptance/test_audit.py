@@ -112,14 +112,27 @@ def test_csv_is_for_spreadsheets(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("words", "field"),
     [
-        (("--type", "jobs.*"), "types"), (("--tenant", "nobody"), "tenant"), (("--from", "yesterday"), "--from"),
-        (("--from", "1h", "--to", "2h"), "recorded_to"), (("--output", "no/such/place"), "--output"),
+        (("--type", "jobs.*"), "--type"), (("--tenant", "nobody"), "--tenant"), (("--from", "yesterday"), "--from"),
+        (("--from", "1h", "--to", "2h"), "--to"), (("--output", "no/such/place"), "--output"),
+        (("--type", "JOB"), "--type"), (("--actor", ""), "--actor"), (("--tenant", "No Slug"), "--tenant"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_done_is_refused(cli: Cli, words: tuple[str, ...], field: str | None) -> None:
-    """With the field, and nothing left behind."""
+def test_what_cannot_be_done_is_refused(cli: Cli, words: tuple[str, ...], field: str) -> None:
+    """With the option as it was typed, and nothing left behind."""
     assert cli("audit", "replay", *words, "--json", code=1).error["field"] == field
     assert not list(cli.directory.glob("*.partial"))
+
+
+def test_refusals_say_what_to_do(cli: Cli) -> None:
+    """In the words of the command line, not in those of the program."""
+    swapped = cli("audit", "replay", "--from", "1d", "--to", "2d", "--json", code=1).error
+    assert "ends before it begins" in swapped["message"] and "--from 7d --to 1d" in swapped["hint"]
+    near = cli("audit", "replay", "--type", "job.faild", "--json", code=1).error
+    assert "did you mean job.failed" in near["hint"]
+    wrong = cli("audit", "replay", "--type", "job failed", "--json", code=1).error
+    assert "'job failed'" in wrong["message"] and "job.*" in wrong["rule"]
+    page = cli("audit", "actions", "--after", "nonsense", "--json", code=1).error
+    assert page["field"] == "--after" and "next page" in page["hint"]
 
 
 def test_no_file_is_replaced(cli: Cli) -> None:

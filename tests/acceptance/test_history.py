@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from tests.support.cli import Cli
 
 WHY = ("--reason", "trying it out")
@@ -95,8 +97,41 @@ def test_a_trace_shows_what_a_request_caused(cli: Cli) -> None:
     assert (child["cause"]["job_id"], child["cause"]["topic"]) == (root, "job.started")
     assert "-> job " in family("jobs", "history", root).out
     assert f"caused by: job {root[-8:]} family.parent" in family("jobs", "history", child["job_id"]).out
-    nothing = family("jobs", "trace", "no-such-request").out
-    assert "no job of this tenant is part of this request" in nothing
+
+
+def test_a_request_that_nobody_made_is_not_found(cli: Cli) -> None:
+    """With until when that is known; nor one of another tenant's."""
+    refused = cli("jobs", "trace", "no-such-request", "--json", code=1).error
+    assert (refused["code"], refused["field"]) == ("not_found", "CORRELATION_ID")
+    assert "nothing is known of a request 'no-such-request'" in refused["message"]
+    assert ", as of " in refused["message"] and "position " in refused["message"] and refused["hint"]
+    cli("tenants", "create", "other", "--reason", "another customer")
+    request = history(cli, dispatched(cli, "sample.ok", {"text": "x"}))["correlation_id"]
+    assert len(cli("jobs", "trace", request, "--json").json["jobs"]) == 1
+    assert cli("jobs", "trace", request, "--tenant", "other", "--json", code=1).error["code"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    ("words", "field"),
+    [
+        (("show", "0" * 8), "ID"), (("show", "none"), "ID"), (("history", "0" * 8), "ID"), (("explain", "0" * 8), "ID"),
+        (("diff", "0" * 8, "1"), "ID"), (("trace", ""), "CORRELATION_ID"), (("trace", "x", "--after", "y"), "--after"),
+        (("list", "--persona", ""), "--persona"), (("list", "--tenant", "nobody"), "--tenant"),
+        (("list", "--after", "x"), "--after"), (("list", "--as-of", "5"), "--as-of"), (("cancel", "0" * 8), "ID"),
+        (("reschedule", "0" * 8, "--reason", "x", "--priority", "1"), "ID"),
+    ],
+)  # fmt: skip
+def test_refusals_name_what_was_typed(cli: Cli, words: tuple[str, ...], field: str) -> None:
+    """The option or the argument, not the program's own name for it."""
+    assert cli("jobs", *words, "--json", code=1).error["field"] == field
+
+
+def test_a_diff_names_the_version_that_is_not_there(cli: Cli) -> None:
+    """FROM or TO."""
+    job_id = dispatched(cli, "sample.ok", {"text": "x"})
+    for words, field in (("9", "1"), "FROM"), (("1", "9"), "TO"):
+        error = cli("jobs", "diff", job_id, *words, "--json", code=1).error
+        assert error["field"] == field and "no version 9" in error["message"]
 
 
 def test_a_history_is_paged_and_folds_noise(cli: Cli) -> None:

@@ -294,7 +294,8 @@ def test_a_trace_holds_what_one_request_caused(past: Past) -> None:
     found = past.ask(TraceRequest, request="order 4711")
     assert traced(found) == {root: None, child: root, elsewhere: child, further: elsewhere}
     assert (found.cursor, found.more, found.refused) == (None, False, ())
-    assert past.ask(TraceRequest, request="order 471").jobs == ()
+    with pytest.raises(NotFound):
+        past.ask(TraceRequest, request="order 471")
 
 
 def test_a_trace_is_paged_in_the_order_of_births(past: Past) -> None:
@@ -323,6 +324,18 @@ def test_a_trace_shows_dispatches_that_were_refused(past: Past) -> None:
     assert len(past.ask(TraceRequest, tenant="other", request="r").refused) == 1
 
 
+def test_a_request_that_nobody_made_is_not_found(past: Past) -> None:
+    """With until when that is known; also where only another tenant has one of that name. Behind the last page of one
+    that is there, there is nothing, and that is no error."""
+    job = past.born("r")
+    past.project()
+    for tenant, request in (("acme", "never"), ("other", "r")):
+        with pytest.raises(NotFound, match=r"as of .*position") as refused:
+            past.ask(TraceRequest, tenant=tenant, request=request)
+        assert refused.value.field == "request" and refused.value.hint
+    assert past.ask(TraceRequest, request="r", cursor=job).jobs == ()
+
+
 @pytest.mark.parametrize(
     "name", ['"; DROP TABLE job_traces; --', "çà et là\t", "x" * 200, 'a","trace_parent":"b', "\\"]
 )
@@ -343,8 +356,8 @@ def test_what_other_tenants_were_refused_neither_shows_nor_hides_ours(past: Past
         past.project()
 
     refuse("other", REFUSALS_MAX + 1)
-    found = past.ask(TraceRequest, request="r")
-    assert (found.refused, found.more) == ((), False)
+    with pytest.raises(NotFound):
+        past.ask(TraceRequest, request="r")
     refuse("acme", 1)
     found = past.ask(TraceRequest, request="r")
     assert (len(found.refused), found.more) == (1, False)

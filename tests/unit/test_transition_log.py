@@ -131,6 +131,22 @@ def test_text_that_is_not_unicode_does_not_stop_the_log(stream: _Stream) -> None
     assert _lines(stream)[0]["message"] == "\ud800"
 
 
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_what_jobs_say_does_not_speak_to_the_terminal(stream: _Stream, form: LogFormat) -> None:
+    """Neither in messages nor in tracebacks: escaped in JSON, replaced for people."""
+    _configure(stream, form=form)
+    evil = "\x1b[2J\x9b31m\u202egone"
+    TransitionLog().committed(_ended(_FAILED.model_copy(update={"message": evil})), _written(1))
+    try:
+        raise ValueError(evil)
+    except ValueError:
+        structlog.get_logger().exception("handler.broke")
+    said = stream.getvalue()
+    assert said.count("gone") >= 2 and not set(said) & {"\x1b", "\x9b", "\u202e"}
+    if form == "json":
+        assert _lines(stream)[0]["message"] == evil
+
+
 def test_a_change_of_limits_says_of_what_and_to_what(stream: _Stream) -> None:
     """In words, with the reason: whoever reads the log sees why jobs start less often."""
     _configure(stream)
