@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from . import fairness, noop, read_side, reading, scenarios
+from . import fairness, listing, noop, read_side, reading, scenarios
 from .backends import Postgres, Sqlite
 from .measures import Sample
 from .scenarios import Bench
@@ -69,7 +69,7 @@ def _postgres(chosen: Choice, bench: Bench) -> list[Planned]:
     if chosen.finished:
         million = partial(scenarios.drain_beside_finished, bench, finished=chosen.finished, repeat=chosen.repeat)
         steps.append(Planned("postgres-drain-million", million, once=True))
-        pages = partial(reading.list_pages, bench, jobs=chosen.finished)
+        pages = partial(listing.list_pages, bench, jobs=chosen.finished)
         steps.append(Planned("postgres-list-pages", pages, once=True))
     return [*steps, *_read_side(chosen, bench)]
 

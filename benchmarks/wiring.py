@@ -13,6 +13,7 @@ from uuid import UUID
 
 from jobledger import Actor, App, Dispatch
 from jobledger.application.client import LedgerClient, ListOptions
+from jobledger.application.dlq_client import DlqOptions
 from jobledger.application.queries import History
 from jobledger.application.worker import WorkerEvent, WorkerOptions
 from jobledger.infrastructure import bootstrap, service
@@ -74,6 +75,10 @@ class Client(_Opened):
     def list_page(self, tenant: str, persona: str | None, where: ListOptions) -> None:
         """Read a page of the jobs of a tenant, or of a persona of it."""
         self._ledger.jobs.list(tenant=tenant, persona=persona, **where)
+
+    def dlq_page(self, tenant: str, where: DlqOptions) -> None:
+        """Read a page of the dead jobs of a tenant."""
+        self._ledger.dlq.list(tenant=tenant, **where)
 
     def history_page(self, tenant: str, job_id: UUID, after: int, limit: int) -> int:
         """Read a page of what happened to a job; how many events it has."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.reading import FILTERS
+from benchmarks.listing import DLQ_FILTERS, FILTERS
 from benchmarks.rebuilding import PHASES
 from jobledger.projections.catalogue import PROJECTIONS
 
@@ -24,7 +24,8 @@ _RUN = {
     "postgres-pickup-in-process": {("pickup-in-process", "postgres")},
     "postgres-drain-million": {("drain-million", "postgres")},
     "postgres-list-pages": {
-        (f"list-pages-{of}-{where}", "postgres") for of in ("tenant", "persona") for where in FILTERS
+        *((f"list-pages-{of}-{where}", "postgres") for of in ("tenant", "persona") for where in FILTERS),
+        *((f"list-pages-dlq-{where}", "postgres") for where in DLQ_FILTERS),
     },
     "postgres-each-projection": {(f"project-{name.replace('_', '-')}", "postgres") for name in PROJECTIONS},
     "postgres-history": {(f"history-{what}", "postgres") for what in ("page", "page-largest", "shown")},
