@@ -16,6 +16,7 @@ from .flow import Flow
 from .flow_control import Rules, targets_of
 from .job_finder import JobFinder
 from .job_repository import job_from, no_such_job
+from .job_streams import JobStreams
 from .limit_messages import ExplainJob, Explanation, Hold, HoldKind
 from .ports import Catalogue, EventReader, Job, Queue, Standing, WorkerRow
 from .result import Accepted
@@ -30,6 +31,7 @@ class Explaining:
 
     def __init__(self, *, reader: EventReader, queue: Queue, catalogue: Catalogue, finder: JobFinder) -> None:
         self._reader = reader
+        self._streams = JobStreams(reader)
         self._queue = queue
         self._catalogue = catalogue
         self._finder = finder
@@ -42,7 +44,7 @@ class Explaining:
         """Where a job stands and, of one that waits, what holds it back: everything that does, and where nothing does,
         that."""
         job_id = self._finder.find(query.tenant, query.job)
-        events = self._reader.stream(query.tenant, job_id)
+        events = self._streams.job(query.tenant, job_id)
         job = job_from(query.tenant, job_id, events)
         if job is None:
             raise no_such_job(query.tenant, query.job)

@@ -16,9 +16,10 @@ from jobledger.domain.job import JobRequeued
 from .body_reads import BodyReads
 from .dispatcher import Dispatcher
 from .flow import Flow
-from .job_repository import brings_payload, job_from, no_such_job
+from .job_repository import brings_payload, no_such_job
+from .job_streams import JobStreams
 from .page_keys import cursor_of, key_of
-from .past_jobs import list_row, matches, up_to, up_to_version
+from .past_jobs import list_row, matches, up_to
 from .ports import EventReader, Freshness, JobFilter, JobListRow, JobPage, JobViews, PageKey, ViewName
 from .queries import (
     DiffJob,
@@ -34,8 +35,10 @@ from .result import Accepted
 
 SCAN_MAX = 1_000
 """Streams that a page of a list as of a moment folds, at most."""
+BEGINNING = 200
+"""Events that are read of a stream with others, at once: mostly all. A longer one is read by itself."""
 _CHUNK = 50
-"""Streams read at once: bounded, because nobody knows how long they are."""
+"""Streams read at once."""
 
 
 class Investigating:
@@ -45,6 +48,7 @@ class Investigating:
         self._reading = reading
         self._body_reads = body_reads
         self._reader = reader
+        self._streams = JobStreams(reader)
         self._views = views
 
     def register(self, dispatcher: Dispatcher) -> None:
@@ -64,8 +68,10 @@ class Investigating:
         while True:
             page = self._jobs_until(query, scan)
             freshness = freshness or page.freshness
-            streams = self._reader.streams(query.tenant, [row.job_id for row in page.rows])
-            is_full = any(scan.take(row, streams.get(row.job_id, ())) for row in page.rows)
+            streams = self._reader.beginnings(query.tenant, [row.job_id for row in page.rows], limit=BEGINNING)
+            is_full = any(
+                scan.take(row, self._until(query, row.job_id, streams.get(row.job_id, ()))) for row in page.rows
+            )
             if is_full or page.next is None or scan.scanned >= SCAN_MAX:
                 break
         at_end = page.next is None and (not page.rows or scan.last == page.rows[-1].job_id)
@@ -78,23 +84,32 @@ class Investigating:
             return self._views.tenant_jobs(query.tenant, scan.enumerated, after=scan.after, limit=limit)
         return self._views.persona_jobs(query.tenant, query.persona, scan.enumerated, after=scan.after, limit=limit)
 
+    def _until(self, query: ListJobsAsOf, job_id: UUID, beginning: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:
+        """The events of a job up to the moment; of a long one those that decide."""
+        past = up_to(beginning, query.as_of)
+        if len(past) < BEGINNING:
+            return past
+        return self._streams.then(query.tenant, job_id, query.as_of).events
+
     # --- differences -------------------------------------------------------------------------------------------------
 
     def diff(self, query: DiffJob, flow: Flow) -> Accepted[JobDiff]:
         """What changed from one version of a job to another. A read of bodies is recorded before they are shown."""
         job_id = self._reading.find(query, query.tenant, query.job)
-        events = self._reader.stream(query.tenant, job_id)
-        if job_from(query.tenant, job_id, events[:1]) is None:
+        before = self._streams.job(query.tenant, job_id, until_version=query.from_version)
+        if not before:
             raise no_such_job(query.tenant, query.job)
-        before = up_to_version(job_id, events, query.from_version, field="from_version")
-        after = up_to_version(job_id, events, query.to_version or len(events), field="to_version")
-        first, last = sorted((len(before), len(after)))
+        last = self._streams.require_version(query.tenant, job_id, query.from_version, field="from_version")
+        to_version = query.to_version or last
+        self._streams.require_version(query.tenant, job_id, to_version, field="to_version")
+        after = self._streams.job(query.tenant, job_id, until_version=to_version)
+        between = sorted((query.from_version, to_version))
         payload, versions = self._payload_change(query, before, after)
         self._body_reads.record(query.tenant, job_id, versions, flow)
         return Accepted(
             JobDiff(
                 job_id, _revision(before), _revision(after), _changed_fields(before, after),
-                payload, tuple(event.topic for event in events[first:last]),
+                payload, tuple(self._reader.topics(query.tenant, job_id, *between)),
             )
         )  # fmt: skip
 
@@ -134,11 +149,10 @@ class _Scan:
         self.scanned = 0
 
     def take(self, listed: JobListRow, events: Sequence[RecordedEvent]) -> bool:
-        """Look at a job; whether the page is full then."""
+        """Look at a job by its events up to the moment; whether the page is full then."""
         self.scanned += 1
         self.after, self.last = PageKey(listed.created_at, listed.job_id), listed.job_id
-        past = up_to(events, self._query.as_of)
-        if past and matches(row := list_row(listed.job_id, listed.tenant, past), self._query.where):
+        if events and matches(row := list_row(listed.job_id, listed.tenant, events), self._query.where):
             self.rows.append(row)
         return len(self.rows) >= self._query.limit
 

@@ -10,9 +10,7 @@ from uuid import UUID
 
 from pydantic import BeforeValidator, Field
 
-from jobledger.domain.errors import InvalidInput, NotFound
 from jobledger.domain.event import RecordedEvent
-from jobledger.domain.identifiers import short_id
 from jobledger.domain.job import (
     TERMINAL,
     JobCancelRequested,
@@ -56,45 +54,9 @@ class Past(NamedTuple):
     until: datetime | None
 
 
-def as_it_was(job_id: UUID, events: Sequence[RecordedEvent], as_of: int | datetime) -> Sequence[RecordedEvent]:
-    """The events of a job up to and including a version or a moment.
-
-    Raises `InvalidInput` for a version that it does not have, `NotFound` for a moment before its first event.
-    """
-    if isinstance(as_of, int):
-        return up_to_version(job_id, events, as_of)
-    past = up_to(events, as_of)
-    if not past:
-        first = events[0].recorded_at
-        raise NotFound(
-            f"job {short_id(job_id)} did not exist at {as_of:%Y-%m-%d %H:%M:%S} UTC: it was dispatched at "
-            f"{first:%Y-%m-%d %H:%M:%S.%f} UTC", field="as_of", rule="is not before the job's first event",
-            hint="ask for a later moment, or for version 1",
-        )  # fmt: skip
-    return past
-
-
-def up_to_version(
-    job_id: UUID, events: Sequence[RecordedEvent], version: int, *, field: str = "as_of"
-) -> Sequence[RecordedEvent]:
-    """The events up to and including a version; `InvalidInput` for one that the job does not have (yet)."""
-    if version > len(events):
-        raise InvalidInput(
-            f"job {short_id(job_id)} has no version {version:,}: its last is {len(events):,}", field=field,
-            rule="is a version of the job", hint=f"jobledger jobs history {short_id(job_id)} shows them",
-        )  # fmt: skip
-    return events[:version]
-
-
 def up_to(events: Sequence[RecordedEvent], moment: datetime) -> Sequence[RecordedEvent]:
     """The events before the first one that was recorded later: a clock that was set back leaves no hole."""
     return list(takewhile(lambda event: event.recorded_at <= moment, events))
-
-
-def past_of(events: Sequence[RecordedEvent], shown: Sequence[RecordedEvent], as_of: int | datetime) -> Past:
-    """What is said beside the part that is shown."""
-    later = events[len(shown) :]
-    return Past(as_of, len(later), later[0].recorded_at if later else None)
 
 
 def list_row(job_id: UUID, tenant: str, events: Sequence[RecordedEvent]) -> JobListRow:

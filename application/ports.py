@@ -158,6 +158,18 @@ class EventFilter(NamedTuple):
 EVERY_EVENT = EventFilter()
 
 
+class StreamPart(NamedTuple):
+    """Which events of a stream: after one version and up to another (None: its last), of some topics, without others,
+    recorded later than a moment; oldest first or newest first."""
+
+    after_version: int = 0
+    until_version: int | None = None
+    topics: frozenset[str] | None = None
+    without: frozenset[str] = frozenset()
+    recorded_after: datetime | None = None
+    newest_first: bool = False
+
+
 class StreamReader(Protocol):
     """Reads streams of one tenant: all that a worker needs of the ledger."""
 
@@ -183,6 +195,18 @@ class EventReader(StreamReader, Protocol):
 
     def last_version(self, tenant: str, originator_id: UUID) -> int:
         """The version of a stream's last event; 0 where the tenant has no such stream."""
+        ...
+
+    def beginnings(self, tenant: str, originator_ids: Sequence[UUID], *, limit: int) -> dict[UUID, list[RecordedEvent]]:
+        """The first events of several streams, at most so many of each; ids the tenant does not have are absent."""
+        ...
+
+    def stream_part(self, tenant: str, originator_id: UUID, part: StreamPart, *, limit: int) -> list[RecordedEvent]:
+        """Events of a stream, at most so many: what is left out is neither fetched nor decoded."""
+        ...
+
+    def topics(self, tenant: str, originator_id: UUID, after_version: int, until_version: int) -> list[str]:
+        """What happened in a stream after one version and up to another, oldest first: topics only."""
         ...
 
     def read_after(self, position: int, *, limit: int, topics: frozenset[str] | None = None) -> EventBatch:

@@ -17,10 +17,11 @@ from .dlq_messages import CountDlq, DlqCount
 from .flow import Flow
 from .job_finder import JobFinder
 from .job_repository import brings_payload, job_from, no_such_job
+from .job_streams import JobStreams
 from .known import KnownTenants
 from .message import Query
 from .page_keys import cursor_of, key_of
-from .past_jobs import as_it_was, past_of, progress_of
+from .past_jobs import progress_of
 from .ports import EventReader, JobViews, ViewName
 from .positions import Positions
 from .queries import (
@@ -41,7 +42,7 @@ GROUPS_SHOWN = 10
 
 
 class JobRead(NamedTuple):
-    """A job as it was read, its events, and the versions whose bodies are in `details`: not recorded yet."""
+    """A job as it was read, the events that decided, and the versions of the bodies in `details`: not recorded yet."""
 
     details: JobDetails
     events: Sequence[RecordedEvent]
@@ -63,6 +64,7 @@ class Reading:
     ) -> None:
         self._body_reads = body_reads
         self._reader = reader
+        self._streams = JobStreams(reader)
         self._views = views
         self._finder = finder
         self._tenants = tenants
@@ -86,22 +88,17 @@ class Reading:
     def look(self, query: GetJob) -> JobRead:
         """One job, for who records the read of its bodies himself."""
         job_id = self.find(query, query.tenant, query.job)
-        version = query.as_of if isinstance(query.as_of, int) else None
-        recorded = self._reader.stream(query.tenant, job_id, limit=None if version is None else version + 1)
-        if job_from(query.tenant, job_id, recorded[:1]) is None:
+        events, past = self._streams.then(query.tenant, job_id, query.as_of)
+        if not events:
             raise no_such_job(query.tenant, query.job)
-        events = recorded if query.as_of is None else as_it_was(job_id, recorded, query.as_of)
         payload = result = None
         if query.bodies:
             payload = self.last_body(query.tenant, [event for event in events if brings_payload(event)])
             result = self.last_body(query.tenant, [event for event in events if isinstance(event.facts, JobCompleted)])
         details = details_of(events)._replace(
             payload=payload.body if payload else None, result=result.body if result else None,
-            past=None if query.as_of is None else past_of(recorded, events, query.as_of),
+            past=past,
         )  # fmt: skip
-        if details.past is not None and version is not None and len(recorded) > version:
-            later = self._reader.last_version(query.tenant, job_id) - version  # of those, only the first was read
-            details = details._replace(past=details.past._replace(later_events=later))
         return JobRead(details, events, body_versions([payload, result]))
 
     def history(self, query: GetJobHistory, flow: Flow) -> Accepted[History]:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog
 
-from jobledger.application.ports import EVERY_EVENT, Clock, EventBatch, EventFilter, Identifiers, OpenJob
+from jobledger.application.ports import EVERY_EVENT, Clock, EventBatch, EventFilter, Identifiers, OpenJob, StreamPart
 from jobledger.application.use_cases import Ports
 from jobledger.application.writes import JobTypeRow, LimitRow, NewJob, Outcome, TenantRow, Write, WriteStatus
 from jobledger.domain.errors import InvalidInput, LedgerError
@@ -88,6 +88,25 @@ class MemoryReader:
         found = {stream: self.stream(tenant, stream) for stream in originator_ids}
         return {stream: events for stream, events in found.items() if events}
 
+    def beginnings(self, tenant: str, originator_ids: Sequence[UUID], *, limit: int) -> dict[UUID, list[RecordedEvent]]:
+        """The first events of several streams; see the port."""
+        found = {stream: self.stream(tenant, stream, limit=limit) for stream in originator_ids}
+        return {stream: events for stream, events in found.items() if events}
+
+    def stream_part(self, tenant: str, originator_id: UUID, part: StreamPart, *, limit: int) -> list[RecordedEvent]:
+        """Events of a stream, at most so many; see the port."""
+        with self._store.lock:
+            stored = list(self._store.streams.get(originator_id, []))
+        found = [event for event in stored if event.tenant == tenant and _belongs(event, part)]
+        return [event.read(bodies=False) for event in (found[::-1] if part.newest_first else found)[:limit]]
+
+    def topics(self, tenant: str, originator_id: UUID, after_version: int, until_version: int) -> list[str]:
+        """What happened in a stream; see the port."""
+        part = StreamPart(after_version, until_version)
+        with self._store.lock:
+            stored = list(self._store.streams.get(originator_id, []))
+        return [event.topic for event in stored if event.tenant == tenant and _belongs(event, part)]
+
     def last_version(self, tenant: str, originator_id: UUID) -> int:
         """The version of a stream's last event; 0 where there is none."""
         with self._store.lock:
@@ -127,6 +146,16 @@ class MemoryReader:
     def incarnation(self) -> str:
         """Memory is never restored."""
         return _INCARNATION
+
+
+def _belongs(event: Stored, part: StreamPart) -> bool:
+    return (
+        event.originator_version > part.after_version
+        and (part.until_version is None or event.originator_version <= part.until_version)
+        and (part.topics is None or event.topic in part.topics)
+        and event.topic not in part.without
+        and (part.recorded_after is None or event.recorded_at > part.recorded_after)
+    )
 
 
 def _matches(event: Stored, where: EventFilter) -> bool:

@@ -8,7 +8,7 @@ from datetime import datetime
 from threading import Lock
 from uuid import UUID
 
-from jobledger.application.ports import EVERY_EVENT, EventBatch, EventFilter
+from jobledger.application.ports import EVERY_EVENT, EventBatch, EventFilter, StreamPart
 from jobledger.domain.errors import LedgerNotFound
 from jobledger.domain.event import RecordedEvent
 
@@ -93,10 +93,33 @@ class PostgresEventReader:
             return {}
         with self._connections.tenant_transaction(tenant) as connection:
             rows = connection.execute(SQL["streams"], (list(set(originator_ids)), tenant), binary=True).fetchall()
-        found: dict[UUID, list[RecordedEvent]] = {}
-        for event in _events(rows):
-            found.setdefault(event.originator_id, []).append(event)
-        return found
+        return _by_stream(rows)
+
+    def beginnings(self, tenant: str, originator_ids: Sequence[UUID], *, limit: int) -> dict[UUID, list[RecordedEvent]]:
+        """The first events of several streams; see the port."""
+        if not originator_ids:
+            return {}
+        wanted = (list(set(originator_ids)), tenant, limit)
+        with self._connections.tenant_transaction(tenant) as connection:
+            return _by_stream(connection.execute(SQL["beginnings"], wanted, binary=True).fetchall())
+
+    def stream_part(self, tenant: str, originator_id: UUID, part: StreamPart, *, limit: int) -> list[RecordedEvent]:
+        """Events of a stream, at most so many; see the port."""
+        wanted = {
+            "tenant": tenant, "stream": originator_id, "after": part.after_version,
+            "until": _ALL if part.until_version is None else part.until_version, "limit": limit,
+            "topics": None if part.topics is None else sorted(part.topics), "without": sorted(part.without),
+            "recorded_after": part.recorded_after,
+        }  # fmt: skip
+        statement = SQL["stream_part_newest_first"] if part.newest_first else SQL["stream_part"]
+        with self._connections.tenant_transaction(tenant) as connection:
+            return _events(connection.execute(statement, wanted, binary=True).fetchall())
+
+    def topics(self, tenant: str, originator_id: UUID, after_version: int, until_version: int) -> list[str]:
+        """What happened in a stream; see the port."""
+        wanted = (tenant, originator_id, after_version, until_version)
+        with self._connections.tenant_transaction(tenant) as connection:
+            return [row[0] for row in connection.execute(SQL["topics"], wanted, binary=True).fetchall()]
 
     def last_version(self, tenant: str, originator_id: UUID) -> int:
         """The version of a stream's last event; 0 where the tenant has no such stream."""
@@ -165,6 +188,13 @@ class PostgresEventReader:
                 raise LedgerNotFound("the ledger has no incarnation", hint="run: jobledger migrate")
             self._incarnation = str(row[0])
         return self._incarnation
+
+
+def _by_stream(rows: Iterable[tuple[object, ...]]) -> dict[UUID, list[RecordedEvent]]:
+    found: dict[UUID, list[RecordedEvent]] = {}
+    for event in _events(rows):
+        found.setdefault(event.originator_id, []).append(event)
+    return found
 
 
 def _events(rows: Iterable[tuple[object, ...]]) -> list[RecordedEvent]:

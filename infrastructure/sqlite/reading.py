@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from uuid import UUID
 
-from jobledger.application.ports import EVERY_EVENT, EventBatch, EventFilter
+from jobledger.application.ports import EVERY_EVENT, EventBatch, EventFilter, StreamPart
 from jobledger.application.writes import JobTypeRow, LimitRow, TenantRow
 from jobledger.domain.event import RecordedEvent
 from jobledger.domain.job_type import JobTypeDefinition
@@ -22,6 +22,7 @@ SQL = load("jobledger.infrastructure.sqlite", "sql/reading.sql")
 
 _ALL = -1
 """SQLite's LIMIT that is none."""
+_LAST = (1 << 63) - 1
 _EventRow = tuple[bytes, int, str, int, int, str, bytes, bytes | None]
 
 
@@ -49,12 +50,35 @@ class SqliteEventReader:
 
     def streams(self, tenant: str, originator_ids: Sequence[UUID]) -> dict[UUID, list[RecordedEvent]]:
         """Several streams at one moment; ids the tenant does not have are absent."""
+        return self.beginnings(tenant, originator_ids, limit=_ALL)
+
+    def beginnings(self, tenant: str, originator_ids: Sequence[UUID], *, limit: int) -> dict[UUID, list[RecordedEvent]]:
+        """The first events of several streams; see the port."""
         with self._database.read() as connection:
             rows = {
-                stream: connection.execute(SQL["stream"], (stream.bytes, tenant, 0, _ALL)).fetchall()
+                stream: connection.execute(SQL["stream"], (stream.bytes, tenant, 0, limit)).fetchall()
                 for stream in originator_ids
             }
         return {stream: [_event(row) for row in found] for stream, found in rows.items() if found}
+
+    def stream_part(self, tenant: str, originator_id: UUID, part: StreamPart, *, limit: int) -> list[RecordedEvent]:
+        """Events of a stream, at most so many; see the port."""
+        wanted = (
+            originator_id.bytes, tenant, part.after_version,
+            _LAST if part.until_version is None else part.until_version,
+            None if part.topics is None else json.dumps(sorted(part.topics)), json.dumps(sorted(part.without)),
+            optional_microseconds(part.recorded_after), limit,
+        )  # fmt: skip
+        statement = SQL["stream_part_newest_first"] if part.newest_first else SQL["stream_part"]
+        with self._database.read() as connection:
+            rows = connection.execute(statement, wanted).fetchall()
+        return [_event(row) for row in rows]
+
+    def topics(self, tenant: str, originator_id: UUID, after_version: int, until_version: int) -> list[str]:
+        """What happened in a stream; see the port."""
+        with self._database.read() as connection:
+            wanted = (originator_id.bytes, tenant, after_version, until_version)
+            return [row[0] for row in connection.execute(SQL["topics"], wanted).fetchall()]
 
     def last_version(self, tenant: str, originator_id: UUID) -> int:
         """The version of a stream's last event; 0 where the tenant has no such stream."""

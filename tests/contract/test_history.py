@@ -15,10 +15,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import given as for_all
 
-from jobledger.application import investigating
+from jobledger.application import investigating, job_streams
 from jobledger.application.commands import DispatchJob, RequeueJob
 from jobledger.application.dispatch_item import Dispatch
 from jobledger.application.dispatcher import Dispatcher
+from jobledger.application.limit_messages import ExplainJob
 from jobledger.application.message import Actor, Message, Query
 from jobledger.application.ports import JobFilter, JobViews
 from jobledger.application.positions import Positions
@@ -387,6 +388,72 @@ def test_a_version_says_how_much_came_later(past: Past, monkeypatch: pytest.Monk
     assert limits == [2, 3, 4, 5]
     with pytest.raises(InvalidInput, match="its last is 4"):
         past.ask(GetJob, job=job_id, as_of=9_999_999_999)
+
+
+def make_noise(past: Past) -> UUID:
+    """A job that reports, logs and records steps again and again, in two attempts; all it has is noise, mostly."""
+    job_id = past.born()
+    for last in (False, True):
+        job = past.ledger.claim_one()
+        lease = Lease("w1", job.state.attempt)
+        for n in range(3):
+            past.ledger.change(job, *jobs.progress(job.state, lease, fraction=n / 10), lease=lease)
+            past.ledger.change(job, *jobs.log(job.state, lease, level="info", line_count=1), lease=lease, body=b"x")
+            past.ledger.change(job, *jobs.record_step(job.state, lease, step=f"s{n}", key="k"), lease=lease, body=b"1")
+        if last:
+            past.ledger.complete(job)
+        else:
+            past.ledger.change(job, *jobs.snooze(job.state, lease, due_at=NOW, why="not now"), lease=lease)
+    return job_id
+
+
+def everything(past: Past, job: UUID) -> list[object]:
+    """All that can be asked of the past of a job, as of each version and each moment."""
+    events = past.ledger.reader.stream("acme", job)
+    answers: list[object] = [past.ask(GetJob, job=job), past.ask(ExplainJob, job=job)]
+    for event in events:
+        version, moment = event.originator_version, event.recorded_at
+        answers += [past.ask(GetJob, job=job, as_of=version), past.ask(GetJob, job=job, as_of=moment)]
+        answers.append(past.ask(ListJobsAsOf, as_of=moment).rows)
+        answers += [past.ask(DiffJob, job=job, from_version=version, to_version=each) for each in (1, 5, len(events))]
+    return answers
+
+
+@pytest.mark.parametrize("page", [1, 2, 3, 10])
+def test_pages_of_any_size_come_to_the_same(past: Past, monkeypatch: pytest.MonkeyPatch, page: int) -> None:
+    """A long job is read page by page, without what its state does not depend on; nobody sees a difference."""
+    job = make_noise(past)
+    past.project()
+    whole = everything(past, job)
+    monkeypatch.setattr(job_streams, "PAGE", page)
+    monkeypatch.setattr(investigating, "BEGINNING", page)
+    assert everything(past, job) == whole
+    with pytest.raises(NotFound, match="did not exist at"):
+        past.ask(GetJob, job=job, as_of=past.recorded_at(job, 1) - timedelta(seconds=1))
+    for version in (24, 99):
+        with pytest.raises(InvalidInput, match="its last is 23"):
+            past.ask(GetJob, job=job, as_of=version)
+    with pytest.raises(NotFound, match="has no job"):
+        past.ask(GetJob, tenant="other", job=job, as_of=20)
+
+
+def test_what_does_not_decide_is_not_fetched(past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a job with much noise, hardly more is read than the events that its state comes from."""
+    job = make_noise(past)
+    monkeypatch.setattr(job_streams, "PAGE", 3)
+    read: list[RecordedEvent] = []
+    reader = past.ledger.reader
+    for name in ("stream", "stream_part"):
+        original = getattr(reader, name)
+
+        def counting(*place: Any, original: Any = original, **options: Any) -> list[RecordedEvent]:
+            found: list[RecordedEvent] = original(*place, **options)
+            read.extend(found)
+            return found
+
+        monkeypatch.setattr(reader, name, counting)
+    past.ask(GetJob, job=job)
+    assert len(read) <= 8 and len(past.ledger.reader.topics("acme", job, 0, 99)) == 23
 
 
 @pytest.mark.parametrize("as_of", [0, -1, 1.5, True])

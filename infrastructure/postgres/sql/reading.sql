@@ -23,6 +23,41 @@ LIMIT %s
 SELECT originator_version FROM ledger WHERE tenant_id = %s AND originator_id = %s
 ORDER BY originator_version DESC LIMIT 1
 
+-- name: beginnings
+-- One look into one partition for each.
+SELECT l.originator_id, l.originator_version, l.tenant_id, l.notification_id, l.recorded_at, l.topic, l.state,
+       NULL::bytea
+FROM unnest(%s::uuid[]) AS wanted (id)
+CROSS JOIN LATERAL (
+  SELECT * FROM ledger WHERE tenant_id = %s AND originator_id = wanted.id
+  ORDER BY originator_version LIMIT %s
+) AS l
+
+-- name: stream_part
+SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state, NULL::bytea
+FROM ledger
+WHERE tenant_id = %(tenant)s AND originator_id = %(stream)s
+  AND originator_version > %(after)s AND originator_version <= %(until)s
+  AND (%(topics)s::text[] IS NULL OR topic = ANY (%(topics)s::text[])) AND topic <> ALL (%(without)s::text[])
+  AND (%(recorded_after)s::timestamptz IS NULL OR recorded_at > %(recorded_after)s)
+ORDER BY originator_version
+LIMIT %(limit)s
+
+-- name: stream_part_newest_first
+SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state, NULL::bytea
+FROM ledger
+WHERE tenant_id = %(tenant)s AND originator_id = %(stream)s
+  AND originator_version > %(after)s AND originator_version <= %(until)s
+  AND (%(topics)s::text[] IS NULL OR topic = ANY (%(topics)s::text[])) AND topic <> ALL (%(without)s::text[])
+  AND (%(recorded_after)s::timestamptz IS NULL OR recorded_at > %(recorded_after)s)
+ORDER BY originator_version DESC
+LIMIT %(limit)s
+
+-- name: topics
+SELECT topic FROM ledger
+WHERE tenant_id = %s AND originator_id = %s AND originator_version > %s AND originator_version <= %s
+ORDER BY originator_version
+
 -- name: streams
 -- Joined, not "= ANY": each id then looks into its own partition only.
 SELECT l.originator_id, l.originator_version, l.tenant_id, l.notification_id, l.recorded_at, l.topic, l.state,

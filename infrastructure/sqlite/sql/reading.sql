@@ -10,6 +10,25 @@ SELECT originator_id, originator_version, tenant_id, notification_id, recorded_a
 FROM ledger WHERE originator_id = ?1 AND tenant_id = ?2 AND originator_version > ?3
 ORDER BY originator_version LIMIT ?4
 
+-- name: stream_part
+SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state, NULL
+FROM ledger WHERE originator_id = ?1 AND tenant_id = ?2 AND originator_version > ?3 AND originator_version <= ?4
+  AND (?5 IS NULL OR topic IN (SELECT value FROM json_each(?5))) AND topic NOT IN (SELECT value FROM json_each(?6))
+  AND (?7 IS NULL OR recorded_at > ?7)
+ORDER BY originator_version LIMIT ?8
+
+-- name: stream_part_newest_first
+SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state, NULL
+FROM ledger WHERE originator_id = ?1 AND tenant_id = ?2 AND originator_version > ?3 AND originator_version <= ?4
+  AND (?5 IS NULL OR topic IN (SELECT value FROM json_each(?5))) AND topic NOT IN (SELECT value FROM json_each(?6))
+  AND (?7 IS NULL OR recorded_at > ?7)
+ORDER BY originator_version DESC LIMIT ?8
+
+-- name: topics
+SELECT topic FROM ledger
+WHERE originator_id = ?1 AND tenant_id = ?2 AND originator_version > ?3 AND originator_version <= ?4
+ORDER BY originator_version
+
 -- name: last_version
 SELECT originator_version FROM ledger WHERE originator_id = ?1 AND tenant_id = ?2
 ORDER BY originator_version DESC LIMIT 1

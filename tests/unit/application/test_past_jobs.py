@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 
-from jobledger.application.past_jobs import as_it_was, list_row, matches, past_of, up_to
+from jobledger.application.past_jobs import list_row, matches, up_to
 from jobledger.application.ports import JobFilter
 from jobledger.application.reading import details_of
-from jobledger.domain.errors import InvalidInput, NotFound
 from jobledger.domain.event import Metadata, RecordedEvent
 from jobledger.domain.job import JobState, JobStatus, evolve
 from jobledger.projections.tenant_jobs import TENANT_JOBS
@@ -47,12 +46,12 @@ def test_a_line_as_of_any_version_is_what_the_list_showed_then(chosen: list[tupl
 @for_all(chosen=moves)
 def test_folding_up_to_a_version_is_the_job_as_of_it(chosen: list[tuple[int, str, float]]) -> None:
     """State and version are those that the decisions after it saw."""
-    for job_id, events in streams(chosen).items():
+    for events in streams(chosen).values():
         state: JobState | None = None
         for event in events:
             state = evolve(state, event.facts)
             version = event.originator_version
-            details = details_of(as_it_was(job_id, events, version))
+            details = details_of(events[:version])
             assert (details.version, details.state, details.updated_at) == (version, state, event.recorded_at)
 
 
@@ -61,37 +60,16 @@ def test_as_of_a_moment_is_as_of_the_last_version_recorded_until_then(
     chosen: list[tuple[int, str, float]], seconds: int
 ) -> None:
     """The moment itself counts; before the first event there is nothing."""
-    for job_id, events in streams(chosen).items():
+    for events in streams(chosen).values():
         moment = events[0].recorded_at + timedelta(seconds=seconds - 10)
         past = [event for event in events if event.recorded_at <= moment]
         assert list(up_to(events, moment)) == past
-        if past:
-            assert as_it_was(job_id, events, moment) == events[: past[-1].originator_version]
-        else:
-            with pytest.raises(NotFound, match="did not exist at"):
-                as_it_was(job_id, events, moment)
 
 
 def three_events() -> tuple[UUID, list[RecordedEvent]]:
     """A job that was dispatched, started and completed, a second after each other."""
     ((job_id, events),) = streams([(0, "start", 0.0), (0, "start", 0.0), (0, "complete", 0.0)]).items()
     return job_id, [event._replace(recorded_at=NOW + timedelta(seconds=n)) for n, event in enumerate(events)]
-
-
-def test_a_version_that_is_not_there_is_refused_with_the_last_that_is() -> None:
-    """And with the command that shows them."""
-    job_id, events = three_events()
-    with pytest.raises(InvalidInput, match="no version 4: its last is 3") as caught:
-        as_it_was(job_id, events, 4)
-    assert "jobs history" in (caught.value.hint or "")
-
-
-def test_the_past_says_what_came_later() -> None:
-    """How many events, and when the first of them was recorded; nothing came after the last."""
-    job_id, events = three_events()
-    shown = as_it_was(job_id, events, 2)
-    assert past_of(events, shown, 2) == (2, 1, events[2].recorded_at)
-    assert past_of(events, events, 3) == (3, 0, None)
 
 
 def test_a_clock_that_was_set_back_leaves_no_hole() -> None:
