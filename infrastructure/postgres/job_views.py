@@ -47,7 +47,7 @@ from .connections import Connections, PgConnection, Role
 from .freshness import PostgresFreshness
 from .reader import Horizon
 
-SQL = load("jobledger.infrastructure.postgres", "sql/job_views.sql")
+SQL = load("jobledger.infrastructure.postgres", "sql/job_views.sql", "sql/job_lanes.sql")
 
 TENANT_JOBS_READ = {
     Reading.IN_ORDER: SQL["tenant_jobs_by_time"], Reading.IN_LANES: SQL["tenant_jobs_in_lanes"],

@@ -48,7 +48,7 @@ from .database import Database
 from .freshness import read_freshness
 from .types import microseconds, moment, optional_moment
 
-SQL = load("jobledger.infrastructure.sqlite", "sql/job_views.sql", "sql/reading.sql")
+SQL = load("jobledger.infrastructure.sqlite", "sql/job_views.sql", "sql/job_lanes.sql", "sql/reading.sql")
 
 _SHORT = -8
 
