@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from threading import Event, Thread
+from time import monotonic
 from typing import NamedTuple
 
 import structlog
 
-from jobledger.domain.errors import JobledgerError, UnknownTopic
+from jobledger.domain.errors import JobledgerError, SchemaOutdated, UnknownTopic
 from jobledger.domain.event import event_id
 
 from .batch import TRY_AGAIN, Applied, GivenUp, Group, ReadAhead, apply_batch, group_by_position
@@ -41,6 +42,8 @@ class Pace(NamedTuple):
     starts and completes within it costs one row instead of two."""
     retry_seconds: float = 0.25
     """After the database could not take a batch."""
+    resume_seconds: float = 1.0
+    """Between two looks whether a view that an older fold wrote has been rebuilt."""
 
 
 DEFAULT_PACE = Pace()
@@ -90,6 +93,8 @@ class Runner:
         self._alone: set[str] = set()
         self._suspects = Suspects(batch_size)
         self._failures: dict[str, Exception] = {}
+        self._outdated: dict[str, int] = {}
+        self._look_again_at = 0.0
         self._tries = {projection.name: Tries(park_after) for projection in projections}
         self._wake, self._hurry, self._stopping = Event(), Event(), Event()
         self._busy = False
@@ -116,8 +121,9 @@ class Runner:
         return self.progress.position(name)
 
     def wait_for(self, position: int, timeout_seconds: float) -> bool:
-        """Wait until every projection has reached `position`; False when time ran out."""
-        return self.progress.wait_for(position, timeout_seconds)
+        """Wait until every projection that was not stopped has reached `position`; False when time ran out."""
+        running = [projection.name for projection in self._projections if projection.name not in self._failures]
+        return self.progress.wait_for(position, timeout_seconds, running)
 
     def hint(self) -> None:
         """Say that there may be something to do. Never blocks."""
@@ -180,6 +186,8 @@ class Runner:
         Raises `LedgerUnavailable` or `LedgerBusy`; then the batch at hand was not stored.
         """
         more = False
+        if self._outdated and monotonic() >= self._look_again_at:
+            self._resume()
         for group in self._groups():
             more |= self._advance(group)
         return more
@@ -245,7 +253,19 @@ class Runner:
         _say_parked(applied.parked)
         for name, error in applied.stopped.items():
             self._stop_projection(name, error)
+            if isinstance(error, SchemaOutdated):
+                self._outdated[name] = applied.checkpoints[name].version
         self._observe(applied)
+
+    def _resume(self) -> None:
+        """Go on with views that an older fold had written, and that were rebuilt meanwhile."""
+        self._look_again_at = monotonic() + self._pace.resume_seconds
+        versions = {name: checkpoint.version for name, checkpoint in self._store.checkpoints().items()}
+        for name in [name for name, version in self._outdated.items() if versions.get(name, 0) > version]:
+            del self._outdated[name]
+            del self._failures[name]
+            self._positions = None
+            log.info("projection.resumed", projection=name, version=versions[name])
 
     def _look_closer(self, group: Group, error: RowRefused) -> bool:
         """A row was refused, and nothing of the batch was stored: find out which event makes it."""

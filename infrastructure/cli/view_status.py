@@ -160,9 +160,10 @@ def _print_remarks(out: Console, view: View) -> None:
         out.print(Text.assemble((f"{what(rebuild)}", "bold"), f": {said}; begun {began}"), soft_wrap=True)
         out.print(Text.assemble(("  if nobody works on it: ", "dim"), command(rebuild)), soft_wrap=True)
     if not view.is_current_version and view.stored is not None:
-        said = f"{name} was written by version {view.stored.version} of its fold, not {view.projection.version}: "
-        rebuild_it = f'jobledger projections rebuild {name} --reason "..."'
-        out.print(Text.assemble((said, "red"), rebuild_it), soft_wrap=True)
+        ours, stored = view.projection.version, view.stored.version
+        said = f"{name} stands still: written by version {stored} of its fold, this program has {ours}: "
+        what_to_do = "upgrade jobledger" if stored > ours else f'jobledger projections rebuild {name} --reason "..."'
+        out.print(Text.assemble((said, "red"), what_to_do), soft_wrap=True)
     if view.parked != (0, 0):
         out.print(Text.assemble((f"{name} misses what is parked: ", "red"), f"jobledger projections parked {name}"))
 

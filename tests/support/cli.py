@@ -20,6 +20,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from .places import quick_place
 from .repository import ROOT
 
 PROGRAM = Path(sys.executable).parent / "jobledger"
@@ -28,10 +29,12 @@ _COMMANDS = (
     "up", "work", "dispatch", "jobs", "dlq", "queues", "stats", "limits", "tenants", "types", "workers", "migrate",
     "audit", "projections", "check", "version",
 )  # fmt: skip
+_ADAPTERS = ("connect", "event_source", "job_views", "queue_tables", "shadows", "statistics", "views")
 _PRELOADED = (
-    *(f"jobledger.infrastructure.cli.{command}" for command in _COMMANDS), "jobledger.infrastructure.sqlite.connect",
-    "jobledger.infrastructure.sqlite.job_views", "jobledger.infrastructure.postgres.connect",
-    "jobledger.infrastructure.postgres.job_views", "tests.support.cli", "tests.support.sample_app",
+    *(f"jobledger.infrastructure.cli.{command}" for command in _COMMANDS),
+    *(f"jobledger.infrastructure.{engine}.{name}" for engine in ("sqlite", "postgres") for name in _ADAPTERS),
+    "jobledger.infrastructure.postgres.wake_up", "jobledger.infrastructure.vaults.file", "jsonschema",
+    "tests.support.cli", "tests.support.sample_app", "tests.support.loaded",
 )  # fmt: skip
 
 
@@ -69,15 +72,7 @@ class Cli:
 
     def __call__(self, *words: str | Path, stdin: str = "", code: int = 0) -> Answer:
         """Run to the end; the exit code is asserted."""
-        with tempfile.TemporaryDirectory() as folder:
-            streams = tuple(Path(folder, name) for name in ("stdin", "stdout", "stderr"))
-            streams[0].write_text(stdin, encoding="utf-8")
-            arguments = ([str(word) for word in words], self.directory, self.environment(), streams)
-            process = _forking().Process(target=_run, args=arguments)
-            process.start()
-            process.join(_TIMEOUT_SECONDS)
-            answer = Answer(process.exitcode, streams[1].read_text("utf-8"), streams[2].read_text("utf-8"))
-            process.kill()
+        answer = run_forked([str(word) for word in words], self.directory, self.environment(), stdin)
         assert answer.code == code, answer
         return answer
 
@@ -92,11 +87,13 @@ class Cli:
         return answer
 
     @contextmanager
-    def running(self, *words: str | Path) -> Iterator[Running]:
-        """Start the installed program; whatever still runs at the end of the block is killed."""
+    def running(self, *words: str | Path, module: str | None = None) -> Iterator[Running]:
+        """Start the installed program (or another one, a module); whatever still runs at the end of the block is
+        killed."""
+        program = [str(PROGRAM)] if module is None else [sys.executable, "-m", module]
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:  # a pipe would fill up
             process = subprocess.Popen(
-                [str(PROGRAM), *map(str, words)], cwd=self.directory, env=self.environment(),
+                [*program, *map(str, words)], cwd=self.directory, env=self.environment(),
                 stdin=subprocess.DEVNULL, stdout=out, stderr=err,
             )  # fmt: skip
             try:
@@ -135,6 +132,19 @@ class Running(NamedTuple):
         self.out.seek(0)
         self.err.seek(0)
         return Answer(code, self.out.read(), self.err.read())
+
+
+def run_forked(words: list[str], directory: Path, environment: Mapping[str, str], stdin: str = "") -> Answer:
+    """Run the command in a process that is forked from one that has loaded it."""
+    with tempfile.TemporaryDirectory(dir=quick_place()) as folder:
+        streams = tuple(Path(folder, name) for name in ("stdin", "stdout", "stderr"))
+        streams[0].write_text(stdin, encoding="utf-8")
+        process = _forking().Process(target=_run, args=(words, directory, environment, streams))
+        process.start()
+        process.join(_TIMEOUT_SECONDS)
+        answer = Answer(process.exitcode, streams[1].read_text("utf-8"), streams[2].read_text("utf-8"))
+        process.kill()
+    return answer
 
 
 @cache

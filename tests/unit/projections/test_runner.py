@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from jobledger.domain.errors import LedgerUnavailable, SchemaOutdated, SchemaTooNew, UnknownTopic
 from jobledger.projections.batch import Applied
 from jobledger.projections.catalogue import ALL_PROJECTIONS
+from jobledger.projections.dlq import DLQ
 from jobledger.projections.ports import Checkpoint, SeenBatch, Unreadable
 from jobledger.projections.projection import SeenEvent
-from jobledger.projections.runner import Observation, Runner
+from jobledger.projections.runner import Observation, Pace, Runner
 from jobledger.projections.tenant_jobs import TENANT_JOBS
 from tests.support.given import completed, dispatched, failed, sent_to_dlq, started
 from tests.support.seen import (
@@ -168,6 +169,22 @@ def test_rows_of_another_version_of_the_fold_are_left_alone(stored: int, error: 
     runner.run_until_current()
     assert type(runner.failures["tenant_jobs"]) is error
     assert store.stored["tenant_jobs"].position == 20
+
+
+def test_a_view_that_was_rebuilt_is_taken_up_again() -> None:
+    """Of a newer program that runs meanwhile: nobody has to start it again. Until then it stands still."""
+    store = MemoryStore()
+    store.stored["tenant_jobs"] = Checkpoint(20, 1)
+    newer = TENANT_JOBS._replace(version=2)
+    runner = Runner(store, MemorySource(HISTORY), [newer, DLQ], pace=Pace(resume_seconds=0))
+    runner.run_until_current()
+    runner.run_until_current()
+    assert set(runner.failures) == {"tenant_jobs"} and store.stored["dlq_jobs"].position == HISTORY[-1].position
+    store.tables["tenant_jobs"] = fold_all(newer, HISTORY[:2])
+    store.stored["tenant_jobs"] = Checkpoint(20, 2)
+    runner.run_until_current()
+    assert runner.failures == {} and runner.position("tenant_jobs") == HISTORY[-1].position
+    assert store.tables["tenant_jobs"] == fold_all(newer, HISTORY)
 
 
 def test_another_owner_is_left_alone_and_succeeded() -> None:
