@@ -6,8 +6,10 @@ views of which all events of a key are of one stream (`Projection.by_stream`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
@@ -99,6 +101,18 @@ def _say_parked(held: Iterable[Parked]) -> None:
             )  # fmt: skip
 
 
+Begin = Callable[[Callable[[], StreamBatch]], Callable[[], StreamBatch]]
+"""Begins to read; returns what waits for it."""
+
+
+class _Taken(NamedTuple):
+    """A slice that is owned here, and what waits for its next batch."""
+
+    part: Slice
+    owning: ExitStack
+    batch: Callable[[], StreamBatch]
+
+
 class Filling:
     """Fills slices of one rebuild, one after the other. Any number of them may do so, in any number of processes."""
 
@@ -125,24 +139,48 @@ class Filling:
     def fill(self, rebuild: Rebuild) -> None:
         """Fill slices until there is none that nobody else owns. `CheckpointMoved` where the rebuild is not filling
         any more, or another process took a slice that this one was thought dead for."""
-        while True:
-            with self._shadows.own_slice(rebuild) as part:
-                if part is None:
-                    return
-                with collector_paused():  # also for what is read ahead
-                    self._fill_slice(rebuild, part)
+        with ExitStack() as owned:
+            begin = self._reader(owned)
+            taken = self._take(rebuild, owned, begin)
+            while taken is not None:
+                with taken.owning, collector_paused():  # also for what is read ahead
+                    taken = self._fill_slice(rebuild, taken, lambda: self._take(rebuild, owned, begin), begin)
 
-    def _fill_slice(self, rebuild: Rebuild, part: Slice) -> None:
-        before = part
+    def _reader(self, owned: ExitStack) -> Begin:
+        """What begins to read: at full speed a thread, so that the next batch is read while one is folded and stored.
+        With a throttle a batch is read when it is wanted: program and database never work at the same time."""
+        if self._throttle.is_on:
+            return lambda read: read
+        thread = owned.enter_context(ThreadPoolExecutor(1, thread_name_prefix="rebuild-read-ahead"))
+        return lambda read: thread.submit(read).result
+
+    def _take(self, rebuild: Rebuild, owned: ExitStack, begin: Begin) -> _Taken | None:
+        owning = owned.enter_context(ExitStack())
+        part = owning.enter_context(self._shadows.own_slice(rebuild))
+        return None if part is None else _Taken(part, owning, begin(partial(self._read, rebuild, part, part.reached)))
+
+    def _fill_slice(
+        self, rebuild: Rebuild, taken: _Taken, take_next: Callable[[], _Taken | None], begin: Begin
+    ) -> _Taken | None:
+        """Fill a slice; returns the one after it, whose first batch is read while the last one here is stored."""
+        before, get_batch = taken.part, taken.batch
         begun = self._throttle.begin()
-        for batch in self._batches(rebuild, part):
-            try:
-                after = self._store(rebuild, before, batch, fold_streams(self._projection, batch.events))
-            except RowRefused:  # look at each row, to find the event that makes it
-                after = self._store(rebuild, before, batch, fold_streams(fitting(self._projection), batch.events))
-            self._report(after)
-            before = after
+        while True:
+            batch = get_batch()
+            if batch.more:
+                get_batch = begin(partial(self._read, rebuild, before, batch.last))
+            following = None if batch.more else take_next()
+            before = self._fold_and_store(rebuild, before, batch)
+            self._report(before)
             begun = self._throttle.rest(begun)
+            if not batch.more:
+                return following
+
+    def _fold_and_store(self, rebuild: Rebuild, before: Slice, batch: StreamBatch) -> Slice:
+        try:
+            return self._store(rebuild, before, batch, fold_streams(self._projection, batch.events))
+        except RowRefused:  # look at each row, to find the event that makes it
+            return self._store(rebuild, before, batch, fold_streams(fitting(self._projection), batch.events))
 
     def _store(self, rebuild: Rebuild, before: Slice, batch: StreamBatch, folded: Folded) -> Slice:
         after = before._replace(
@@ -162,24 +200,6 @@ class Filling:
                 hint="correct the fold, raise its version, and run the rebuild again",
             )  # fmt: skip
         return [one for some in held.values() for one in some]
-
-    def _batches(self, rebuild: Rebuild, part: Slice) -> Iterator[StreamBatch]:
-        """The slice's batches. At full speed the next one is read while one is folded and stored."""
-        if part.done:
-            return
-        if self._throttle.is_on:
-            batch = self._read(rebuild, part, part.reached)
-            yield batch
-            while batch.more:
-                batch = self._read(rebuild, part, batch.last)
-                yield batch
-            return
-        with ThreadPoolExecutor(1, thread_name_prefix="rebuild-read-ahead") as thread:
-            ahead: Future[StreamBatch] | None = thread.submit(self._read, rebuild, part, part.reached)
-            while ahead is not None:
-                batch = ahead.result()
-                ahead = thread.submit(self._read, rebuild, part, batch.last) if batch.more else None
-                yield batch
 
     def _read(self, rebuild: Rebuild, part: Slice, after: UUID | None) -> StreamBatch:
         rest = StreamRange(part.range.after if after is None else after, part.range.until)
