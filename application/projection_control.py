@@ -20,6 +20,7 @@ from jobledger.domain.projection import (
     ProjectionRebuildBegun,
     ProjectionRebuildCancelled,
     ProjectionRebuilt,
+    ProjectionSkipWithdrawn,
     projection_stream,
 )
 
@@ -32,11 +33,14 @@ from .projection_messages import (
     CancelRebuild,
     DropPrevious,
     EndRebuild,
+    ListSkips,
     ProjectionRecorded,
     RecordParkedRetried,
+    Skip,
     SkipParked,
     SkippedEvent,
     SkippedEvents,
+    WithdrawSkip,
 )
 from .result import Accepted
 from .writes import AppendEvents, WriteStatus
@@ -65,6 +69,8 @@ class ProjectionControl:
         dispatcher.register(SkipParked, self.skip)
         dispatcher.register(RecordParkedRetried, self.record_retried)
         dispatcher.register(SkippedEvents, self.skipped)
+        dispatcher.register(WithdrawSkip, self.withdraw_skip)
+        dispatcher.register(ListSkips, self.list_skips)
 
     # --- rebuilds ----------------------------------------------------------------------------------------------------
 
@@ -157,6 +163,34 @@ class ProjectionControl:
 
         return self._record(command.projection, flow, decide)
 
+    def withdraw_skip(self, command: WithdrawSkip, flow: Flow) -> Accepted[ProjectionRecorded]:
+        """A view is to take events after all."""
+        require_reason(command.reason, "taking back that an event is skipped")
+
+        def decide(stored: Sequence[RecordedEvent]) -> Sequence[ProjectionFacts]:
+            known = _skips(stored)
+            wanted = list(dict.fromkeys(command.events))
+            for event in wanted:
+                if (event.originator_id, event.originator_version) not in known:
+                    raise NotFound(
+                        f"{command.projection} does not go without {event.originator_id}.{event.originator_version}",
+                        field="events", rule="was skipped",
+                    )  # fmt: skip
+            return [
+                ProjectionSkipWithdrawn(
+                    projection=command.projection, reason=command.reason, originator_id=event.originator_id,
+                    originator_version=event.originator_version,
+                )
+                for event in wanted
+            ]  # fmt: skip
+
+        return self._record(command.projection, flow, decide)
+
+    def list_skips(self, query: ListSkips, flow: Flow) -> Accepted[tuple[Skip, ...]]:
+        """What a view goes without, by whose decision."""
+        del flow
+        return Accepted(tuple(_skips(self._stored(query.projection)).values()))
+
     def record_retried(self, command: RecordParkedRetried, flow: Flow) -> Accepted[ProjectionRecorded]:
         """Parked events were tried again."""
         retried = ProjectionParkedRetried(
@@ -239,9 +273,18 @@ def _last_replaced(stored: Sequence[RecordedEvent]) -> int:
     )
 
 
+def _skips(stored: Sequence[RecordedEvent]) -> dict[SkippedEvent, Skip]:
+    """The decisions that are in force."""
+    skips: dict[SkippedEvent, Skip] = {}
+    for event in stored:
+        facts = event.facts
+        if isinstance(facts, ProjectionEventSkipped):
+            name = SkippedEvent(facts.originator_id, facts.originator_version)
+            skips[name] = Skip(*name, facts.error, event.metadata.actor, facts.reason, event.recorded_at)
+        elif isinstance(facts, ProjectionSkipWithdrawn):
+            skips.pop(SkippedEvent(facts.originator_id, facts.originator_version), None)
+    return skips
+
+
 def _skipped(stored: Sequence[RecordedEvent]) -> frozenset[SkippedEvent]:
-    return frozenset(
-        SkippedEvent(event.facts.originator_id, event.facts.originator_version)
-        for event in stored
-        if isinstance(event.facts, ProjectionEventSkipped)
-    )
+    return frozenset(_skips(stored))

@@ -6,6 +6,7 @@ answer what was decided before.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, NamedTuple
 from uuid import UUID
 
@@ -79,13 +80,18 @@ class DropPrevious(Command[ProjectionRecorded]):
     reason: Reason = ""
 
 
-class FailedEvent(BaseModel):
-    """An event that a view's fold could not take, and why."""
+class EventName(BaseModel):
+    """An event by its stream and its version there."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     originator_id: UUID
     originator_version: Version
+
+
+class FailedEvent(EventName):
+    """An event that a view's fold could not take, and why."""
+
     error: Annotated[str, Field(pattern=NO_NUL, max_length=2_000)]
 
 
@@ -105,6 +111,32 @@ class RecordParkedRetried(Command[ProjectionRecorded]):
     taken: Count
     still_parked: Count
     reason: Reason = ""
+
+
+class WithdrawSkip(Command[ProjectionRecorded]):
+    """Record that a view is to take events after all which it was to go without. `NotFound` for one that is not
+    skipped."""
+
+    projection: ProjectionName
+    events: Annotated[tuple[EventName, ...], Field(min_length=1, max_length=SKIPS_AT_ONCE_MAX)]
+    reason: Reason = ""
+
+
+class Skip(NamedTuple):
+    """An event that a view goes without: why its fold could not take it, who decided that when, and why."""
+
+    originator_id: UUID
+    originator_version: int
+    error: str
+    actor: str
+    reason: str
+    skipped_at: datetime
+
+
+class ListSkips(Query[tuple[Skip, ...]]):
+    """What people decided that a view goes without, in the order of their decisions. Always current."""
+
+    projection: ProjectionName
 
 
 class SkippedEvent(NamedTuple):

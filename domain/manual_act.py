@@ -36,6 +36,7 @@ from .projection import (
     ProjectionRebuildBegun,
     ProjectionRebuildCancelled,
     ProjectionRebuilt,
+    ProjectionSkipWithdrawn,
 )
 from .refusal import DispatchRefused
 from .tenant import TenantCreated, TenantResumed, TenantSuspended
@@ -126,6 +127,7 @@ MANUAL: Mapping[type[Facts], _Kind] = {
     ProjectionRebuildCancelled: _kind("gave up rebuilding", _view),
     ProjectionPreviousDropped: _kind("dropped the previous version", _view),
     ProjectionEventSkipped: _kind("skipped an event", _view),
+    ProjectionSkipWithdrawn: _kind("took back that an event is skipped", _view),
     ProjectionParkedRetried: _kind("retried parked events", _view),
     AuditExportBegun: _kind("began to export", _export),
     BodiesRead: _kind("read bodies"),

@@ -88,6 +88,17 @@ class ProjectionEventSkipped(ProjectionFacts):
     """Why the fold could not take it."""
 
 
+class ProjectionSkipWithdrawn(ProjectionFacts):
+    """Somebody decided that a view is to take an event after all that it was to go without. It does with its next
+    rebuild."""
+
+    topic: ClassVar[str] = "projection.skip_withdrawn"
+
+    reason: str
+    originator_id: UUID
+    originator_version: Annotated[int, Field(ge=1)]
+
+
 class ProjectionParkedRetried(ProjectionFacts):
     """Somebody had a view try again to take events that were parked."""
 
@@ -100,7 +111,7 @@ class ProjectionParkedRetried(ProjectionFacts):
 
 PROJECTION_FACTS: tuple[type[ProjectionFacts], ...] = (
     ProjectionRebuildBegun, ProjectionRebuilt, ProjectionRebuildCancelled, ProjectionPreviousDropped,
-    ProjectionEventSkipped, ProjectionParkedRetried,
+    ProjectionEventSkipped, ProjectionSkipWithdrawn, ProjectionParkedRetried,
 )  # fmt: skip
 
 

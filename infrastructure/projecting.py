@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from threading import Event, Thread
 
 import structlog
 
+from jobledger.application.message import Actor
 from jobledger.application.ports import EVERY_VIEW, WakeUp
-from jobledger.domain.errors import LedgerBusy, LedgerUnavailable
+from jobledger.application.projection_messages import SkippedEvents
+from jobledger.domain.errors import LedgerBusy, LedgerUnavailable, LoginRefused
 from jobledger.projections.catalogue import ALL_PROJECTIONS
+from jobledger.projections.parking import EventId
 from jobledger.projections.projection import Projection
 from jobledger.projections.runner import Pace, Runner
 
 from .bootstrap import LedgerHandle
 
 _LISTEN_SECONDS = 0.5
+
+_ACTOR = Actor(id="service:projections")
 
 _log = structlog.get_logger("jobledger.projecting")
 
@@ -26,7 +32,7 @@ def make_runner(handle: LedgerHandle, views: Collection[str] = EVERY_VIEW) -> Ru
     runner = Runner(
         handle.view_store, handle.event_source, _named(views), batch_size=settings.projection_batch_events,
         pace=Pace(poll_seconds=settings.projection_poll_seconds), park_after=settings.projection_park_after,
-        progress=handle.progress,
+        progress=handle.progress, skipped=partial(_skipped, handle),
     )  # fmt: skip
     handle.ports.writer.add_listener(lambda _writes, _outcomes: runner.hint())
     return runner
@@ -56,11 +62,15 @@ def catch_up(handle: LedgerHandle, seconds: float, views: Collection[str] = EVER
     """Bring these read models up to date here and now, for at most about `seconds`; whether they are.
 
     For a ledger on which nothing else runs just now. Where another process does it already, or the database is busy,
-    nothing is forced.
+    nothing is forced; nor where this login may not keep read models.
     """
-    head = handle.event_source.head()
-    if _reached(handle, head, views):
-        return True
+    try:
+        head = handle.event_source.head()
+        if _reached(handle, head, views):
+            return True
+    except LoginRefused as error:
+        _log.info("service.not_caught_up", error=str(error))
+        return False
     runner = make_runner(handle, views)
     give_up_at = handle.ports.clock.monotonic() + seconds
     try:
@@ -71,6 +81,11 @@ def catch_up(handle: LedgerHandle, seconds: float, views: Collection[str] = EVER
     finally:
         runner.stop()
     return _reached(handle, head, views)
+
+
+def _skipped(handle: LedgerHandle, name: str) -> frozenset[EventId]:
+    asked = handle.dispatcher.send(SkippedEvents, actor=_ACTOR, projection=name).unwrap()
+    return frozenset((event.originator_id, event.originator_version) for event in asked)
 
 
 def _named(views: Collection[str]) -> list[Projection]:

@@ -16,7 +16,7 @@ from jobledger.domain.unreadable import said_by
 
 from .fitting import require_key
 from .ports import UNKNOWN_KEY, Key, Parked
-from .projection import Projection, SeenEvent
+from .projection import Projection, Row, SeenEvent
 
 PARK_AFTER = 3
 """Tries that an event gets before it is parked."""
@@ -56,15 +56,45 @@ def parked(projection: Projection, key: Key, event: SeenEvent, error: str | None
 
 
 def without_events(projection: Projection, skipped: frozenset[EventId]) -> Projection:
-    """The projection as it is without events that people decided it goes without: for rebuilds."""
+    """The projection as it is without events that people decided it goes without.
+
+    Where one of them would have begun a row, later events of its stream that cannot do without that row are left out
+    with it, until one comes that begins a row again: nobody wants each of them parked anew.
+    """
     if not skipped:
         return projection
-    key_of = projection.key
+    key_of, fold_row = projection.key, projection.fold
+    first = first_skipped(projection, skipped)
 
     def key(event: SeenEvent) -> Key | None:
         return None if (event.originator_id, event.originator_version) in skipped else key_of(event)
 
-    return projection._replace(key=key)
+    def fold(row: Row | None, event: SeenEvent) -> Row | None:
+        if row is not None or not is_left_out(projection, first, event):
+            return fold_row(row, event)
+        try:
+            return fold_row(None, event)
+        except Exception as error:
+            if not is_poison(error):
+                raise
+            return None
+
+    return projection._replace(key=key, fold=fold)
+
+
+def first_skipped(projection: Projection, skipped: Iterable[EventId]) -> Mapping[UUID, int]:
+    """By stream the version of its first event that the view goes without; nothing where rows are made of many
+    streams, so that no event needs a row that another one began."""
+    first: dict[UUID, int] = {}
+    for stream, version in skipped if projection.by_stream else ():
+        first[stream] = min(version, first.get(stream, version))
+    return first
+
+
+def is_left_out(projection: Projection, first: Mapping[UUID, int], event: SeenEvent) -> bool:
+    """Whether an event for which there is no row may be left out, because one before it in its stream was skipped."""
+    skipped = first.get(event.originator_id)
+    return skipped is not None and skipped < event.originator_version and event.topic not in projection.births
 
 
 def key_to_park(projection: Projection, event: SeenEvent) -> Key | None:

@@ -12,12 +12,13 @@ from functools import partial
 from threading import Event
 from time import monotonic
 from typing import NamedTuple, Protocol, TypeVar
+from uuid import UUID
 
 from jobledger.domain.errors import CorruptEvent, LedgerBusy
 
 from .batch import require_version
 from .fitting import RowRefused, fitting
-from .parking import EventId, describe, is_poison
+from .parking import EventId, describe, first_skipped, is_left_out, is_poison, without_events
 from .ports import UNKNOWN_KEY, Changes, CheckpointMoved, Key, Parked, ViewStore, ViewTransaction
 from .projection import Projection, Row, SeenEvent
 
@@ -77,7 +78,8 @@ class Retrying:
         """`skipped` are the events that people decided the view goes without; `report` is told of each page."""
         self._store = store
         self._source = source
-        self._projection = projection
+        self._projection = without_events(projection, skipped)
+        self._first_skipped = first_skipped(projection, skipped)
         self._looks_at_rows = False
         self._skipped = skipped
         self._page_events = page_events
@@ -145,7 +147,8 @@ class Retrying:
         if not parked:
             return _Page(Retried(), None)
         found = {event.position: event for event in self._source.read_at([one.position for one in parked])}
-        taking = _Taking(self._projection, transaction, [self._place(one, found.get(one.position)) for one in parked])
+        placed = [self._place(one, found.get(one.position)) for one in parked]
+        taking = _Taking(self._projection, transaction, placed, self._first_skipped)
         retried = taking.take()
         transaction.save(self._projection, taking.changes(), before, before)
         goes_on = len(parked) == limit and (not retried.failed or key == UNKNOWN_KEY)
@@ -181,7 +184,13 @@ class _Placed(NamedTuple):
 class _Taking:
     """A page of parked events, folded into the rows of their keys as far as that goes."""
 
-    def __init__(self, projection: Projection, transaction: ViewTransaction, placed: Sequence[_Placed]) -> None:
+    def __init__(
+        self,
+        projection: Projection,
+        transaction: ViewTransaction,
+        placed: Sequence[_Placed],
+        first_skipped: Mapping[UUID, int],
+    ) -> None:
         self._projection = projection
         self._transaction = transaction
         self._placed = placed
@@ -192,6 +201,8 @@ class _Taking:
         self._loaded: Mapping[Key, Row] = transaction.load(projection, wanted)() if wanted else {}
         self._rows: dict[Key, Row | None] = {}
         self._born: set[Key] = set()
+        self._first_skipped = first_skipped
+        self._left_out: set[int] = set()
 
     def take(self) -> Retried:
         """Fold in order, up to the first event that fails; where keys were unknown, all that can be folded."""
@@ -200,8 +211,9 @@ class _Taking:
             error = one.error or self._fold(one)
             if error is None:
                 gone.append(one.parked)
-                skipped += one.skipped
-                taken += not one.skipped
+                without = one.skipped or one.parked.position in self._left_out
+                skipped += without
+                taken += not without
                 continue
             kept.append(one.parked._replace(key=one.key or one.parked.key, error=describe(error)))
             self._blocked.add(kept[-1].key)
@@ -230,6 +242,8 @@ class _Taking:
             return error
         if event.topic in self._projection.births:
             self._born.add(key)
+        if row is None and self._rows[key] is None and is_left_out(self._projection, self._first_skipped, event):
+            self._left_out.add(event.position)
         return None
 
     def changes(self) -> Changes:

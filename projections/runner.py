@@ -14,15 +14,15 @@ from typing import NamedTuple
 import structlog
 
 from jobledger.domain.errors import JobledgerError, SchemaOutdated, UnknownTopic
-from jobledger.domain.event import event_id
 
 from .batch import TRY_AGAIN, Applied, GivenUp, Group, ReadAhead, apply_batch, group_by_position
 from .fitting import RowRefused
-from .parking import PARK_AFTER, Failure, Tries, describe
-from .ports import CheckpointMoved, EventSource, Parked, ViewStore
+from .parking import PARK_AFTER, Failure, Tries
+from .ports import CheckpointMoved, EventSource, ViewStore
 from .progress import Progress
 from .projection import Projection
-from .suspects import Suspects
+from .suspects import Skipped, Suspects, nothing_skipped
+from .telling import say_failed, say_parked
 
 BATCH_SIZE = 5_000
 """Events read at once, at most."""
@@ -80,9 +80,11 @@ class Runner:
         park_after: int = PARK_AFTER,
         observe: Callable[[Observation], None] = _unobserved,
         progress: Progress | None = None,
+        skipped: Skipped = nothing_skipped,
     ) -> None:
         """`progress` is told of each batch; share it with those who wait (default: one of the runner's own). An
-        event that a fold cannot take is parked after `park_after` tries."""
+        event that a fold cannot take is parked after `park_after` tries. `skipped` says which events people decided a
+        projection goes without; it is asked when an event could not be taken, because that may follow from it."""
         self._store = store
         self._source = source
         self._projections = tuple(projections)
@@ -91,7 +93,7 @@ class Runner:
         self._reading = ReadAhead(source, batch_size)
         self._positions: dict[str, int] | None = None
         self._alone: set[str] = set()
-        self._suspects = Suspects(batch_size)
+        self._suspects = Suspects(batch_size, skipped)
         self._failures: dict[str, Exception] = {}
         self._outdated: dict[str, int] = {}
         self._look_again_at = 0.0
@@ -249,8 +251,9 @@ class Runner:
             self.progress.reach(name, checkpoint.position)
         for name, failures in applied.failed.items():
             self._tries[name].note(failures)
-            _say_failed(name, failures)
-        _say_parked(applied.parked)
+            say_failed(name, failures)
+            self._suspects.look_up_skipped(name)
+        say_parked(applied.parked)
         for name, error in applied.stopped.items():
             self._stop_projection(name, error)
             if isinstance(error, SchemaOutdated):
@@ -275,7 +278,7 @@ class Runner:
                 return self._isolate(group, error)
             failures = [Failure(events[0], error)]
             self._tries[group.projections[0].name].note(failures)
-            _say_failed(group.projections[0].name, failures)
+            say_failed(group.projections[0].name, failures)
         return True
 
     def _isolate(self, group: Group, error: Exception) -> bool:
@@ -292,22 +295,3 @@ class Runner:
         trace = None if isinstance(error, JobledgerError) else error
         log.error(event, projection=name, error=str(error), error_type=type(error).__name__, exc_info=trace)
         self._observe(Stopped(name, error))
-
-
-def _say_failed(name: str, failures: Sequence[Failure]) -> None:
-    event, error = failures[0]
-    log.warning(
-        "projection.try_failed", projection=name, events=len(failures), error=describe(error), topic=event.topic,
-        event_id=event_id(event.originator_id, event.originator_version),
-    )  # fmt: skip
-
-
-def _say_parked(parked: Sequence[Parked]) -> None:
-    """Loudly what failed, once; what waits behind it is not in error."""
-    for one in parked:
-        if one.error is not None:
-            log.error(
-                "projection.event_parked", projection=one.projection, key=[str(value) for value in one.key],
-                event_id=event_id(one.originator_id, one.originator_version), topic=one.topic, tenant=one.tenant,
-                error=one.error, hint=f"jobledger projections parked {one.projection}",
-            )  # fmt: skip
