@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from jobledger.infrastructure.postgres.embedded import EmbeddedPostgres
 
-from .support.postgres import DurableCluster, TestCluster, embedded_server
+from .support.places import quick_place_of_programs
+from .support.postgres import DurableCluster, TestCluster, embedded_server, one_seed
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The process that starts all others says where temporary files go, and from what clusters are made."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(quick_place_of_programs()))
+        ending = ExitStack()
+        ending.enter_context(one_seed())
+        config.add_cleanup(ending.close)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -31,17 +42,8 @@ def postgres_server() -> Iterator[EmbeddedPostgres]:
 
 @pytest.fixture(scope="session")
 def postgres_cluster(postgres_server: EmbeddedPostgres) -> TestCluster:
-    """The session's cluster; its databases are empty."""
+    """The session's cluster, which has databases for tests."""
     return TestCluster(postgres_server)
-
-
-@pytest.fixture(scope="session")
-def migrated_postgres_cluster(postgres_cluster: TestCluster) -> TestCluster:
-    """The session's cluster, with the template of a migrated database."""
-    from jobledger.infrastructure.postgres.migrations import migrate
-
-    postgres_cluster.make_template(migrate)
-    return postgres_cluster
 
 
 @pytest.fixture
@@ -52,9 +54,9 @@ def empty_postgres_database(postgres_cluster: TestCluster) -> Iterator[str]:
 
 
 @pytest.fixture
-def postgres_dsn(migrated_postgres_cluster: TestCluster) -> Iterator[str]:
+def postgres_dsn(postgres_cluster: TestCluster) -> Iterator[str]:
     """The URL of a migrated database, for this test alone."""
-    with migrated_postgres_cluster.database(migrated=True) as dsn:
+    with postgres_cluster.database(migrated=True) as dsn:
         yield dsn
 
 

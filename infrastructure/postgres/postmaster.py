@@ -78,7 +78,7 @@ def _is_running(pid: int, data: Path) -> bool:
 def _may_work_in(pid: int, data: Path) -> bool:
     """Whether the process works in the data directory, as every process of a server does, or might."""
     try:
-        return Path(f"/proc/{pid}/cwd").readlink() == data
+        return Path(f"/proc/{pid}/cwd").readlink() == data.resolve()  # it may be a link to another disk
     except PermissionError:
         return any(b"postgres" in part for part in _command_line(pid)[:1])
     except OSError:  # gone, or a zombie

@@ -51,8 +51,9 @@ def test_up_creates_the_ledger(tmp_path: Path, sqlite_url: str) -> None:
     assert (tmp_path / "ledger.db").is_file()
 
 
-def test_a_newer_ledger_is_refused(cli: Cli, database: str) -> None:
+def test_a_newer_ledger_is_refused(cli: Cli) -> None:
     """A program does not touch what a newer one migrated, not even with `migrate`."""
+    database = cli.variables["JOBLEDGER_DATABASE"]
     if database.startswith("sqlite:"):
         with sqlite3.connect(database.removeprefix("sqlite:///")) as file:
             file.execute(NEWER.format("", 1))
@@ -105,7 +106,7 @@ def test_wrong_settings_are_usage_errors(tmp_path: Path) -> None:
 
 def test_an_embedded_postgres_is_started_joined_and_stopped(tmp_path_factory: pytest.TempPathFactory) -> None:
     """`embedded-postgres:` needs no server: each command starts it or joins it, the last one stops it."""
-    from tests.support.postgres import temporary_directory
+    from tests.support.places import temporary_directory
 
     with temporary_directory() as directory:
         cli = Cli(tmp_path_factory.mktemp("cwd"), f"embedded-postgres:///{directory}/pg")

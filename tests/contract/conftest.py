@@ -57,7 +57,7 @@ def new_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], A
 
     @contextmanager
     def new_postgres() -> Iterator[LedgerUnderTest]:
-        cluster: TestCluster = request.getfixturevalue("migrated_postgres_cluster")
+        cluster: TestCluster = request.getfixturevalue("postgres_cluster")
         with cluster.database(migrated=True) as dsn, _open_postgres(dsn) as ledger:
             yield ledger
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from jobledger.infrastructure.postgres.migrations import migrate
 from tests.support.postgres import TestCluster, embedded_server
 
 
@@ -14,9 +13,7 @@ from tests.support.postgres import TestCluster, embedded_server
 def durable_cluster() -> Iterator[TestCluster]:
     """A cluster with fsync on, for all fault tests that leave it alive."""
     with embedded_server(fsync=True) as server:
-        cluster = TestCluster(server)
-        cluster.make_template(migrate)
-        yield cluster
+        yield TestCluster(server)
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             fill(ledger, "many", MANY)
         yield f"sqlite:///{path}"
         return
-    cluster = request.getfixturevalue("migrated_postgres_cluster")
+    cluster = request.getfixturevalue("postgres_cluster")
     with cluster.database(migrated=True) as dsn:
         with closing(open_postgres(dsn)) as opened:
             fill(opened, "few", FEW)

@@ -17,7 +17,8 @@ import pytest
 from jobledger.domain.errors import LedgerUnavailable
 from jobledger.infrastructure.postgres.embedded import EmbeddedPostgres
 from jobledger.infrastructure.postgres.postmaster import Postmaster, discard_stale_pid_file
-from tests.support.postgres import DurableCluster, TestCluster, chosen_binaries, temporary_directory
+from tests.support.places import temporary_directory
+from tests.support.postgres import DurableCluster, TestCluster, chosen_binaries
 
 AS_ROOT = os.geteuid() == 0
 

@@ -11,7 +11,7 @@ import pytest
 from jobledger.domain.errors import LedgerUnavailable
 from jobledger.infrastructure.postgres import binaries
 from jobledger.infrastructure.postgres.binaries import Programs, copy_wheel, find_binaries
-from tests.support.postgres import temporary_directory
+from tests.support.places import temporary_directory
 
 PROGRAMS = ("initdb", "pg_ctl", "postgres")
 

@@ -46,7 +46,7 @@ PLANS: list[tuple[str, Role, tuple[object, ...] | dict[str, object], str]] = [
 @pytest.fixture(scope="module")
 def filled(request: pytest.FixtureRequest) -> Iterator[PostgresLedger]:
     """A ledger with some thousand jobs and current statistics."""
-    cluster = request.getfixturevalue("migrated_postgres_cluster")
+    cluster = request.getfixturevalue("postgres_cluster")
     with cluster.database(migrated=True) as dsn, closing(open_ledger(dsn)) as ledger:
         event = Event(stream_id("acme", "tenant", "acme"), 1, "acme", metadata(), TenantCreated(name="acme"))
         ledger.writer.write([AppendEvents((event,), TenantRow("acme", TenantStatus.ACTIVE))])

@@ -43,9 +43,9 @@ FROM generate_series(1, 2880) AS minute, generate_series(1, 10) AS queue
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["plain", "analysed"])
-def postgres(request: pytest.FixtureRequest, migrated_postgres_cluster: TestCluster) -> Iterator[Connections]:
+def postgres(request: pytest.FixtureRequest, postgres_cluster: TestCluster) -> Iterator[Connections]:
     """A database with filled statistics, with and without what ANALYZE knows."""
-    with migrated_postgres_cluster.database(migrated=True) as dsn:
+    with postgres_cluster.database(migrated=True) as dsn:
         with psycopg.connect(dsn) as connection:
             connection.execute("SET search_path = jobledger; SET ROLE jobledger_projector")
             connection.execute(POSTGRES_TENANTS)

@@ -225,6 +225,19 @@ def _fill_as_projector(dsn: str, table: str) -> None:
         connection.execute(POSTGRES_ROWS.format(table=table))
 
 
+def test_plans_over_empty_tables_are_those_of_full_ones_on_postgres(postgres_cluster: Any) -> None:  # noqa: ANN401
+    """Statements that are kept go by the index of their lanes, also where every index seems as good as any other."""
+    with postgres_cluster.database(migrated=True) as dsn, closing(Connections(dsn)) as connections:
+        for index, filters in FILTERS.items():
+            plans = [explain_jobs(connections, table, where) for table in JOBS_READ for where in filters]
+            for plan in plans:
+                assert {name.split("_jobs_")[1] for name in plan.indexes} <= {index, "pkey"}
+        for where in DLQ_FILTERS["by_lane"]:
+            assert explain_the_dead(connections, where).indexes == {"dlq_jobs_by_lane", "dlq_jobs_pkey"}
+        for where in DLQ_FILTERS["by_type_lane"]:
+            assert explain_the_dead(connections, where).indexes == {"dlq_jobs_by_type_lane", "dlq_jobs_pkey"}
+
+
 @pytest.mark.parametrize(("index", "where"), DLQ_CASES, ids=DLQ_IDS)
 def test_the_dlq_reads_an_index_on_postgres(postgres: Connections, index: str, where: DlqFilter) -> None:
     """Ordered by death, whatever is filtered; the filter's own index, where it has one."""

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from .cli import Answer, run_forked
+
 _BLOCK = re.compile(r"^```(?P<language>python|console)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _EXIT_CODE = re.compile(r"^\(exit code (\d+)\)$")
@@ -26,8 +28,9 @@ class Step(NamedTuple):
 class Reader:
     """Somebody who types what the tutorial says. Ids differ from those on the page: `_ids` maps them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, starts_the_program: bool = False) -> None:
         self._folder = folder
+        self._starts_the_program = starts_the_program
         self._ids: dict[str, str] = {}
         binaries = str(Path(sys.executable).parent)
         self._environment = {
@@ -41,15 +44,21 @@ class Reader:
             name, _, value = step.command.removeprefix("export ").partition("=")
             self._environment[name] = value
             return
-        command = [self._mapped(word) for word in shlex.split(step.command)]
-        ran = subprocess.run(
-            command, cwd=self._folder, env=self._environment, capture_output=True, text=True, timeout=60, check=False
-        )
-        assert ran.returncode == step.exit_code, f"{step.command}\n{ran.stdout}{ran.stderr}"
-        printed = ran.stdout + ran.stderr
+        answer = self._run([self._mapped(word) for word in shlex.split(step.command)])
+        printed = answer.out + answer.err
+        assert answer.code == step.exit_code, f"{step.command}\n{printed}"
         self._learn_ids(step, printed)
         expected = self._mapped(_pattern(step.shown))
         assert re.search(expected, printed, re.DOTALL), f"{step.command}\nshows\n{printed}\nnot\n{expected}"
+
+    def _run(self, command: list[str]) -> Answer:
+        if command[0] == "jobledger" and not self._starts_the_program:
+            return run_forked(command[1:], self._folder, self._environment)
+        ran = subprocess.run(
+            command, cwd=self._folder, env=self._environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=120, check=False,
+        )  # fmt: skip
+        return Answer(ran.returncode, ran.stdout, ran.stderr)
 
     def write(self, text: str) -> None:
         """Write the file that a block of Python names in its first line."""
@@ -84,9 +93,13 @@ def _steps(text: str) -> list[Step]:
     return steps
 
 
-def follow(page: Path, folder: Path) -> int:
-    """Write every file of the page, run every command, and compare what it shows with what comes; how many ran."""
-    reader = Reader(folder)
+def follow(page: Path, folder: Path, *, starts_the_program: bool = False) -> int:
+    """Write every file of the page, run every command, and compare what it shows with what comes; how many ran.
+
+    Commands are forked from a process that has loaded them, which is quicker, unless the program itself is to be
+    started for each.
+    """
+    reader = Reader(folder, starts_the_program=starts_the_program)
     followed = 0
     for block in _BLOCK.finditer(page.read_text(encoding="utf-8")):
         if block["language"] == "python":

@@ -1,13 +1,18 @@
-"""PostgreSQL for tests: one cluster a session, one database a test."""
+"""PostgreSQL for tests: one cluster a session, one database a test.
+
+A cluster begins as a copy of one that the first process of a test run made: with a migrated database as a template.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -15,12 +20,15 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from jobledger.infrastructure.postgres.binaries import is_reachable
 from jobledger.infrastructure.postgres.embedded import EmbeddedPostgres
+from jobledger.infrastructure.postgres.migrations import migrate
 
-Migrate = Callable[[str], object]
-"""Brings the schema of the database with this URL up to date."""
+from .places import quick_place, temporary_directory
 
-_TEMPLATE = "template_migrated"
+_MIGRATED = "template_migrated"
+_SEED = "TESTS_POSTGRES_SEED"
+"""Names the folder, one for all processes of a test run, where the data of a fresh cluster is kept."""
 
 
 @dataclass(frozen=True)
@@ -31,21 +39,38 @@ class TestCluster:
 
     server: EmbeddedPostgres
     _numbers: Iterator[int] = field(default_factory=count)
-
-    def make_template(self, migrate: Migrate) -> None:
-        """Make the migrated database that `database(migrated=True)` copies."""
-        self._execute("CREATE DATABASE {}", _TEMPLATE)
-        migrate(self.server.dsn(_TEMPLATE))
+    _templates: set[str] = field(default_factory=set)
 
     @contextmanager
     def database(self, *, migrated: bool = False) -> Iterator[str]:
         """The URL of a fresh database, dropped afterwards with whoever is still connected."""
+        with self._copy(_MIGRATED if migrated else "template0") as dsn:
+            yield dsn
+
+    @contextmanager
+    def prepared_database(self, name: str, prepare: Callable[[str], object]) -> Iterator[str]:
+        """The same, migrated and then prepared; that is done once for each name."""
+        template = f"template_{name}"
+        if template not in self._templates:
+            self._execute("CREATE DATABASE {} TEMPLATE {}", template, _MIGRATED)
+            prepare(self.server.dsn(template))
+            self._templates.add(template)
+        with self._copy(template) as dsn:
+            yield dsn
+
+    @contextmanager
+    def _copy(self, template: str) -> Iterator[str]:
         name = f"test_{next(self._numbers)}"
-        self._execute("CREATE DATABASE {} TEMPLATE {}", name, _TEMPLATE if migrated else "template0")
+        self._execute("CREATE DATABASE {} TEMPLATE {}", name, template)
         try:
             yield self.server.dsn(name)
         finally:
             self._execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+
+    def make_migrated_template(self) -> None:
+        """Make the database that `database(migrated=True)` copies."""
+        self._execute("CREATE DATABASE {}", _MIGRATED)
+        migrate(self.server.dsn(_MIGRATED))
 
     def _execute(self, statement: str, *names: str) -> None:
         with psycopg.connect(self.server.dsn("postgres"), autocommit=True) as connection:
@@ -74,24 +99,68 @@ def chosen_binaries() -> Path | None:
 
 
 @contextmanager
-def temporary_directory() -> Iterator[Path]:
-    """A short-named directory that the server's user can enter, also when the tests run as root."""
-    directory = Path(tempfile.mkdtemp(prefix="jobledger-test-"))
-    directory.chmod(0o711)
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+def embedded_server(*, fsync: bool) -> Iterator[EmbeddedPostgres]:
+    """A running server on a directory of its own, destroyed afterwards. With fsync on its data is on the disk."""
+    settings = {"fsync": "on" if fsync else "off"}
+    with ExitStack() as ending:
+        directory = ending.enter_context(temporary_directory())
+        if is_reachable(directory):
+            place = directory if fsync else ending.enter_context(temporary_directory(quick_place()))
+            _plant(_seed(), directory, place)
+        server = EmbeddedPostgres(directory, binaries=chosen_binaries(), settings=settings, relocatable=True)
+        ending.callback(server.destroy)
+        server.start()
+        if not is_reachable(directory):
+            TestCluster(server).make_migrated_template()
+        yield server
 
 
 @contextmanager
-def embedded_server(*, fsync: bool) -> Iterator[EmbeddedPostgres]:
-    """A running server on a directory of its own, destroyed afterwards."""
-    settings = {"fsync": "on" if fsync else "off"}
+def one_seed() -> Iterator[None]:
+    """All processes that are started during the block, and this one, use the same seed, made when it is needed."""
+    folder = tempfile.mkdtemp(prefix="jobledger-seed-", dir=quick_place())
+    os.environ[_SEED] = folder
+    try:
+        yield
+    finally:
+        del os.environ[_SEED]
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _seed() -> Path:
+    """The data of a cluster with a migrated template."""
+    folder = Path(os.environ[_SEED])
+    with (folder / "lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "data").exists():
+            _make_seed(folder)
+    return folder / "data"
+
+
+def _make_seed(folder: Path) -> None:
     with temporary_directory() as directory:
-        server = EmbeddedPostgres(directory, binaries=chosen_binaries(), settings=settings, relocatable=True)
+        server = EmbeddedPostgres(directory, binaries=chosen_binaries(), settings={"fsync": "off"})
         try:
-            server.start()
-            yield server
+            with server:
+                TestCluster(server).make_migrated_template()
+            _copy_data(directory / "cluster" / "data", folder / "unfinished")
+            (folder / "unfinished").rename(folder / "data")
         finally:
             server.destroy()
+
+
+def _plant(seed: Path, directory: Path, place: Path) -> None:
+    """Give an embedded directory its data, kept in this place."""
+    cluster = directory / "cluster"
+    cluster.mkdir()
+    cluster.chmod(0o711)
+    if place == directory:
+        _copy_data(seed, cluster / "data")
+    else:
+        _copy_data(seed, place / "data")
+        (cluster / "data").symlink_to(place / "data")
+
+
+def _copy_data(source: Path, destination: Path) -> None:
+    """With its owner, who may be another user than we are."""
+    subprocess.run(["cp", "-a", str(source), str(destination)], check=True)

@@ -43,7 +43,7 @@ def start(engine: str, place: str, dies_at: int = 0) -> ForkServerProcess:
     """A runner that has begun, or is dead already: at the so-maniest call to the store, before (below zero) or after
     that was done. Kill and join it."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.support.runner_process"])
+    context.set_forkserver_preload(["tests.support.runner_process", "tests.support.loaded"])
     begun, says = context.Pipe(duplex=False)
     process = context.Process(target=run, args=(engine, place, dies_at, says))
     process.start()
