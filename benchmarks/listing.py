@@ -15,6 +15,7 @@ from jobledger.application.dlq_client import DlqOptions
 
 from . import noop
 from .measures import Sample, percentiles
+from .meter import Meter
 from .reading import PAGE, UNMEASURED
 from .scenarios import Bench
 
@@ -114,10 +115,15 @@ def list_pages(bench: Bench, *, jobs: int) -> Iterator[Sample]:
 
 
 def _pages(bench: Bench, name: str, jobs: int, read: Callable[[datetime], None]) -> Sample:
-    latencies = []
-    for _ in range(bench.pickups + UNMEASURED):
+    """What a page took, and its CPU: on a machine that others use, that says what a page alone would take."""
+    latencies: list[float] = []
+    meter = Meter(bench.backend.cpu_seconds, here=True)
+    for number in range(bench.pickups + UNMEASURED):
+        if number == UNMEASURED:
+            meter = Meter(bench.backend.cpu_seconds, here=True)
         until = BEGINNING + timedelta(seconds=random.uniform(0, jobs))
         began_at = time.perf_counter()
         read(until)
         latencies.append(time.perf_counter() - began_at)
-    return Sample(name, bench.backend.name, **percentiles(latencies[UNMEASURED:])._asdict())
+    cpu = meter.sample(name, bench.backend.name, bench.pickups, ended_at=time.monotonic(), unit="pages")
+    return cpu._replace(rate=None, **percentiles(latencies[UNMEASURED:])._asdict())

@@ -44,6 +44,12 @@ def _in_order(suffix: str, column: str, *tested: str) -> tuple[Index, Index]:
     return Index(suffix, (*columns, *tested), engine="postgres"), Index(suffix, columns, engine="sqlite")
 
 
+def _rarest(column: str, *tested: str) -> Index:
+    """The same for what there are few values of, which lanes are made of: only PostgreSQL can tell when, beside another
+    filter, this one is rarer."""
+    return Index(f"by_{column}", ("tenant_id", column, "dead_at", "job_id", *tested), engine="postgres")
+
+
 DLQ = Projection(
     name="dlq_jobs",
     topics=frozenset({JobSentToDlq.topic, JobRequeued.topic, JobDiscarded.topic}),
@@ -69,6 +75,9 @@ DLQ = Projection(
         Index("by_time", ("tenant_id", "dead_at", "job_id")),
         Index("by_lane", ("tenant_id", "reason", "kind", "queue", "dead_at", "job_id")),
         Index("by_type_lane", ("tenant_id", "job_type", "reason", "kind", "queue", "dead_at", "job_id")),
+        _rarest("kind", "job_type", "queue", "reason", "persona"),
+        _rarest("queue", "job_type", "kind", "reason", "persona"),
+        _rarest("reason", "job_type", "kind", "queue", "persona"),
         *_in_order("by_type", "job_type", "kind", "queue", "reason", "persona"),
         *_in_order("by_persona", "persona", "job_type", "kind", "queue", "reason"),
         *_in_order("by_error", "error_type", "job_type", "kind", "queue", "reason", "persona"),

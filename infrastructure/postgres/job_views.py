@@ -97,8 +97,8 @@ class PostgresJobViews:
 
     def dlq(self, tenant: str, where: DlqFilter, *, after: PageKey | None, limit: int) -> DlqPage:
         """The jobs of a tenant in the dead-letter queue, most recently dead first."""
-        reading, values = reading_the_dead(where), wanted_dead(tenant, where, after, limit)
-        found, freshness = self._list(DLQ.name, DLQ_READ[reading], values, prepare=reading is not Reading.IN_ORDER)
+        values = wanted_dead(tenant, where, after, limit)
+        found, freshness = self._list(DLQ.name, DLQ_READ[reading_the_dead(where)], values)
         rows = tuple(DlqRow(*row) for row in found[:limit])
         return DlqPage(rows, PageKey(rows[-1].dead_at, rows[-1].job_id) if len(found) > limit else None, freshness)
 

@@ -23,6 +23,9 @@ DROP INDEX dlq_jobs_by_time, dlq_jobs_by_error, dlq_jobs_by_fingerprint;
 CREATE INDEX dlq_jobs_by_time ON dlq_jobs (tenant_id, dead_at, job_id);
 CREATE INDEX dlq_jobs_by_lane ON dlq_jobs (tenant_id, reason, kind, queue, dead_at, job_id);
 CREATE INDEX dlq_jobs_by_type_lane ON dlq_jobs (tenant_id, job_type, reason, kind, queue, dead_at, job_id);
+CREATE INDEX dlq_jobs_by_kind ON dlq_jobs (tenant_id, kind, dead_at, job_id, job_type, queue, reason, persona);
+CREATE INDEX dlq_jobs_by_queue ON dlq_jobs (tenant_id, queue, dead_at, job_id, job_type, kind, reason, persona);
+CREATE INDEX dlq_jobs_by_reason ON dlq_jobs (tenant_id, reason, dead_at, job_id, job_type, kind, queue, persona);
 CREATE INDEX dlq_jobs_by_type ON dlq_jobs (tenant_id, job_type, dead_at, job_id, kind, queue, reason, persona);
 CREATE INDEX dlq_jobs_by_persona ON dlq_jobs (tenant_id, persona, dead_at, job_id, job_type, kind, queue, reason);
 CREATE INDEX dlq_jobs_by_error

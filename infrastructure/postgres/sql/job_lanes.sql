@@ -2,7 +2,11 @@
 --
 -- Lanes are rows that are alike in all that can be asked for; a page is made of the newest of each lane that is asked
 -- for (see lanes.py). So no row is visited to be left out, whether nearly all match or none does. `lane` looks up which
--- lanes there are, queue by queue, and the page's rows are fetched only when it is known which they are.
+-- lanes there are, queue by queue, and the page's rows are fetched only when it is known which they are. LIMIT 1 there
+-- keeps the planner from joining all rows of a table that it thinks small.
+--
+-- Those of job lists are prepared: which index fits is plain whatever the statistics say. Those of the dead are not,
+-- because more of its indexes fit.
 
 -- name: tenant_jobs_in_lanes
 WITH RECURSIVE lane AS (
