@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from jobledger.application.message import Actor
-from jobledger.application.projection_messages import FailedEvent, RecordParkedRetried, SkipParked, SkippedEvents
+from jobledger.application.projection_messages import (
+    EventName,
+    FailedEvent,
+    ListSkips,
+    RecordParkedRetried,
+    Skip,
+    SkipParked,
+    SkippedEvents,
+    WithdrawSkip,
+)
 from jobledger.domain.errors import InvalidInput, NotFound
 from jobledger.domain.event import event_id
 from jobledger.projections.parking import ERROR_LENGTH_MAX, EventId
@@ -19,6 +28,8 @@ from .bootstrap import LedgerHandle
 LISTED_MAX = 10_000
 """Failed events of a view that are looked through for one that somebody names."""
 _SHORT_LENGTH, _LENGTH = 8, 32
+
+E = TypeVar("E", Parked, Skip)
 
 NOTHING = Retried()
 
@@ -83,6 +94,28 @@ def skip(
     return _settle(handle, actor, projection, events, report)
 
 
+def skips(handle: LedgerHandle, actor: Actor, names: Sequence[str]) -> dict[str, tuple[Skip, ...]]:
+    """What views go without because people decided so, by view; those that lack nothing are absent."""
+    asked = {name: handle.dispatcher.send(ListSkips, actor=actor, projection=name).unwrap() for name in names}
+    return {name: found for name, found in asked.items() if found}
+
+
+def unskip(
+    handle: LedgerHandle, actor: Actor, projection: Projection, names: Sequence[str], *, reason: str
+) -> list[Skip]:
+    """Record that a view is to take events after all that it goes without: with its next rebuild. Names as in `find`;
+    `NotFound` for what is not skipped."""
+    known = skips(handle, actor, [projection.name]).get(projection.name, ())
+    chosen = [_one_skip(projection, known, name) for name in names]
+    handle.dispatcher.send(
+        WithdrawSkip, actor=actor, projection=projection.name, reason=reason,
+        events=tuple(
+            EventName(originator_id=one.originator_id, originator_version=one.originator_version) for one in chosen
+        ),
+    ).unwrap()  # fmt: skip
+    return chosen
+
+
 def _settle(
     handle: LedgerHandle, actor: Actor, projection: Projection, events: Sequence[Parked], report: Report
 ) -> Settled:
@@ -100,23 +133,7 @@ def _settle(
 
 
 def _one(projection: Projection, failed: Sequence[Parked], name: str) -> Parked:
-    stream, dot, version = name.strip().lower().rpartition(".")
-    digits = stream.replace("-", "")
-    if not dot or not version.isdecimal() or not _SHORT_LENGTH <= len(digits) <= _LENGTH:
-        raise InvalidInput(
-            f"{name[:60]!r} is not an event's id", field="EVENT", rule="<stream>.<version>",
-            hint=f"jobledger projections parked {projection.name} shows ids",
-        )  # fmt: skip
-    fitting = [
-        one
-        for one in failed
-        if one.originator_id.hex.endswith(digits) and one.originator_version == int(version)
-    ]  # fmt: skip
-    if len(fitting) > 1:
-        raise InvalidInput(
-            f"{name} is any of {', '.join(event_id(*one[2:4]) for one in fitting[:4])}", field="EVENT",
-            rule="fits one event", hint="give the whole id",
-        )  # fmt: skip
+    fitting = _fitting(failed, name, see=projection.name)
     if not fitting:
         raise NotFound(
             f"{projection.name} has not failed to take an event {name[:60]}", field="EVENT",
@@ -124,3 +141,35 @@ def _one(projection: Projection, failed: Sequence[Parked], name: str) -> Parked:
             hint=f"jobledger projections parked {projection.name} shows them; what waits behind one is taken with it",
         )  # fmt: skip
     return fitting[0]
+
+
+def _one_skip(projection: Projection, known: Sequence[Skip], name: str) -> Skip:
+    fitting = _fitting(known, name, see=projection.name)
+    if not fitting:
+        raise NotFound(
+            f"{projection.name} does not go without an event {name[:60]}", field="EVENT", rule="was skipped",
+            hint=f"jobledger projections parked {projection.name} shows what was",
+        )  # fmt: skip
+    return fitting[0]
+
+
+def _fitting(events: Sequence[E], name: str, *, see: str) -> list[E]:
+    """The one event that is named, or none."""
+    stream, dot, version = name.strip().lower().rpartition(".")
+    digits = stream.replace("-", "")
+    if not dot or not version.isdecimal() or not _SHORT_LENGTH <= len(digits) <= _LENGTH:
+        raise InvalidInput(
+            f"{name[:60]!r} is not an event's id", field="EVENT", rule="<stream>.<version>",
+            hint=f"jobledger projections parked {see} shows ids",
+        )  # fmt: skip
+    fitting = [
+        one
+        for one in events
+        if one.originator_id.hex.endswith(digits) and one.originator_version == int(version)
+    ]  # fmt: skip
+    if len(fitting) > 1:
+        some = ", ".join(event_id(one.originator_id, one.originator_version) for one in fitting[:4])
+        raise InvalidInput(
+            f"{name} is any of {some}", field="EVENT", rule="fits one event", hint="give the whole id"
+        )  # fmt: skip
+    return fitting

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from jobledger.application.projection_messages import Skip
 from jobledger.domain.errors import NotFound, ReasonRequired
 from jobledger.domain.event import event_id
 from jobledger.domain.identifiers import short_id
@@ -45,6 +46,11 @@ SomeEvents = Annotated[
     typer.Argument(metavar="[EVENT...]", help="Only these and what waits behind them. Default: all that is parked.",
                    show_default=False),
 ]  # fmt: skip
+SkippedNames = Annotated[
+    list[str],
+    typer.Argument(metavar="EVENT...", help="Ids of events that were skipped, as `projections parked` shows them.",
+                   show_default=False),
+]  # fmt: skip
 Waiting = Annotated[bool, typer.Option("--waiting", help="Show what waits behind them, too.")]
 
 
@@ -53,21 +59,28 @@ def register(group: typer.Typer) -> None:
     group.command("parked")(parked)
     group.command("retry-parked")(retry_parked)
     group.command("skip-parked")(skip_parked)
+    group.command("unskip")(unskip)
 
 
 def parked(
     *, name: AnyName = None, waiting: Waiting = False, limit: options.Limit = 50, as_json: options.Json = False
 ) -> None:
-    """List events that views could not take, and why. Later events of the same row wait behind each of them."""
+    """List events that views could not take, and why, and those that people decided they go without. Later events of
+    the same row wait behind each event that is parked."""
     wanted = None if name is None else view(name).name
     with opened() as session:
+        skips = parking.skips(session.handle, session.actor, list(PROJECTIONS) if wanted is None else [wanted])
         store = session.handle.view_store
         counts = {key: value for key, value in store.parked_counts().items() if wanted in {None, key}}
         found = store.parked(wanted, failed=not waiting, limit=limit)
     if as_json:
-        print_json({"events": [shape(one) for one in found], "projections": counts_shape(counts)})
+        print_json({
+            "events": [shape(one) for one in found], "projections": counts_shape(counts),
+            "skipped": [skip_shape(view, one) for view, some in skips.items() for one in some],
+        })  # fmt: skip
     else:
         _print_parked(console(), found, counts, waiting=waiting)
+        _print_skips(console(), skips, limit)
 
 
 def retry_parked(
@@ -100,6 +113,21 @@ def skip_parked(*, name: Name, events: Events, reason: options.Reason = "", as_j
     _tell(projection, settled, as_json=as_json)
 
 
+def unskip(*, name: Name, events: SkippedNames, reason: options.Reason = "", as_json: options.Json = False) -> None:
+    """Take back that a view goes on without events, once its fold was corrected. Rebuilding it then brings them, and
+    what was left out with them."""
+    projection = view(name)
+    if not reason.strip():
+        raise ReasonRequired("taking back that an event is skipped")
+    with opened() as session:
+        taken_back = parking.unskip(session.handle, session.actor, projection, events, reason=reason)
+    if as_json:
+        print_json({"projection": name, "unskipped": [skip_shape(name, one) for one in taken_back]})
+        return
+    console().print(Text.assemble((name, "bold"), f" is to take {_events(len(taken_back))} after all"), soft_wrap=True)
+    _hint(console(), "to have that done", f'rebuild {name} --reason "..."')
+
+
 def view(name: str) -> Projection:
     """The view of that name."""
     projection = PROJECTIONS.get(name)
@@ -119,6 +147,14 @@ def shape(one: Parked) -> dict[str, object]:
         "projection": one.projection, "event_id": event_id(one.originator_id, one.originator_version),
         "key": [str(value) for value in one.key], "tenant": one.tenant, "topic": one.topic, "position": one.position,
         "error": one.error, "parked_at": iso(one.parked_at),
+    }  # fmt: skip
+
+
+def skip_shape(name: str, one: Skip) -> dict[str, object]:
+    """An event that a view goes without, as JSON."""
+    return {
+        "projection": name, "event_id": event_id(one.originator_id, one.originator_version), "error": one.error,
+        "actor": one.actor, "reason": one.reason, "skipped_at": iso(one.skipped_at),
     }  # fmt: skip
 
 
@@ -162,6 +198,16 @@ def _print_parked(
     event = f"{short_id(first.originator_id)}.{first.originator_version}"
     _hint(out, "once the view's code is corrected", f"retry-parked {first.projection}")
     _hint(out, "to go on without an event", f'skip-parked {first.projection} {event} --reason "..."')
+
+
+def _print_skips(out: Console, skips: Mapping[str, Sequence[Skip]], limit: int) -> None:
+    for name, some in skips.items():
+        out.print(Text.assemble((name, "bold"), f" goes without {_events(len(some))} that people skipped:"))
+        for one in some[-limit:]:
+            event = f"{short_id(one.originator_id)}.{one.originator_version}"
+            said = f"  {event} by {one.actor} at {time_text(one.skipped_at)} UTC: {first_line(one.reason)}"
+            out.print(Text(said), soft_wrap=True)
+        _hint(out, "to have them after all", f'unskip {name} EVENT --reason "..."')
 
 
 def _hint(out: Console, when: str, command: str) -> None:

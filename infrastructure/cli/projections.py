@@ -65,7 +65,7 @@ parked.register(group)
 def status(*, as_json: options.Json = False) -> None:
     """Show how far each view is, who keeps it current, what is parked, and which versions of it are kept."""
     with opened() as session:
-        overview = view_status.overview(session.handle)
+        overview = view_status.overview(session.handle, session.actor)
     if as_json:
         print_json(view_status.shape(overview))
     else:

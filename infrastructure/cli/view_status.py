@@ -8,6 +8,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.text import Text
 
+from jobledger.application.message import Actor
 from jobledger.domain.errors import LedgerBusy
 from jobledger.projections.beginning import RECENT, command
 from jobledger.projections.catalogue import ALL_PROJECTIONS
@@ -16,6 +17,7 @@ from jobledger.projections.ports import LAG_EVENTS_MAX, Checkpoint, LedgerLag, P
 from jobledger.projections.projection import Projection
 from jobledger.projections.shadow import Kept, Rebuild, RebuildState, Versions, shadow_of
 
+from .. import parked as parking
 from ..bootstrap import LedgerHandle
 from .json_output import iso
 from .output import duration_text, table, time_text
@@ -34,6 +36,8 @@ class View(NamedTuple):
     versions: Versions | None
     rebuild: Rebuild | None
     fraction: float
+    skipped: int = 0
+    """Events that people decided it goes without."""
 
     @property
     def is_current_version(self) -> bool:
@@ -51,8 +55,9 @@ class Overview(NamedTuple):
     others: tuple[Rebuild, ...] = ()
 
 
-def overview(handle: LedgerHandle, projections: Sequence[Projection] = ALL_PROJECTIONS) -> Overview:
+def overview(handle: LedgerHandle, actor: Actor, projections: Sequence[Projection] = ALL_PROJECTIONS) -> Overview:
     """Look at all views, as they are now."""
+    skips = parking.skips(handle, actor, [projection.name for projection in projections])
     head, lag = handle.event_source.head(), _lag(handle, [projection.name for projection in projections])
     lags = {one.projection: one for one in lag.projections} if lag else {}
     stored, parked = handle.view_store.checkpoints(), handle.view_store.parked_counts()
@@ -63,7 +68,7 @@ def overview(handle: LedgerHandle, projections: Sequence[Projection] = ALL_PROJE
         shadow = stored.get(shadow_of(projection).name)
         views.append(View(
             projection, stored.get(name), lags.get(name), parked.get(name, (0, 0)), versions.get(name), under_way,
-            0.0 if under_way is None else fraction(under_way, shadow, stored.get(name)),
+            0.0 if under_way is None else fraction(under_way, shadow, stored.get(name)), len(skips.get(name, ())),
         ))  # fmt: skip
     known = {projection.name for projection in projections}
     others = tuple(
@@ -166,6 +171,10 @@ def _print_remarks(out: Console, view: View) -> None:
         out.print(Text.assemble((said, "red"), what_to_do), soft_wrap=True)
     if view.parked != (0, 0):
         out.print(Text.assemble((f"{name} misses what is parked: ", "red"), f"jobledger projections parked {name}"))
+    if view.skipped:
+        events = "1 event" if view.skipped == 1 else f"{view.skipped:,} events"
+        said = f"{name} goes without {events} that people skipped: jobledger projections parked {name}"
+        out.print(Text(said), soft_wrap=True)
 
 
 # --- for programs ----------------------------------------------------------------------------------------------------
@@ -189,7 +198,7 @@ def _view_shape(view: View) -> dict[str, object]:
         "lag_events": view.lag.events if view.lag else None, "lag_seconds": view.lag.seconds if view.lag else None,
         "owner": (stored.owner if stored else "") or None, "moved_at": iso(stored.moved_at) if stored else None,
         "fold_version": stored.version if stored else None, "fold_version_of_program": view.projection.version,
-        "parked": view.parked[0], "waiting_behind_parked": view.parked[1],
+        "parked": view.parked[0], "waiting_behind_parked": view.parked[1], "skipped": view.skipped,
         "previous_kept": versions is not None and versions.previous is not None,
         "previous_rows": _rows(versions.previous if versions else None),
         "shadow_rows": _rows(versions.shadow if versions else None),

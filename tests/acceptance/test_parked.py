@@ -141,6 +141,36 @@ def test_a_skip_that_was_interrupted_is_honoured(damaged: tuple[Cli, UUID, bytes
     assert statuses(cli) == ["completed", "completed"]
 
 
+def test_a_job_without_its_birth_is_not_shown_until_that_is_taken_back(cli: Cli) -> None:
+    """Skipping the first event of a job leaves out all that needs its row, also what comes later; it is said what the
+    view goes without, and by whom. Taken back, with the event readable again, a rebuild shows the job."""
+    payload = ("--payload", '{"text": "x", "number": 1}')
+    job = UUID(cli("dispatch", "sample.ok", *payload, "--reason", "a test", "--json").json["job_id"])
+    before = store(cli, job, 1, DAMAGED)
+    assert statuses(cli) == [] and parked(cli) == [(f"{job}.1", True)]
+    event = f"{job.hex[-8:]}.1"
+    assert "goes on without 1 event" in cli("projections", "skip-parked", VIEW, event, *WHY).out
+    cli("work", "--drain")
+    assert (statuses(cli), parked(cli, "--waiting")) == ([], [])
+    said = cli("projections", "parked", VIEW).out
+    assert f"{VIEW} goes without 1 event that people skipped" in said and "test:operator" in said and WHY[1] in said
+    (skip,) = cli("projections", "parked", VIEW, "--json").json["skipped"]
+    assert (skip["event_id"], skip["actor"], skip["reason"]) == (f"{job}.1", "test:operator", WHY[1])
+    counts = {one["projection"]: one["skipped"] for one in cli("projections", "status", "--json").json["views"]}
+    assert counts[VIEW] == 1 and counts["queue_statistics"] == 0
+    assert f"{VIEW} goes without 1 event" in cli("projections", "status").out
+    cli("projections", "rebuild", VIEW, *WHY)
+    assert (statuses(cli), parked(cli)) == ([], [])
+
+    store(cli, job, 1, before)
+    assert cli("projections", "unskip", VIEW, event, "--json", code=1).error["code"] == "reason_required"
+    assert f"jobledger projections rebuild {VIEW}" in cli("projections", "unskip", VIEW, event, *WHY).out
+    assert cli("projections", "unskip", VIEW, event, *WHY, "--json", code=1).error["code"] == "not_found"
+    cli("projections", "rebuild", VIEW, *WHY)
+    assert statuses(cli) == ["completed"]
+    assert cli("projections", "parked", VIEW, "--json").json["skipped"] == []
+
+
 @pytest.mark.parametrize(
     ("event", "code"),
     [("nonsense", "invalid_input"), ("00000000.2", "not_found"), ("the second", "invalid_input")],

@@ -14,11 +14,13 @@ from jobledger.application.projection_messages import (
     DropPrevious,
     EndRebuild,
     FailedEvent,
+    ListSkips,
     ProjectionRecorded,
     RecordParkedRetried,
     SkipParked,
     SkippedEvent,
     SkippedEvents,
+    WithdrawSkip,
 )
 from jobledger.domain.errors import IllegalTransition, InvalidInput, NotFound, ReasonRequired
 from jobledger.domain.event import RecordedEvent
@@ -122,6 +124,24 @@ def test_an_event_is_skipped_once() -> None:
     assert len(recorded(cases)) == 2
 
 
+def test_a_skip_is_taken_back() -> None:
+    """With a reason, recorded; the event may be skipped again. What was not skipped cannot be taken back."""
+    cases = UseCases()
+    cases.ask(SkipParked, projection=VIEW, events=(BAD, WORSE), reason="INC-2")
+    back = {"projection": VIEW, "events": ({"originator_id": JOB, "originator_version": 2},), "reason": "mended"}
+    cases.ask(WithdrawSkip, **back)
+    assert cases.ask(SkippedEvents, projection=VIEW) == {SkippedEvent(JOB, 3)}
+    assert cases.refused(NotFound, WithdrawSkip, **back).field == "events"
+    assert recorded(cases)[-1].facts.model_dump() == {
+        "projection": VIEW, "reason": "mended", "originator_id": JOB, "originator_version": 2
+    }  # fmt: skip
+    cases.ask(SkipParked, projection=VIEW, events=(BAD,), reason="INC-3")
+    skips = cases.ask(ListSkips, projection=VIEW)
+    assert [(one.originator_version, one.reason, one.actor) for one in skips] == [
+        (3, "INC-2", ACTOR.id), (2, "INC-3", ACTOR.id),
+    ]  # fmt: skip
+
+
 def test_a_retry_says_what_came_of_it() -> None:
     """It needs no reason: nothing is left out by it."""
     cases = UseCases()
@@ -138,6 +158,7 @@ def test_a_retry_says_what_came_of_it() -> None:
         (CancelRebuild, {"begun_version": 1}),
         (DropPrevious, {"rows": 0}),
         (SkipParked, {"events": (BAD,)}),
+        (WithdrawSkip, {"events": ({"originator_id": JOB, "originator_version": 2},)}),
     ],
 )
 def test_manual_acts_need_a_reason(command: type[Message[object]], fields: dict[str, object]) -> None:
