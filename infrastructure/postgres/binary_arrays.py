@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from math import isnan
 from operator import itemgetter
 from typing import NamedTuple, cast
@@ -21,7 +21,7 @@ from jobledger.projections.fitting import encoding
 from jobledger.projections.projection import Column, ColumnType, Row, Value
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+_SECONDS_OF_A_DAY, _MICROSECONDS_OF_A_SECOND = 86_400, 1_000_000
 _NULL = b"\xff\xff\xff\xff"
 _INTEGER = struct.Struct(">ii")
 _REAL = struct.Struct(">id")
@@ -58,7 +58,9 @@ def _boolean(value: Value) -> bytes:
 
 
 def _timestamp(value: Value) -> bytes:
-    return _TIMESTAMP.pack(8, (cast("datetime", value) - _EPOCH) // _MICROSECOND)
+    since = cast("datetime", value) - _EPOCH
+    seconds = since.days * _SECONDS_OF_A_DAY + since.seconds
+    return _TIMESTAMP.pack(8, seconds * _MICROSECONDS_OF_A_SECOND + since.microseconds)
 
 
 class BinaryArray(bytes):
@@ -104,7 +106,7 @@ FORMS: Mapping[ColumnType, _Form] = {
 def encode_array(column_type: ColumnType, values: Sequence[Value]) -> BinaryArray:
     """The values as an array of the column's type."""
     form = FORMS[column_type]
-    encoded, has_null = _encode(column_type, values)
+    encoded, has_null = _encode(column_type, values, {})
     header = _HEADER.pack(1, int(has_null), form.element_oid, len(values), 1)
     return form.array(header + b"".join(encoded))
 
@@ -113,19 +115,28 @@ def encode_array(column_type: ColumnType, values: Sequence[Value]) -> BinaryArra
 def copy_rows(columns: Sequence[Column], rows: Sequence[Row]) -> bytes:
     """The rows as `COPY ... FROM STDIN (FORMAT BINARY)` takes them, with their columns in this order. `RowRefused` for
     what does not fit."""
-    encoded = [_encode(column.type, list(map(itemgetter(column.name), rows)))[0] for column in columns]
+    times: dict[Value, bytes] = {}  # columns of times share most of theirs
+    encoded = [
+        _encode(column.type, list(map(itemgetter(column.name), rows)), times if column.type == "timestamp" else {})[0]
+        for column in columns
+    ]
     begin = len(columns).to_bytes(2, "big")
     lines = [begin + b"".join(values) for values in zip(*encoded, strict=True)]
     return b"".join([_COPY_BEGIN, *lines, _COPY_END])
 
 
-def _encode(column_type: ColumnType, values: Sequence[Value]) -> tuple[Iterable[bytes], bool]:
-    """Each value with its length in front, and whether one of them is null."""
+def _encode(
+    column_type: ColumnType, values: Sequence[Value], known: dict[Value, bytes]
+) -> tuple[Iterable[bytes], bool]:
+    """Each value with its length in front, and whether one of them is null. `known` are encoded already."""
     encode = FORMS[column_type].encode
     if column_type == "uuid" and None not in values:  # all distinct, as a rule
         return map(encode, values), False
-    encoded = {value: _NULL if value is None else encode(value) for value in set(values)}
-    return [encoded[value] for value in values], None in encoded
+    distinct = set(values)
+    for value in distinct:
+        if value not in known:
+            known[value] = _NULL if value is None else encode(value)
+    return [known[value] for value in values], None in distinct
 
 
 def register(connection: psycopg.Connection[tuple[object, ...]]) -> None:

@@ -18,6 +18,7 @@ from jobledger.projections.projection import SeenEvent
 from ..seen_events import LazyFacts, LedgerRow, seen_batch, seen_streams
 from ..sql_blocks import load
 from .connections import Connections, Role
+from .large_results import fetch_all
 from .reader import Horizon
 from .session import Session
 
@@ -96,8 +97,8 @@ class PostgresEventSource:
         up_to, left_out = min(position, self._horizon.position()), sorted(without)
         after = _FIRST if within.after is None else within.after
         with self._streams.use() as connection, connection.cursor(binary=True) as cursor:
-            cursor.execute(SQL["read_streams"], (after, within.until, up_to, left_out, limit), prepare=True)
-            rows: list[LedgerRow] = cursor.fetchall()
+            wanted = (after, within.until, up_to, left_out, limit)
+            rows: list[LedgerRow] = fetch_all(connection, SQL["read_streams"], wanted)
             if len(rows) < limit:
                 return StreamBatch(seen_streams(rows, self._facts), within.until, more=False)
             stream, version = rows[-1][:2]

@@ -162,10 +162,13 @@ class PostgresShadows:
             connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
             with connection.transaction():
                 rows = connection.execute(SQL["positions"], ([live, shadow],)).fetchall()
-                positions: dict[str, int] = dict(rows)
+                positions = {name: position for name, position, _ in rows}
                 if shadow not in positions or positions.get(live, 0) != positions[shadow]:
                     raise CheckpointMoved(f"{live} and its shadow do not stand at one position")
-                yield PostgresSnapshot(connection, projection, positions[shadow], self._analyse)
+                caught_up = any(name == shadow and recorded_at is not None for name, _, recorded_at in rows)
+                yield PostgresSnapshot(
+                    connection, projection, positions[shadow], self._analyse if caught_up else lambda _: None
+                )  # fmt: skip
 
     def swap(self, rebuild: Rebuild, projection: Projection) -> None:
         """The shadow takes the live view's place; see the port."""

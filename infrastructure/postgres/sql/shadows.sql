@@ -109,7 +109,8 @@ SELECT projection, position, version, recorded_at FROM checkpoints WHERE project
 FOR UPDATE
 
 -- name: positions
-SELECT projection, position FROM checkpoints WHERE projection = ANY (%s)
+-- `recorded_at` is null as long as nothing was applied since the checkpoint was begun.
+SELECT projection, position, recorded_at FROM checkpoints WHERE projection = ANY (%s)
 
 -- name: replace_checkpoint
 INSERT INTO checkpoints (projection, version, position, recorded_at, updated_at) VALUES (%s, %s, %s, %s, clock_timestamp())
