@@ -174,7 +174,7 @@ class Auditing:
         head = self._reader.head()
 
         def probe(position: int) -> RecordedEvent | None:
-            return next(iter(self._reader.read_tenant(None, position, limit=1, until=head).events), None)
+            return next(iter(self._reader.read_tenant(query.tenant, position, limit=1, until=head).events), None)
 
         bounds = safe_bounds(probe, head, query.recorded_from, query.recorded_to)
         if query.cursor is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from jobledger.domain.errors import LoginRefused
 from jobledger.domain.event import RecordedEvent
 from jobledger.domain.job import WAITING, JobDispatched, JobStatus
 from jobledger.domain.limit import FlowState, Scope, Target
@@ -48,9 +49,17 @@ class Explaining:
         job = job_from(query.tenant, job_id, events)
         if job is None:
             raise no_such_job(query.tenant, query.job)
-        holds = tuple(self._holds(job, flow.time)) if job.state.status in WAITING else ()
+        holds = self._seen_holds(job, flow.time) if job.state.status in WAITING else ()
         account = account_of(events, job.state, self._holder(job), flow.time)
         return Accepted(Explanation(job.job_id, job.state.status, holds, *account))
+
+    def _seen_holds(self, job: Job, now: datetime) -> tuple[Hold, ...]:
+        """What holds it back, as far as the login to the database may see it."""
+        try:
+            return tuple(self._holds(job, now))
+        except LoginRefused:
+            text = "limits and what runs are everybody's: this login to the database does not see whether they hold it"
+            return (*self._of_its_own(job, now), Hold(HoldKind.HIDDEN, text))
 
     def _holder(self, job: Job) -> WorkerRow | None:
         name = job.state.worker

@@ -132,6 +132,8 @@ class HoldKind(StrEnum):
     NO_WORKER = "no_worker"
     TURN = "turn"
     """Nothing holds it: it starts when a worker has room for it."""
+    HIDDEN = "hidden"
+    """Limits, running jobs and workers are everybody's, and not for this login to the database to see."""
 
 
 class Hold(NamedTuple):

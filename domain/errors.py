@@ -223,6 +223,12 @@ class LedgerUnavailable(LedgerError):
     code = "ledger_unavailable"
 
 
+class LoginRefused(LedgerUnavailable):
+    """The ledger is there, but this login to its database may not do that."""
+
+    code = "login_refused"
+
+
 class LedgerBusy(LedgerError):
     """The ledger is there but could not take this write in time; nothing was written, trying again is safe."""
 

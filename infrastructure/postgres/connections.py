@@ -13,7 +13,7 @@ import psycopg
 from psycopg import IsolationLevel
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from jobledger.domain.errors import JobledgerError, LedgerBusy, LedgerUnavailable
+from jobledger.domain.errors import JobledgerError, LedgerBusy, LedgerUnavailable, LoginRefused
 
 from .driver_errors import parse_dsn, translate, where
 from .statements import SQL
@@ -42,6 +42,9 @@ _SESSION = {
     "enable_seqscan": "off",  # plans are kept: one made while a table is small must not read all of it later
     "idle_in_transaction_session_timeout": "60s", "lock_timeout": f"{LOCK_TIMEOUT_MS}ms",
 }  # fmt: skip
+READS_ALL = (Role.WORKER, Role.PROJECTOR, Role.AUDITOR)
+"""Roles that see the tenants, limits and queues of everybody."""
+
 _SHARES = {
     Role.WORKER: 0.5, Role.API: 0.25, Role.PROJECTOR: 0.25, Role.AUDITOR: 0.25, Role.WRITER: 0.0, Role.OWNER: 0.0,
 }  # fmt: skip
@@ -63,8 +66,24 @@ class Connections:
         self._max_size = max_size
         self._timeout_seconds = connect_timeout_seconds
         self._pools: dict[Role, ConnectionPool[PgConnection]] = {}
+        self._refused: set[Role] = set()
         self._lock = Lock()
         self._closed = False
+
+    def acting(self, *roles: Role) -> Role:
+        """The first of these roles that the login may act in; where it may in none, the first, which then says so."""
+        for role in roles:
+            if role in self._pools or (role not in self._refused and self._may(role)):
+                return role
+        return roles[0]
+
+    def _may(self, role: Role) -> bool:
+        try:
+            self._pool(role)
+        except LoginRefused:
+            self._refused.add(role)
+            return False
+        return True
 
     @contextmanager
     def connection(self, role: Role) -> Iterator[PgConnection]:
@@ -85,8 +104,10 @@ class Connections:
 
     @contextmanager
     def tenant_transaction(self, tenant: str) -> Iterator[PgConnection]:
-        """A transaction that sees this tenant's rows only, whatever it asks (row-level security)."""
-        with self.connection(Role.API) as connection, connection.pipeline(), connection.transaction():
+        """A transaction that sees this tenant's rows only, whatever it asks (row-level security). A login that is no
+        member of the API's role, but may read everything, is kept to the tenant by what it asks alone."""
+        role = self.acting(Role.API, Role.AUDITOR, Role.PROJECTOR)
+        with self.connection(role) as connection, connection.pipeline(), connection.transaction():
             # one round trip for BEGIN, this and the first query
             connection.execute(SQL["set_tenant"], (tenant,), prepare=True)
             yield connection

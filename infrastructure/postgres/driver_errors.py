@@ -18,6 +18,7 @@ from jobledger.domain.errors import (
     LedgerNotFound,
     LedgerRestored,
     LedgerUnavailable,
+    LoginRefused,
     SchemaOutdated,
 )
 
@@ -99,7 +100,7 @@ def _no_connection(reason: str) -> JobledgerError:
             hint="use the login that runs jobledger migrate, or as an administrator: GRANT jobledger_owner TO <login>",
         )  # fmt: skip
     if "permission denied to set role" in reason:
-        return LedgerUnavailable(
+        return LoginRefused(
             f"PostgreSQL refuses this login: {reason}", hint="the login must be a member of jobledger's roles"
         )
     if "too many" in reason or "remaining connection slots" in reason:

@@ -12,7 +12,7 @@ from psycopg import Cursor
 from jobledger.application.ports import HELD_SECONDS_MIN, Freshness, HorizonHold
 
 from ..sql_blocks import load
-from .connections import Connections, PgConnection, Role
+from .connections import READS_ALL, Connections, PgConnection, Role
 from .reader import Horizon
 
 SQL = load("jobledger.infrastructure.postgres", "sql/freshness.sql")
@@ -53,7 +53,7 @@ class PostgresFreshness:
             return self._hold
 
     def _read_hold(self) -> HorizonHold | None:
-        with self._connections.connection(Role.API) as connection:
+        with self._connections.connection(self._connections.acting(Role.API, *READS_ALL)) as connection:
             row = connection.execute(SQL["horizon_hold"], prepare=True).fetchone()
         if row is None:
             return None

@@ -107,8 +107,9 @@ class PostgresEngine:
 
     def _open(self) -> PgConnection:
         if self._connection is None or self._connection.closed:
-            self._connection = self._connections.connect(Role.WORKER, application_name="jobledger writer")
-            self._session = own_session(self._connection, Role.WORKER)
+            role = self._connections.acting(Role.WORKER, Role.API)
+            self._connection = self._connections.connect(role, application_name="jobledger writer")
+            self._session = own_session(self._connection, role)
         return self._connection
 
     # --- a commit whose answer was lost ------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from jobledger.domain.errors import LedgerNotFound, MigrationFailed, SchemaOutda
 from jobledger.projections.catalogue import ALL_PROJECTIONS
 from jobledger.projections.projection import Projection
 
-from .connections import Connections, PgConnection, Role
+from .connections import READS_ALL, Connections, PgConnection, Role
 from .driver_errors import one_line, parse_dsn, translate, where
 from .view_tables import create_tables, missing_tables
 
@@ -69,9 +69,9 @@ def migrate(
     return [migration.name for migration in missing]
 
 
-def check_schema(connections: Connections, role: Role = Role.API) -> None:
+def check_schema(connections: Connections) -> None:
     """Raises LedgerNotFound, SchemaOutdated or SchemaTooNew unless the schema is this program's."""
-    with connections.connection(role) as connection:
+    with connections.connection(connections.acting(Role.API, *READS_ALL)) as connection:
         applied = _applied(connection)
         views = missing_tables(connection, ALL_PROJECTIONS)
     if not applied:

@@ -26,7 +26,7 @@ from ..queue_row import open_job
 from ..worker_row import encode_report, worker_row
 from .chores import Chores
 from .claims import Claims
-from .connections import Connections, Role
+from .connections import READS_ALL, Connections, Role
 from .standing import read_standing
 from .statements import SQL, Row
 
@@ -57,7 +57,8 @@ class PostgresQueue:
 
     def workers(self) -> list[WorkerRow]:
         """The workers that have not said goodbye, the longest running first."""
-        return [worker_row(*row) for row in self._rows(SQL["workers"], ())]
+        with self._connections.connection(self._connections.acting(*READS_ALL, Role.API)) as connection:
+            return [worker_row(*row) for row in connection.execute(SQL["workers"], binary=True).fetchall()]
 
     def forget_workers(self, *, silent_seconds: float) -> int:
         """Forget workers that were not heard of for so long and hold nothing; how many."""
@@ -65,7 +66,7 @@ class PostgresQueue:
 
     def counts(self) -> list[QueueCount]:
         """Open jobs by queue and status. `LedgerBusy` where counting takes more than two seconds."""
-        with self._connections.transaction(Role.WORKER) as connection:
+        with self._connections.transaction(self._connections.acting(*READS_ALL)) as connection:
             connection.execute(SQL["give_up_after"], (f"{COUNT_SECONDS_MAX}s",))
             rows = connection.execute(SQL["counts"], binary=True).fetchall()
         return [QueueCount(queue, JobStatus(status), jobs) for queue, status, jobs in rows]

@@ -13,7 +13,7 @@ from jobledger.domain.errors import LedgerNotFound
 from jobledger.domain.event import RecordedEvent
 
 from ..mapper import recorded_event
-from .connections import Connections, Role
+from .connections import READS_ALL, Connections, Role
 from .statements import SQL
 
 TICKET_BITS = 12
@@ -22,6 +22,8 @@ TICKET_BITS = 12
 EventRow = tuple[UUID, int, str, int, datetime, str, bytes, bytes | None]
 
 _ALL = 2_147_483_647
+_READ_ORDER = (Role.PROJECTOR, Role.AUDITOR)
+"""Who may read the ledger of all tenants."""
 
 
 class Horizon:
@@ -51,7 +53,7 @@ class Horizon:
         """The ticket up to which all is finished. A statement that is sent later sees all of it."""
         with self._lock:
             if self._monotonic() - self._asked_at >= self._max_age_seconds:
-                with self._connections.connection(self._role) as connection:
+                with self._connections.connection(self._connections.acting(self._role, *READS_ALL)) as connection:
                     row = connection.execute(SQL["horizon"], binary=True).fetchone()
                 self._ticket = row[0] if row else 0
                 self._asked_at = self._monotonic()
@@ -132,7 +134,7 @@ class PostgresEventReader:
         head = self._horizon.position()
         if head <= position:
             return EventBatch((), position)
-        with self._connections.connection(Role.PROJECTOR) as connection:
+        with self._connections.connection(self._connections.acting(*_READ_ORDER)) as connection:
             if topics is None:
                 cursor = connection.execute(SQL["read_after"], (position, head + 1, limit), binary=True)
             else:
@@ -166,7 +168,7 @@ class PostgresEventReader:
             "marked": marked, "mark": mark.encode(),
         }  # fmt: skip
         if tenant is None:
-            with self._connections.transaction(Role.PROJECTOR) as connection:
+            with self._connections.transaction(self._connections.acting(*_READ_ORDER)) as connection:
                 rows = connection.execute(SQL["events_of_all"], wanted, binary=True).fetchall()
         else:
             statement = SQL["tenant_events_with_bodies"] if bodies else SQL["tenant_events"]
@@ -182,7 +184,7 @@ class PostgresEventReader:
     def incarnation(self) -> str:
         """Changes when the ledger was restored to an earlier moment."""
         if self._incarnation is None:
-            with self._connections.connection(Role.API) as connection:
+            with self._connections.connection(self._connections.acting(Role.API, *READS_ALL)) as connection:
                 row = connection.execute(SQL["incarnation"]).fetchone()
             if row is None:
                 raise LedgerNotFound("the ledger has no incarnation", hint="run: jobledger migrate")

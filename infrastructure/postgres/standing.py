@@ -17,7 +17,7 @@ def read_standing(
     connections: Connections, targets: Mapping[Target, Limits], *, tenant: str, lock_key: str | None
 ) -> Standing:  # fmt: skip
     """See `Queue.standing`."""
-    with connections.connection(Role.WORKER) as connection:
+    with connections.connection(connections.acting(Role.WORKER, Role.AUDITOR)) as connection:
 
         def started(target: Target, rate: Rate) -> int:
             rows = connection.execute(SQL["started_in_window"], (*target, rate.seconds)).fetchall()

@@ -90,7 +90,8 @@ class PostgresWakeUp:
         """Do it on a connection, and again on a new one when that breaks."""
         while not self._closed.is_set():
             try:
-                with self._connections.connect(Role.WORKER, application_name=f"jobledger {name}") as connection:
+                role = self._connections.acting(Role.WORKER, Role.API, Role.PROJECTOR, Role.AUDITOR)  # any will do
+                with self._connections.connect(role, application_name=f"jobledger {name}") as connection:
                     run(connection)
             except (psycopg.Error, JobledgerError) as error:
                 _log.warning("wake_up.interrupted", what=name, error=str(error), retry_in_seconds=_RETRY_SECONDS)
