@@ -370,7 +370,7 @@ def require_plan_on_sqlite(plan: str, table: str, index: str, *, in_order: bool)
         assert plan.startswith(f"SEARCH {table} {index}") and "TEMP" not in plan and ";" not in plan, plan
         return
     looks = [step for step in plan.split("; ") if step.startswith(f"SEARCH {table} ")]
-    assert len(looks) == 3 and all(index.replace("INDEX", "COVERING INDEX") in look for look in looks), plan
+    assert len(looks) == 4 and all(index.replace("INDEX", "COVERING INDEX") in look for look in looks), plan
     assert "SEARCH job USING PRIMARY KEY (job_id=?)" in plan
     assert f"SCAN {table}" not in plan and "SCAN job" not in plan.replace("SCAN job_", ""), plan
 
