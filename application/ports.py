@@ -156,6 +156,8 @@ class EventFilter(NamedTuple):
 
 
 EVERY_EVENT = EventFilter()
+SCAN_EVENTS = 20_000
+"""Events that one statement looks at for those that match: it ends soon, however few do."""
 
 
 class StreamPart(NamedTuple):
@@ -225,7 +227,8 @@ class EventReader(StreamReader, Protocol):
         bodies: bool = False,
     ) -> EventBatch:
         """The next events of a tenant (None: of all) in order, up to and including position `until`, below the horizon.
-        Fewer than `limit`: there are no more; what `where` leaves out counts as read."""
+        What `where` leaves out counts as read; a statement looks at `SCAN_EVENTS` at most, so a batch may be empty
+        and still have got on: there are no more where its position has reached `until`, or is the one asked after."""
         ...
 
     def head(self) -> int:

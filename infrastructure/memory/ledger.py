@@ -9,7 +9,16 @@ from uuid import UUID
 
 import structlog
 
-from jobledger.application.ports import EVERY_EVENT, Clock, EventBatch, EventFilter, Identifiers, OpenJob, StreamPart
+from jobledger.application.ports import (
+    EVERY_EVENT,
+    SCAN_EVENTS,
+    Clock,
+    EventBatch,
+    EventFilter,
+    Identifiers,
+    OpenJob,
+    StreamPart,
+)
 from jobledger.application.use_cases import Ports
 from jobledger.application.writes import JobTypeRow, LimitRow, NewJob, Outcome, TenantRow, Write, WriteStatus
 from jobledger.domain.errors import InvalidInput, LedgerError
@@ -64,6 +73,8 @@ class MemoryWriter:
 
 class MemoryReader:
     """The `EventReader`."""
+
+    scan_events = SCAN_EVENTS
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -133,8 +144,11 @@ class MemoryReader:
         """The next events of a tenant (None: of all) in order of position, up to `until`."""
         with self._store.lock:
             last = len(self._store.events) if until is None else min(len(self._store.events), until)
-            unread = self._store.events[position:last]
-        page = [event for event in unread if tenant in {None, event.tenant} and _matches(event, where)][:limit]
+            unread = [event for event in self._store.events[position:last] if tenant in {None, event.tenant}]
+        if where != EVERY_EVENT and len(unread) >= self.scan_events:
+            unread = unread[: self.scan_events]
+            last = unread[-1].position
+        page = [event for event in unread if _matches(event, where)][:limit]
         read_up_to = page[-1].position if len(page) == limit else max(position, last)
         return EventBatch(tuple(event.read(bodies=bodies) for event in page), read_up_to)
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from threading import Lock
 from uuid import UUID
 
-from jobledger.application.ports import EVERY_EVENT, EventBatch, EventFilter, StreamPart
+from jobledger.application.ports import EVERY_EVENT, SCAN_EVENTS, EventBatch, EventFilter, StreamPart
 from jobledger.domain.errors import LedgerNotFound
 from jobledger.domain.event import RecordedEvent
 
 from ..mapper import recorded_event
-from .connections import READS_ALL, Connections, Role
+from .connections import READS_ALL, Connections, PgConnection, Role
 from .statements import SQL
 
 TICKET_BITS = 12
@@ -66,6 +67,8 @@ class Horizon:
 
 class PostgresEventReader:
     """The `EventReader` on PostgreSQL."""
+
+    scan_events = SCAN_EVENTS
 
     def __init__(self, connections: Connections, horizon: Horizon | None = None) -> None:
         self._connections = connections
@@ -160,22 +163,29 @@ class PostgresEventReader:
         if last <= position:
             return EventBatch((), position)
         marked, mark = where.marked or ("", "")
-        wanted = {
+        wanted: dict[str, object] = {
             "tenant": tenant, "after": position, "until": last, "limit": limit,
             "topics": None if where.topics is None else sorted(where.topics),
             "recorded_from": where.recorded_from, "recorded_to": where.recorded_to,
             "families": sorted(where.families), "without": sorted(where.without),
             "marked": marked, "mark": mark.encode(),
         }  # fmt: skip
-        if tenant is None:
-            with self._connections.transaction(self._connections.acting(*_READ_ORDER)) as connection:
-                rows = connection.execute(SQL["events_of_all"], wanted, binary=True).fetchall()
-        else:
-            statement = SQL["tenant_events_with_bodies"] if bodies else SQL["tenant_events"]
-            with self._connections.tenant_transaction(tenant) as connection:
-                rows = connection.execute(statement, wanted, binary=True).fetchall()
+        of_tenant = SQL["tenant_events_with_bodies"] if bodies else SQL["tenant_events"]
+        statements = (
+            (SQL["events_of_all"], SQL["scan_end_of_all"]) if tenant is None else (of_tenant, SQL["scan_end_of_tenant"])
+        )
+        with self._reading(tenant) as connection:
+            if where != EVERY_EVENT:
+                end = connection.execute(statements[1], {**wanted, "scan": self.scan_events - 1}).fetchone()
+                last = wanted["until"] = last if end is None else int(end[0])
+            rows = connection.execute(statements[0], wanted, binary=True).fetchall()
         events = tuple(_events(rows))
         return EventBatch(events, events[-1].position if len(events) == limit else last)
+
+    def _reading(self, tenant: str | None) -> AbstractContextManager[PgConnection]:
+        if tenant is not None:
+            return self._connections.tenant_transaction(tenant)
+        return self._connections.transaction(self._connections.acting(*_READ_ORDER))
 
     def head(self) -> int:
         """The position up to which the ledger can be read now (at the horizon)."""

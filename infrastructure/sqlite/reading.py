@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from uuid import UUID
 
-from jobledger.application.ports import EVERY_EVENT, EventBatch, EventFilter, StreamPart
+from jobledger.application.ports import EVERY_EVENT, SCAN_EVENTS, EventBatch, EventFilter, StreamPart
 from jobledger.application.writes import JobTypeRow, LimitRow, TenantRow
 from jobledger.domain.event import RecordedEvent
 from jobledger.domain.job_type import JobTypeDefinition
@@ -28,6 +28,8 @@ _EventRow = tuple[bytes, int, str, int, int, str, bytes, bytes | None]
 
 class SqliteEventReader:
     """The `EventReader`. There is one writer, so whatever is visible has everything before it visible too."""
+
+    scan_events = SCAN_EVENTS
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -110,6 +112,10 @@ class SqliteEventReader:
         with self._database.read() as connection:
             head: int = connection.execute(SQL["head"]).fetchone()[0]
             last = head if until is None else min(head, until)
+            if where != EVERY_EVENT:
+                scan = SQL["scan_end_of_all"] if tenant is None else SQL["scan_end_of_tenant"]
+                end = connection.execute(scan, (tenant, position, last, self.scan_events - 1)).fetchone()
+                last = last if end is None else int(end[0])
             topics = None if where.topics is None else json.dumps(sorted(where.topics))
             recorded = (optional_microseconds(where.recorded_from), optional_microseconds(where.recorded_to))
             rows: list[_EventRow] = connection.execute(

@@ -148,3 +148,26 @@ def test_nothing_is_read_past_a_transaction_that_is_open(postgres_dsn: str) -> N
         assert read == [new.event.originator_id for new in (first, slow, quick)]
     finally:
         opened.close()
+
+
+@pytest.mark.parametrize("tenant", ["acme", None])
+def test_no_statement_looks_at_the_whole_ledger_for_a_few(
+    ledger: LedgerUnderTest, monkeypatch: pytest.MonkeyPatch, tenant: str | None
+) -> None:
+    """Where hardly anything matches, a batch ends after so many events, empty or not, and the next one goes on there:
+    all that match are found, in order."""
+    for number in range(10):
+        ledger.dispatch()
+        if number in {2, 9}:
+            ledger.claim(limit=1)
+    monkeypatch.setattr(ledger.reader, "scan_events", 3)
+    where = EventFilter(topics=frozenset({"job.started"}))
+    everything = [event.position for event in read_all(ledger, tenant, limit=100)]
+    head, position, found, batches = ledger.reader.head(), 0, [], 0
+    while position < head:
+        batch = ledger.reader.read_tenant(tenant, position, limit=2, where=where)
+        looked_at = [each for each in everything if position < each <= batch.position]
+        assert batch.position > position and len(looked_at) <= 3
+        position, batches = batch.position, batches + 1
+        found += [event.topic for event in batch.events]
+    assert found == ["job.started", "job.started"] and batches > len(everything) // 3

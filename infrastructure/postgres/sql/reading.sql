@@ -85,6 +85,15 @@ WHERE notification_id > %s AND notification_id < %s AND topic = ANY (%s)
 ORDER BY notification_id
 LIMIT %s
 
+-- name: scan_end_of_all
+SELECT notification_id FROM ledger WHERE notification_id > %(after)s AND notification_id <= %(until)s
+ORDER BY notification_id OFFSET %(scan)s LIMIT 1
+
+-- name: scan_end_of_tenant
+SELECT notification_id FROM ledger
+WHERE tenant_id = %(tenant)s AND notification_id > %(after)s AND notification_id <= %(until)s
+ORDER BY notification_id OFFSET %(scan)s LIMIT 1
+
 -- name: events_of_all
 SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state, NULL::bytea
 FROM ledger

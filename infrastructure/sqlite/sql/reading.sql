@@ -37,6 +37,15 @@ ORDER BY originator_version DESC LIMIT 1
 SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state, NULL
 FROM ledger WHERE notification_id > ? ORDER BY notification_id LIMIT ?
 
+-- name: scan_end_of_all
+-- ?1 is the tenant that is not asked for.
+SELECT notification_id FROM ledger WHERE ?1 IS NULL AND notification_id > ?2 AND notification_id <= ?3
+ORDER BY notification_id LIMIT 1 OFFSET ?4
+
+-- name: scan_end_of_tenant
+SELECT notification_id FROM ledger WHERE tenant_id = ?1 AND notification_id > ?2 AND notification_id <= ?3
+ORDER BY notification_id LIMIT 1 OFFSET ?4
+
 -- name: events_of_all
 -- ?1 is the tenant that is not asked for.
 SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state, NULL
