@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         del os.environ[name]  # what is measured is what is shipped
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped and its data removed
     began_at = datetime.now(UTC)
-    with disk_directory() as directory:
+    with disk_directory(chosen.place) as directory:
         postgres = Postgres(directory)
         try:
             settings = _settings(chosen, directory, postgres)
@@ -95,11 +95,13 @@ def _parse(arguments: Sequence[str] | None) -> Choice:
     parser.add_argument("--events", type=int, metavar="N",
                         help="events of the rebuilds (1000000; with --quick 0: left out)")  # fmt: skip
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIRECTORY", help="where results are written")
+    parser.add_argument("--place", type=Path, metavar="DIRECTORY", help="where databases are made (on a real disk)")
     given = parser.parse_args(arguments)
     return Choice(
         jobs=given.jobs, repeat=given.repeat or (1 if given.quick else 3), only=tuple(given.only), quick=given.quick,
         finished=given.finished if (not given.quick if given.with_million is None else given.with_million) else 0,
         events=(0 if given.quick else 1_000_000) if given.events is None else given.events, results=given.results,
+        place=given.place,
     )  # fmt: skip
 
 

@@ -146,9 +146,9 @@ class Sqlite:
 
 
 @contextmanager
-def disk_directory() -> Iterator[Path]:
-    """A temporary directory on a real disk, that the server's user can enter."""
-    parent = Path("/var/tmp") if _is_memory(Path(tempfile.gettempdir())) else None
+def disk_directory(chosen: Path | None = None) -> Iterator[Path]:
+    """A temporary directory, in a chosen place or on a real disk, that the server's user can enter."""
+    parent = chosen or (Path("/var/tmp") if _is_memory(Path(tempfile.gettempdir())) else None)
     directory = Path(tempfile.mkdtemp(prefix="jlb-", dir=parent))
     directory.chmod(0o711)
     try:

@@ -28,6 +28,7 @@ class Choice(NamedTuple):
     finished: int
     events: int
     results: Path
+    place: Path | None = None
 
 
 class Planned(NamedTuple):

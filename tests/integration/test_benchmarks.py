@@ -14,6 +14,7 @@ from benchmarks.listing import DLQ_FILTERS, FILTERS
 from benchmarks.rebuilding import PHASES
 from jobledger.projections.catalogue import PROJECTIONS
 
+from ..support.places import quick_place_of_programs
 from ..support.repository import ROOT
 
 pytestmark = pytest.mark.timeout(600)
@@ -54,7 +55,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("results")
     tiny = [
         "--jobs", "50", "--quick", "--with-million", "--finished", "500", "--events", "600",
-        "--results", str(directory),
+        "--results", str(directory), "--place", str(quick_place_of_programs()),
     ]  # fmt: skip
     ran = subprocess.run(
         [sys.executable, "-m", "benchmarks", *tiny, *(f"--only={name}" for name in _RUN)],
