@@ -32,6 +32,8 @@ class ProjectionHealth(NamedTuple):
     current_version: bool
     parked: int = 0
     waiting: int = 0
+    newer_version: bool = False
+    """Its rows were written by a later release."""
 
     @property
     def healthy(self) -> bool:
@@ -100,7 +102,15 @@ def _health(session: Session) -> Health:
         current = stored is None or stored.version == projection.version
         failed, waiting = parked.get(projection.name, (0, 0))
         projections.append(
-            ProjectionHealth(projection.name, position, max(0, head - position), current, failed, waiting)
+            ProjectionHealth(
+                projection.name,
+                position,
+                max(0, head - position),
+                current,
+                failed,
+                waiting,
+                newer_version=stored is not None and stored.version > projection.version,
+            )
         )
     return Health(
         str(session.settings.database), handle.ports.reader.incarnation(), head, len(session.ask(ListTenants)),
@@ -132,6 +142,8 @@ def _print_health(out: Console, health: Health) -> None:
 
 
 def _state(projection: ProjectionHealth) -> Text:
+    if projection.newer_version:
+        return Text("rows of a later release: upgrade jobledger", "red")
     if not projection.current_version:
         return Text(f"rows of another version: jobledger projections rebuild {projection.name}", "red")
     if projection.parked or projection.waiting:

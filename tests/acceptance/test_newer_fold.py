@@ -93,6 +93,7 @@ def test_a_rebuild_brings_the_view_to_the_new_fold(worked: Cli) -> None:
     assert "healthy" in newer(worked, "check", "--json").out
     said = worked("projections", "status").out
     assert "written by version 2 of its fold, this program has 1: upgrade jobledger" in said
+    assert "rows of a later release: upgrade jobledger" in worked("check", code=1).out
     refused = worked("projections", "rebuild", VIEW, *WHY, "--json", code=3).error
     assert refused["code"] == "schema_too_new" and "upgrade" in refused["hint"]
 

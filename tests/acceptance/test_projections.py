@@ -121,6 +121,15 @@ def test_verifying_finds_a_difference_and_changes_nothing(cli: Cli, jobs: list[U
     assert (view(cli)["shadow_rows"], view(cli)["previous_rows"], view(cli)["rebuild"]) == (None, None, None)
 
 
+@pytest.mark.parametrize(
+    "words", [("--workers", "2"), ("--cores", "0.5"), ("--throttle", "--workers", "2")], ids=" ".join
+)
+def test_verifying_shares_its_work_and_gives_way(cli: Cli, jobs: list[UUID], words: tuple[str, ...]) -> None:
+    """With several processes, or with a part of a core: the answer is the same."""
+    damage(cli, jobs[0])
+    assert cli("projections", "verify", VIEW, *words, "--json", code=1).json["differing"] == 1
+
+
 def test_a_dry_run_leaves_the_view_as_it_is(cli: Cli, jobs: list[UUID]) -> None:
     """It says what a rebuild would change; the live rows stay, and it is on record that nothing was swapped."""
     damage(cli, jobs[0])

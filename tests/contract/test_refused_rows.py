@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from random import Random
 from typing import cast
 from uuid import UUID
 
@@ -173,6 +174,17 @@ def test_what_only_the_database_knows_is_found_by_smaller_batches(read_side: Rea
     assert retrying.retry_all() == Retried(taken=1)
     events = read_side.own.events()
     assert read_side.own.stored_rows(TENANT_JOBS, events) == fold_all(TENANT_JOBS, events)
+
+
+def test_a_text_that_is_too_long_for_an_index_is_parked(read_side: ReadSide) -> None:
+    """PostgreSQL's indexes take no text of any length. SQLite's do: there it is a row like any other."""
+    bad, other = worked(read_side), worked(read_side)
+    run(read_side.own, spoiling(TENANT_JOBS, put("status", Random(1).randbytes(9_000).hex()), bad, 2))
+    if read_side.ledger.engine == "postgres":
+        assert_only_without(read_side.own, TENANT_JOBS, bad, 2)
+    else:
+        assert parked(read_side.own, "tenant_jobs") == [] and read_side.own.count_rows("tenant_jobs") == 2
+    assert other != bad
 
 
 def constrain(ledger: LedgerUnderTest, statement: str) -> None:
