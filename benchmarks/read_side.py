@@ -15,7 +15,7 @@ from .measures import Sample, percentiles
 from .meter import Meter
 from .million import add_long_job
 from .reading import PAGE, UNMEASURED
-from .rebuilding import PHASES, Watched, rebuild, rebuilding_all_the_time
+from .rebuilding import PHASES, Cpu, Watched, rebuild, rebuilding_all_the_time
 from .scenarios import Bench, Ledger, drain_filled, drain_here, grown, run_all
 from .wiring import Client, Replay
 
@@ -36,23 +36,26 @@ def rebuild_alone(bench: Bench, *, events: int, repeat: int) -> Iterator[Sample]
         for _ in range(repeat):
             for workers in WORKERS:
                 bench.backend.settle(ledger.place.url)
-                server_before = bench.backend.cpu_seconds()
-                watched = rebuild(ledger.place, "--workers", str(workers))
-                server_cpu = bench.backend.cpu_seconds() - server_before
-                yield from _figures(bench, watched, f"rebuild-{workers}", server_cpu)
+                watched = rebuild(
+                    ledger.place, "--workers", str(workers), server_cpu_seconds=bench.backend.cpu_seconds
+                )  # fmt: skip
+                yield from _figures(bench, watched, f"rebuild-{workers}")
 
 
-def _figures(bench: Bench, watched: Watched, name: str, server_cpu_seconds: float) -> Iterator[Sample]:
+def _figures(bench: Bench, watched: Watched, name: str) -> Iterator[Sample]:
     events, engine = max(1, watched.events), bench.backend.name
     yield Sample(
         name, engine, unit="events", seconds=watched.seconds, rate=events / watched.seconds,
-        own_cpu=1_000 * watched.own_cpu_seconds / events, server_cpu=1_000 * server_cpu_seconds / events,
+        own_cpu=1_000 * watched.cpu.own / events, server_cpu=1_000 * watched.cpu.server / events,
         peak_mb=watched.peak_mb,
     )  # fmt: skip
     for phase in PHASES:
-        seconds = watched.phase_seconds.get(phase, 0.0)
-        rate = events / seconds if phase == "filling" and seconds else None
-        yield Sample(f"{name}-{phase.replace(' ', '-')}", engine, unit="events", seconds=seconds, rate=rate)
+        seconds, cpu = watched.phase_seconds.get(phase, 0.0), watched.phase_cpu.get(phase, Cpu(0.0, 0.0))
+        yield Sample(
+            f"{name}-{phase.replace(' ', '-')}", engine, unit="events", seconds=seconds,
+            rate=events / seconds if phase == "filling" and seconds else None,
+            own_cpu=1_000 * cpu.own / events, server_cpu=1_000 * cpu.server / events,
+        )  # fmt: skip
 
 
 def rebuild_beside_drain(bench: Bench, *, events: int, repeat: int) -> Iterator[Sample]:

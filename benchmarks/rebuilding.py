@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Event, Thread
 from typing import NamedTuple
@@ -44,14 +44,27 @@ FROM jobledger.rebuilds AS r ORDER BY begun_at OFFSET %s LIMIT 1
 """
 
 
+class Cpu(NamedTuple):
+    """CPU seconds of the rebuild's processes and of the database server's."""
+
+    own: float
+    server: float
+
+    def since(self, before: Cpu) -> Cpu:
+        """What was used since then."""
+        return Cpu(self.own - before.own, self.server - before.server)
+
+
 class Watched(NamedTuple):
     """A rebuild that is over: when each phase began, when it ended (`time.monotonic()`), how many events were folded to
-    fill it, and the CPU seconds and the most memory of its processes."""
+    fill it, the CPU seconds of all of it (the start of Python included) and of its phases, and the most memory of one
+    of its processes."""
 
     began_at: dict[str, float]
     ended_at: float
     events: int
-    own_cpu_seconds: float
+    cpu: Cpu
+    phase_cpu: dict[str, Cpu]
     peak_mb: float
 
     @property
@@ -66,19 +79,22 @@ class Watched(NamedTuple):
         return {phase: end - begin for phase, begin, end in zip(self.began_at, moments, moments[1:], strict=False)}
 
 
-def rebuild(place: Place, *options: str, view: str = VIEW) -> Watched:
+def rebuild(
+    place: Place, *options: str, view: str = VIEW, server_cpu_seconds: Callable[[], float] = lambda: 0.0
+) -> Watched:
     """Rebuild a view and watch. Raises where it did not end as it should: swapped, and equal to the live view."""
     with psycopg.connect(place.url, autocommit=True) as connection:
         number = int(_first(connection, _COUNT))
-        cpu_before = machine.ended_children_cpu_seconds()
+        before = Cpu(machine.ended_children_cpu_seconds(), server_cpu_seconds())
         process = _started(place, "rebuild", view, "--reason", "benchmark", *options)
-        began_at, ended_at, peak_mb = _watch(connection, number, process)
+        watch = _Watch(connection, number, process, server_cpu_seconds)
+        watch.until_it_ends()
         code = process.wait()
         state, differing, events = connection.execute(_OUTCOME, (number,)).fetchone() or (None, None, 0)
     if (code, state, differing) != (0, "swapped", "0"):
         raise AssertionError(f"the rebuild ended as {state} with {differing} rows that differ, exit code {code}")
-    cpu_seconds = machine.ended_children_cpu_seconds() - cpu_before
-    return Watched(began_at, ended_at, int(events or 0), cpu_seconds, peak_mb)
+    cpu = Cpu(machine.ended_children_cpu_seconds(), server_cpu_seconds()).since(before)
+    return Watched(watch.began_at, watch.ended_at, int(events or 0), cpu, watch.phase_cpu(), watch.peak_mb)
 
 
 @contextmanager
@@ -111,25 +127,58 @@ def _again_and_again(place: Place, view: str, options: Sequence[str], stopping: 
             _started(place, "cancel", view, "--reason", "measured").wait()
 
 
-def _watch(
-    connection: psycopg.Connection[tuple[object, ...]], number: int, process: subprocess.Popen[bytes]
-) -> tuple[dict[str, float], float, float]:
-    began_at: dict[str, float] = {}
-    peaks: dict[int, float] = {}
-    weigh_at = 0.0
-    while True:
-        row = connection.execute(_STANDING, (number,)).fetchone()
-        now = time.monotonic()
-        if row is not None and row[0] == "ended":
-            return began_at, now, max(peaks.values(), default=0.0)
-        if row is not None:
-            began_at.setdefault(str(row[0]), now)
-        if process.poll() is not None:
-            raise AssertionError(f"the rebuild ended in between, with exit code {process.returncode}")
-        if now > weigh_at:
-            peaks.update(machine.tree_peaks_mb(process.pid))
-            weigh_at = now + _WEIGH_SECONDS
-        time.sleep(_LOOK_SECONDS)
+class _Watch:
+    """Looks at a rebuild under way, again and again."""
+
+    def __init__(
+        self,
+        connection: psycopg.Connection[tuple[object, ...]],
+        number: int,
+        process: subprocess.Popen[bytes],
+        server_cpu_seconds: Callable[[], float],
+    ) -> None:
+        self._connection = connection
+        self._number = number
+        self._process = process
+        self._server_cpu_seconds = server_cpu_seconds
+        self._cpu_at: list[Cpu] = []
+        self._peaks: dict[int, float] = {}
+        self.began_at: dict[str, float] = {}
+        self.ended_at = 0.0
+
+    def until_it_ends(self) -> None:
+        """Raises where its process ends before."""
+        weigh_at = 0.0
+        while (phase := self._phase()) != "ended":
+            now = time.monotonic()
+            if phase is not None and phase not in self.began_at:
+                self.began_at[phase] = now
+                self._cpu_at.append(self._cpu())
+            if self._process.poll() is not None:
+                raise AssertionError(f"the rebuild ended in between, with exit code {self._process.returncode}")
+            if now > weigh_at:
+                self._peaks.update(machine.tree_peaks_mb(self._process.pid))
+                weigh_at = now + _WEIGH_SECONDS
+            time.sleep(_LOOK_SECONDS)
+        self.ended_at = time.monotonic()
+        self._cpu_at.append(self._cpu())
+
+    def phase_cpu(self) -> dict[str, Cpu]:
+        """What each phase that was seen used."""
+        spans = zip(self.began_at, self._cpu_at, self._cpu_at[1:], strict=False)
+        return {phase: end.since(begin) for phase, begin, end in spans}
+
+    @property
+    def peak_mb(self) -> float:
+        """The most memory that one of the processes ever had."""
+        return max(self._peaks.values(), default=0.0)
+
+    def _phase(self) -> str | None:
+        row = self._connection.execute(_STANDING, (self._number,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def _cpu(self) -> Cpu:
+        return Cpu(machine.tree_cpu_seconds(self._process.pid), self._server_cpu_seconds())
 
 
 def _started(place: Place, *words: str) -> subprocess.Popen[bytes]:
