@@ -11,10 +11,11 @@ from types import TracebackType
 from typing import Self, TypedDict, Unpack
 from uuid import UUID
 
-from jobledger.domain.job import JobKind, JobStatus
+from jobledger.domain.job import JobStatus
 from jobledger.domain.retry import Retry
 
 from .app import App
+from .audit_client import AuditOf, StatisticsOf
 from .client_part import ClientPart as _Client
 from .commands import (
     CancelJob,
@@ -37,26 +38,21 @@ from .dispatch_item import Dispatch, Malformed, Payload
 from .dispatcher import Dispatcher
 from .dlq_client import DlqOf, DlqOptions
 from .limit_client import LimitsOf, QueuesOf
-from .limit_messages import ExplainJob, Explanation
 from .message import Actor
+from .past_client import Job, ListOptions, PastOfJobs
+from .ports import WorkerRow
 from .queries import (
     DlqList,
-    GetJob,
-    GetJobHistory,
-    History,
-    JobDetails,
     JobList,
     ListDlq,
     ListJobTypes,
     ListPersonaJobs,
     ListTenantJobs,
     ListTenants,
+    ListWorkers,
 )
 from .result import Result
 from .writes import JobTypeRow, TenantRow
-
-Job = UUID | str
-"""A job's id, or at least its last eight characters."""
 
 
 class DispatchOptions(TypedDict, total=False):
@@ -78,47 +74,8 @@ class DispatchOptions(TypedDict, total=False):
     causation_id: str
 
 
-class ListOptions(TypedDict, total=False):
-    """Filters and paging of a job list; `cursor` is that of the page before."""
-
-    status: JobStatus | str
-    failed: bool
-    job_type: str
-    kind: JobKind
-    queue: str
-    created_from: datetime
-    created_to: datetime
-    cursor: str
-    limit: int
-    after: str
-
-
-class Jobs(_Client):
+class Jobs(PastOfJobs):
     """Jobs of a tenant: look at them, and change what waits, runs or is dead. Manual acts carry a reason."""
-
-    def get(self, job: Job, *, tenant: str | None = None, after: str | None = None, bodies: bool = False) -> JobDetails:
-        """A job, always current; with `bodies` its payload and result, too, and that somebody looked is recorded.
-        Raises `NotFound`."""
-        return self._ask(GetJob, tenant=self._tenant_or(tenant), job=job, after=after, bodies=bodies)
-
-    def history(
-        self,
-        job: Job,
-        *,
-        tenant: str | None = None,
-        bodies: bool = False,
-        after_version: int | None = None,
-        limit: int | None = None,
-    ) -> History:
-        """What happened to a job and why, oldest first."""
-        return self._ask(
-            GetJobHistory, tenant=self._tenant_or(tenant), job=job, bodies=bodies, after_version=after_version,
-            limit=limit,
-        )  # fmt: skip
-
-    def explain(self, job: Job, *, tenant: str | None = None) -> Explanation:
-        """Why a job waits, at this moment; without holds for one that runs or has ended."""
-        return self._ask(ExplainJob, tenant=self._tenant_or(tenant), job=job)
 
     def list(self, *, tenant: str | None = None, persona: str | None = None, **options: Unpack[ListOptions]) -> JobList:
         """A page of the jobs of a tenant, or of one persona of it, newest first."""
@@ -222,6 +179,14 @@ class TypesOf(_Client):
         return self._ask(RegisterJobTypes, app=app.name, code_version=app.code_version, definitions=app.definitions)
 
 
+class WorkersOf(_Client):
+    """The workers of the installation."""
+
+    def list(self, *, lost: bool = False) -> tuple[WorkerRow, ...]:
+        """Who works, the longest running first; with `lost` also those that were not heard of in time."""
+        return self._ask(ListWorkers, lost=lost)
+
+
 class LedgerClient(_Client):
     """An open ledger; a context manager that closes it. Safe to share between threads."""
 
@@ -241,6 +206,9 @@ class LedgerClient(_Client):
         self.types = TypesOf(dispatcher, actor, tenant)
         self.limits = LimitsOf(dispatcher, actor, tenant)
         self.queues = QueuesOf(dispatcher, actor, tenant)
+        self.workers = WorkersOf(dispatcher, actor, tenant)
+        self.statistics = StatisticsOf(dispatcher, actor, tenant)
+        self.audit = AuditOf(dispatcher, actor, tenant)
 
     @property
     def dispatcher(self) -> Dispatcher:

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 from psycopg import sql
 
-from jobledger.application.client import ListOptions
 from jobledger.application.dlq_client import DlqOptions
+from jobledger.application.past_client import ListOptions
 
 from . import noop
 from .measures import Sample, percentiles

@@ -12,8 +12,9 @@ from typing import Self
 from uuid import UUID
 
 from jobledger import Actor, App, Dispatch
-from jobledger.application.client import LedgerClient, ListOptions
+from jobledger.application.client import LedgerClient
 from jobledger.application.dlq_client import DlqOptions
+from jobledger.application.past_client import ListOptions
 from jobledger.application.queries import History
 from jobledger.application.worker import WorkerEvent, WorkerOptions
 from jobledger.infrastructure import bootstrap, service

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 
 import jobledger
+from jobledger.application import (
+    audit_client,
+    audit_messages,
+    client,
+    dlq_client,
+    dlq_messages,
+    limit_client,
+    limit_messages,
+    past_client,
+    queries,
+    statistics,
+)
+from jobledger.application.message import Query
 
 
 @pytest.mark.parametrize("name", jobledger.__all__)
@@ -38,3 +53,17 @@ def test_the_version_command_loads_nothing_that_it_does_not_need() -> None:
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert answer.splitlines()[-1] == "[]"
+
+
+_CLIENTS = (client, past_client, audit_client, dlq_client, limit_client)
+
+
+@pytest.mark.parametrize(
+    "module", [audit_messages, dlq_messages, limit_messages, queries, statistics], ids=lambda module: module.__name__
+)
+def test_every_question_can_be_asked_in_python(module: ModuleType) -> None:
+    """What the command line shows, a program gets from a method of the ledger."""
+    own = [kind for _, kind in inspect.getmembers(module, inspect.isclass) if kind.__module__ == module.__name__]
+    questions = {kind.__name__ for kind in own if issubclass(kind, Query) and kind.__name__.isalpha()}
+    used = {name for each in _CLIENTS for name in vars(each)}
+    assert questions and questions <= used

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 import jobledger
-from jobledger import Dispatch, IllegalTransition, InvalidInput, JobStatus, Refused, UnknownTenant
+from jobledger import Dispatch, IllegalTransition, InvalidInput, JobStatus, NotFound, Refused, UnknownTenant
 from jobledger.application.client import LedgerClient
 from jobledger.application.dlq_messages import DlqProgress
 from tests.support.use_cases import ACTOR, START, UseCases, app, item
@@ -142,3 +142,29 @@ def test_importing_jobledger_is_light() -> None:
     code = f"import sys, jobledger; print([name for name in {heavy!r} if name in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def test_everything_that_can_be_asked_of_the_past() -> None:
+    """One job as it was, what changed, what caused what; who intervened; the events themselves; statistics."""
+    cases = UseCases()
+    acme = opened(cases).of("acme")
+    job = acme.dispatch("invoice.send", {"invoice_id": "42"}, correlation_id="order 7").job_id
+    first = acme.jobs.history(job).events[0].recorded_at
+    acme.jobs.reschedule(job, priority=9, reason="urgent")
+    assert (acme.jobs.get(job, as_of=1).state.priority, acme.jobs.get(job).state.priority) == (0, 9)
+    assert acme.jobs.get(job, as_of=first + timedelta(days=1)).past is not None
+    assert [change.name for change in acme.jobs.diff(job, 1).fields] == ["priority"]
+    assert acme.jobs.diff(job, 2, 1).topics == ("job.rescheduled",)
+    assert [row.job_id for row in acme.jobs.list_as_of(first + timedelta(days=1)).rows] == [job]
+    assert acme.jobs.causes(job).correlation_id == "order 7"
+    assert [traced.job_id for traced in acme.jobs.trace("order 7").jobs] == [job]
+    with pytest.raises(NotFound):
+        acme.jobs.trace("order 8")
+    assert [act.act.what for act in acme.audit.actions().acts] == ["created", "rescheduled"]
+    export = acme.audit.begin_export(types=["job.*"], reason="audit")
+    assert [event.topic for event in export.events] == ["job.dispatched", "job.rescheduled"]
+    acme.audit.end_export(export, events=2, first_position=1, last_position=2, sha256="0" * 64)
+    ended = acme.audit.export_record(export.export_id).ended
+    assert ended is not None and ended.events == 2
+    assert acme.statistics.of_tenant(by=["job_type"]).more is False
+    assert acme.statistics.of_queues().more is False and acme.workers.list() == ()
