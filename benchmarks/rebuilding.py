@@ -178,7 +178,10 @@ class _Watch:
         return None if row is None else str(row[0])
 
     def _cpu(self) -> Cpu:
-        return Cpu(machine.tree_cpu_seconds(self._process.pid), self._server_cpu_seconds())
+        """Never less than before, though a process may just have ended that nobody has waited for yet."""
+        last = self._cpu_at[-1] if self._cpu_at else Cpu(0.0, 0.0)
+        own, server = machine.tree_cpu_seconds(self._process.pid), self._server_cpu_seconds()
+        return Cpu(max(own, last.own), max(server, last.server))
 
 
 def _started(place: Place, *words: str) -> subprocess.Popen[bytes]:
