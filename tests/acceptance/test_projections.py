@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,13 +16,18 @@ import pytest
 from jobledger import Ledger
 from jobledger.application.message import Actor
 from jobledger.application.projection_messages import DropPrevious
+from jobledger.domain.errors import NotFound
 from jobledger.domain.identifiers import SYSTEM_TENANT
 from jobledger.domain.projection import projection_stream
+from jobledger.infrastructure import rebuilding
+from jobledger.infrastructure.bootstrap import LedgerHandle
 from jobledger.infrastructure.rebuilding import rebuild_ports
 from jobledger.projections.beginning import Wanted, begin_or_join
 from jobledger.projections.catalogue import PROJECTIONS
 from jobledger.projections.shadow import Purpose, RebuildState, Scope
 from tests.support.cli import Cli
+from tests.support.seen import Cut
+from tests.support.shadows import Dying
 
 VIEW = "tenant_jobs"
 WHY = ("--reason", "INC-9: somebody edited a row")
@@ -171,6 +177,44 @@ def test_a_drop_whose_process_died_is_recorded_once(cli: Cli, jobs: list[UUID]) 
     assert [act["actor"] for act in recorded(cli) if act["topic"] == "projection.previous_dropped"] == [
         "test:ana", "test:operator",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("act", ["drop_previous", "cancel_rebuild"])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_whoever_dies_when_an_act_is_recorded_once(cli: Cli, jobs: list[UUID], act: str, *, after: bool) -> None:
+    """Killed before or after each call to the storage and to the ledger in turn: once somebody tries again, it is done,
+    and stands in the ledger once."""
+    topics = {"drop_previous": "projection.previous_dropped", "cancel_rebuild": "projection.rebuild_cancelled"}
+    done, at, died = 0, 0, True
+    while died:
+        at, died, done = at + 1, False, done + 1
+        if act == "drop_previous":
+            cli("projections", "rebuild", VIEW, *WHY)
+        with Ledger.open(cli.variables["JOBLEDGER_DATABASE"]) as ledger:
+            handle, actor = ledger._handle, Actor(id="test:ana")
+            if act == "cancel_rebuild":
+                begin_recorded(handle, actor)
+            calls: list[str] = []
+            shadows: Any = Dying(handle.shadows, at, after=after, calls=calls)
+            dispatcher: Any = Dying(handle.dispatcher, at, after=after, calls=calls)
+            dying = replace(handle, shadows=shadows, dispatcher=dispatcher)
+            try:
+                getattr(rebuilding, act)(dying, actor, VIEW, "INC-9")
+            except Cut:
+                died = True
+            with suppress(NotFound):  # it was done
+                getattr(rebuilding, act)(handle, actor, VIEW, "INC-9, again")
+            assert handle.shadows.previous_rows(VIEW) is None and handle.shadows.unfinished(VIEW) is None
+        assert [one["topic"] for one in recorded(cli)].count(topics[act]) == done
+    assert at > 3 and len(jobs) == 4
+
+
+def begin_recorded(handle: LedgerHandle, actor: Actor) -> None:
+    """A rebuild that is on record as begun, and that nobody works on."""
+    ports = rebuild_ports(handle, actor)
+    wanted = Wanted(uuid4(), PROJECTIONS[VIEW], Purpose.REBUILD, Scope(), "test:ana", "a drill")
+    begun = begin_or_join(ports, wanted).rebuild
+    ports.shadows.note(begun, begun.state, begun_version=ports.records.begun(begun))
 
 
 def test_what_a_removed_view_left_behind_is_given_up_and_dropped_by_name(cli: Cli) -> None:
