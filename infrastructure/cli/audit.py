@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
 
 from jobledger.application.audit_messages import (
@@ -50,6 +51,9 @@ from .output import console, error_console, first_line, table, time_text
 from .session import Session, opened
 from .streams import forget_stdout, require_stdout
 from .times import parse_past
+
+_WIDE = 110
+"""Columns from which on acts and their reasons stand beside each other."""
 
 _group = typer.Typer(
     help="For auditors: the events as they were recorded, and what people did. Exports are themselves recorded.",
@@ -294,11 +298,25 @@ def _recorded_otherwise(verdict: Verdict) -> list[str]:
 
 
 def _print_acts(out: Console, page: ManualActs, words: list[str], *, of_all: bool) -> None:
-    columns = ("when (UTC)", *(("tenant",) if of_all else ()), "who", "what", "ticket", "why")
-    out.print(table(*columns, rows=[_act_line(act, of_all=of_all) for act in page.acts]))
+    lines = [_act_line(act, of_all=of_all) for act in page.acts]
+    if out.is_terminal and out.width < _WIDE:
+        _print_narrow(out, lines)
+    else:
+        columns = ("when (UTC)", *(("tenant",) if of_all else ()), "who", "what", "ticket", "why")
+        out.print(table(*columns, rows=lines))
     if page.cursor is not None:
         out.print(Text.assemble(("next page: ", "dim"), f"jobledger {shlex.join([*words, '--after', page.cursor])}"),
                   soft_wrap=True)  # fmt: skip
+
+
+def _print_narrow(out: Console, lines: Sequence[tuple[str | Text, ...]]) -> None:
+    """Ticket and reason below the act: beside it nothing would be left of them."""
+    out.print("[bold]when (UTC)[/]")
+    for *before, ticket, why in lines:
+        out.print(Text("  ").join([part if isinstance(part, Text) else Text(part) for part in before]))
+        told = str(why) if str(ticket) == "-" else f"{why} ({ticket})"
+        if told:
+            out.print(Padding(Text(told), (0, 0, 0, 4), expand=False))
 
 
 def _act_line(recorded: RecordedAct, *, of_all: bool) -> tuple[str | Text, ...]:

@@ -14,7 +14,7 @@ from jobledger.application.queries import JobDetails
 from jobledger.domain.identifiers import short_id
 
 from . import shapes
-from .output import duration_text, moment_text, status_text, time_text
+from .output import duration_text, moment_text, status_text, utc_text
 from .timeline import policy_text
 
 
@@ -60,11 +60,11 @@ def _lines(job: JobDetails, waits: Explanation | None) -> list[tuple[str, Text |
         ("queue", f"{state.queue}, priority {state.priority}"),
         ("attempts", f"{state.attempts_counted} of {state.attempts_allowed}; {policy_text(state.retry)}"),
         ("timeout", f"{duration_text(state.timeout_seconds)}, told after {duration_text(state.soft_timeout_seconds)}"),
-        ("dispatched", f"{time_text(job.created_at)} by {job.actor}{_unauthenticated(job)}"),
-        ("due", time_text(state.due_at)),
-        ("started", time_text(job.started_at)),
-        ("completed", time_text(job.completed_at)),
-        ("updated", time_text(job.updated_at)),
+        ("dispatched", f"{utc_text(job.created_at)} by {job.actor}{_unauthenticated(job)}"),
+        ("due", utc_text(state.due_at)),
+        ("started", utc_text(job.started_at)),
+        ("completed", utc_text(job.completed_at)),
+        ("updated", utc_text(job.updated_at)),
         ("correlation", job.correlation_id),
     ]
     lines += [(name, value) for name, value in _optional(job) if value]

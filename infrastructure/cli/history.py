@@ -59,28 +59,29 @@ class HistoryCommand(NamedTuple):
 def print_history(console: Console, page: HistoryPage, causes: Causes, command: HistoryCommand) -> None:
     """Print the timeline of a job with what caused it and what it caused, and the command for its next page."""
     if command.after == 0:
-        _print_cause(console, causes)
+        _print_cause(console, causes, command)
     print_entries(console, page.entries, bodies=command.bodies, caused=_by_version(causes))
     if not page.entries:
         console.print(f"[dim]nothing happened after version {command.after}[/]")
     elif any(entry.run for entry in page.entries):
         console.print("[dim]progress reports and logs are told in one line; --all shows each[/]")
     if causes.more:
-        console.print(f"[dim]it caused more jobs than are shown:[/] {_trace_command(causes)}", soft_wrap=True)
+        console.print(f"[dim]it caused more jobs than are shown:[/] {_trace_command(causes, command)}", soft_wrap=True)
     if page.next_version is not None:
         console.print(f"[dim]next page:[/] {escape(command.next(page.next_version))}", soft_wrap=True)
 
 
-def _print_cause(console: Console, causes: Causes) -> None:
-    lines = [f"[dim]request: {_trace_command(causes)}[/]"]
+def _print_cause(console: Console, causes: Causes, command: HistoryCommand) -> None:
+    lines = [f"[dim]request: {_trace_command(causes, command)}[/]"]
     if causes.cause is not None:
         lines.append(f"[dim]caused by:[/] {escape(cause_text(causes.cause))}")
     for line in lines:
         console.print(line, soft_wrap=True)
 
 
-def _trace_command(causes: Causes) -> str:
-    return escape(shlex.join(("jobledger", "jobs", "trace", causes.correlation_id)))
+def _trace_command(causes: Causes, command: HistoryCommand) -> str:
+    owner = ["--tenant", command.tenant] if command.tenant else []
+    return escape(shlex.join(["jobledger", "jobs", "trace", causes.correlation_id, *owner]))
 
 
 def cause_text(cause: CausingEvent) -> str:

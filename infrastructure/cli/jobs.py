@@ -183,7 +183,17 @@ def _print_list_json(tenant: str, page: JobList | JobListAsOf) -> None:
 def _print_list(page: JobList | JobListAsOf, words: list[str]) -> None:
     out = console()
     if page.rows:
-        columns = ("id", "type", "status", "persona", "queue", ("prio", "right"), ("att", "right"), "updated", "error")
+        columns = (
+            "id",
+            "type",
+            "status",
+            "persona",
+            "queue",
+            ("prio", "right"),
+            ("att", "right"),
+            "updated (UTC)",
+            "error",
+        )
         out.print(table(*columns, rows=[_line(row) for row in page.rows]))
     elif page.cursor is None:
         out.print("no jobs")

@@ -21,7 +21,7 @@ from ..harmless import harmless
 PIPE_WIDTH = 200
 """Columns of output that no terminal bounds; wide enough that no cell is cut."""
 
-SPARE = ("prio", "queue", "app", "code", "updated", "dead", "persona")
+SPARE = ("prio", "queue", "app", "code", "updated (UTC)", "dead", "persona")
 """Titles of columns that a narrow terminal does without, in this order; `--json` has them all."""
 
 _GAP = 2
@@ -117,6 +117,11 @@ def status_text(status: str, *, failed: bool = False) -> Text:
 def time_text(moment: datetime | None) -> str:
     """`2026-03-01 09:30:05`, in UTC; `-` for no time."""
     return "-" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def utc_text(moment: datetime | None) -> str:
+    """`2026-03-01 09:30:05 UTC`, where nothing else says of which zone it is; `-` for no time."""
+    return "-" if moment is None else f"{time_text(moment)} UTC"
 
 
 def moment_text(moment: datetime) -> str:

@@ -38,7 +38,7 @@ _GROUPED = {
 _COUNTERS = ("dispatched", "started", "completed", "failed", "retried", "dead")
 _STYLES = {"completed": STATUS_STYLE["completed"], "dead": STATUS_STYLE["dlq"], "failed": "red"}
 _SHARES = (0.5, 0.95, 0.99)
-_SPARE = ("wait p50", "wait p99", "run p99", "retried", "run p50", "cost")
+_SPARE = ("wait p50", "wait p99", "run p99", "retried", "run p50", "cost", "started", "run p95", "wait p95")
 """What a narrow terminal does without, in this order; `--json` has it all."""
 
 From = Annotated[
@@ -151,6 +151,6 @@ def _quantile(measured: Distribution, share: float) -> str:
 
 
 def _period(report: StatisticsReport) -> str:
-    begin = f"from {time_text(report.since)[:-3]}" if report.since else "from the beginning"
-    end = f" to {time_text(report.until)[:-3]}" if report.until else " until now"
-    return f"{begin}{end} UTC"
+    begin = f"from {time_text(report.since)[:-3]} UTC" if report.since else "from the beginning"
+    end = f" to {time_text(report.until)[:-3]} UTC" if report.until else " until now"
+    return f"{begin}{end}"

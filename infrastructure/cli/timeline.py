@@ -31,7 +31,7 @@ from jobledger.domain.job import (
 )
 from jobledger.domain.retry import Retry
 
-from .output import duration_text, first_line, time_text
+from .output import duration_text, first_line, utc_text
 
 F = TypeVar("F", bound=Facts)
 
@@ -181,7 +181,7 @@ def _dispatched(facts: JobDispatched) -> str:
     if facts.persona:
         parts.insert(0, f"for {facts.persona}")
     if facts.status == "delayed":
-        parts.append(f"not before {time_text(facts.due_at)}")
+        parts.append(f"not before {utc_text(facts.due_at)}")
     if facts.depends_on:
         parts.append(f"after {len(facts.depends_on)} other jobs")
     if facts.idempotency_key:
@@ -221,7 +221,7 @@ def why_retried(facts: JobRetried, allowed: int | None = None) -> str:
     if not facts.asked_by_handler and facts.policy.jitter == "full":
         decided = f"{decided} {facts.jitter:.2f}"
     delay = duration_text(facts.delay_seconds)
-    return f"attempt {facts.next_attempt} in {delay}, at {time_text(facts.due_at)}: {decided}; {used}"
+    return f"attempt {facts.next_attempt} in {delay}, at {utc_text(facts.due_at)}: {decided}; {used}"
 
 
 def _progressed(facts: JobProgressed) -> str:
@@ -229,12 +229,12 @@ def _progressed(facts: JobProgressed) -> str:
 
 
 def _stalled(facts: JobStalled) -> str:
-    seen = f", last seen {time_text(facts.last_seen_at)}" if facts.last_seen_at else ""
+    seen = f", last seen {utc_text(facts.last_seen_at)}" if facts.last_seen_at else ""
     return f"attempt {facts.attempt} on {facts.worker}: {facts.why}{seen}; the attempt does not count"
 
 
 def _rescheduled(facts: JobRescheduled) -> str:
-    return f"priority {facts.priority}, due {time_text(facts.due_at)}: {facts.reason}"
+    return f"priority {facts.priority}, due {utc_text(facts.due_at)}: {facts.reason}"
 
 
 def _sent_to_dlq(facts: JobSentToDlq) -> str:
@@ -284,7 +284,7 @@ _EXPLAIN: dict[type[Facts], Callable[[Facts], str]] = dict(
         _entry(JobRetried, why_retried),
         _entry(JobStalled, _stalled),
         _entry(JobInterrupted, lambda facts: f"attempt {facts.attempt} given back, it does not count: {facts.why}"),
-        _entry(JobSnoozed, lambda facts: f"until {time_text(facts.due_at)}, the attempt does not count: {facts.why}"),
+        _entry(JobSnoozed, lambda facts: f"until {utc_text(facts.due_at)}, the attempt does not count: {facts.why}"),
         _entry(JobRescheduled, _rescheduled),
         _entry(JobCancelled, lambda facts: facts.reason),
         _entry(JobSentToDlq, _sent_to_dlq),

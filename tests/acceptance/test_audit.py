@@ -6,8 +6,14 @@ import csv
 import hashlib
 import json
 import os
+import pty
+import re
+import struct
 import subprocess
+from contextlib import suppress
+from fcntl import ioctl
 from pathlib import Path
+from termios import TIOCSWINSZ
 from typing import Any
 
 import pytest
@@ -232,3 +238,31 @@ def test_reasons_do_not_speak_to_the_terminal(cli: Cli) -> None:
     assert "gone" in shown and not set(shown) & {"\x1b", "\x9b"}
     acts = cli("audit", "actions", "--json").json["acts"]
     assert reason in [act["reason"] for act in acts]
+
+
+def test_acts_can_be_read_on_a_narrow_terminal(cli: Cli) -> None:
+    """Where there is no room beside, the reason and the ticket stand below the act, whole."""
+    job_id = dispatched(cli)
+    why = " ".join(["the customer does not need it any more"] * 3)
+    cli("jobs", "cancel", job_id, "--reason", why)
+    shown = on_terminal(cli, 80, "audit", "actions")
+    assert f"cancelled job {job_id[-8:]}" in shown and why in " ".join(shown.split())
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def on_terminal(cli: Cli, columns: int, *words: str) -> str:
+    """What the program shows on a terminal of so many columns."""
+    ours, theirs = pty.openpty()
+    ioctl(theirs, TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    with subprocess.Popen(
+        [str(PROGRAM), *words], cwd=cli.directory, env={**cli.environment(), "NO_COLOR": "1", "TERM": "xterm"},
+        stdout=theirs,
+    ) as process:  # fmt: skip
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # the end of a terminal that nobody writes to any more
+            while content := os.read(ours, 65_536):
+                shown += content
+        assert process.wait(60) == 0
+    os.close(ours)
+    return re.sub(r"\x1b\[[0-9;]*m|\r", "", shown.decode())

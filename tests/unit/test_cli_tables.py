@@ -5,7 +5,7 @@ from rich.text import Text
 
 from jobledger.infrastructure.cli.output import fitting
 
-TITLES = ("id", "type", "queue", "prio", "updated", "error")
+TITLES = ("id", "type", "queue", "prio", "updated (UTC)", "error")
 ROW = [Text("x" * width) for width in (8, 20, 8, 3, 19, 200)]
 
 
@@ -19,7 +19,7 @@ def test_a_wide_terminal_shows_every_column() -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "left_out"), [(101, {"prio"}), (95, {"prio", "queue"}), (80, {"prio", "queue", "updated"})]
+    ("width", "left_out"), [(101, {"prio"}), (95, {"prio", "queue"}), (80, {"prio", "queue", "updated (UTC)"})]
 )
 def test_a_narrower_one_leaves_out_what_is_spare_in_order(width: int, left_out: set[str]) -> None:
     """Columns go one by one, in the order of their worth, until the rest fits."""

@@ -74,7 +74,7 @@ JOB = UUID("0198c7c0-0000-7000-8000-000000000001")
         (jobs.JobSnoozed(**ABOUT, attempt=1, due_at=AT, why="circuit open"), "does not count: circuit open"),
         (
             jobs.JobRescheduled(**ABOUT, priority=5, due_at=AT, status="pending", reason="urgent"),
-            "priority 5, due 2026-03-01 09:30:00: urgent",
+            "priority 5, due 2026-03-01 09:30:00 UTC: urgent",
         ),
         (jobs.JobCancelled(**ABOUT, reason="not needed"), "not needed"),
         (
