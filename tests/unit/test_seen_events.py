@@ -45,19 +45,31 @@ MOMENTS = st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2100, 
 
 @for_all(
     dispatches=st.lists(
-        st.tuples(MOMENTS, st.one_of(st.none(), TEXT.filter(bool)), st.one_of(st.none(), TEXT, st.just('"due_at":"'))),
+        st.tuples(
+            MOMENTS,
+            st.one_of(st.none(), TEXT.filter(bool)),
+            st.one_of(st.none(), TEXT, st.just('"due_at":"')),
+            st.integers(0, 1),
+            st.sampled_from([None, "a", '"idempotency_key":null']),
+        ),
         max_size=8,
     )
 )
 def test_dispatches_of_which_much_is_shared_are_those_that_were_stored(
-    dispatches: list[tuple[datetime, str | None, str | None]],
+    dispatches: list[tuple[datetime, str | None, str | None, int, str | None]],
 ) -> None:
-    """Any times and keys, beside any names: what is put together from shared facts is what decoding gives."""
+    """Any times and keys, beside any names, and whatever differs before and behind them: what is put together from
+    shared facts is what decoding gives."""
     birth = dispatched()
     history = [
-        birth.model_copy(update={"due_at": due_at, "idempotency_key": key, "persona": persona})
-        for due_at, key, persona in dispatches
-    ]
+        birth.model_copy(
+            update={
+                "due_at": due_at, "idempotency_key": key, "persona": persona, "priority": priority,
+                "lock_key": lock_key,
+            }
+        )
+        for due_at, key, persona, priority, lock_key in dispatches
+    ]  # fmt: skip
     states = [encode_state(METADATA, facts) for facts in history]
     reader = LazyFacts()
     for _ in range(2):
