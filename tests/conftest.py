@@ -68,9 +68,10 @@ def durable_postgres() -> Iterator[DurableCluster]:
 
 
 _LONG_FILES = (
-    "test_soak", "faults/test_rebuild.py", "test_benchmarks", "test_audit_replay", "test_poison", "test_metrics.py",
-    "test_demo.py", "acceptance/test_dlq.py", "test_how_to_", "test_tutorial", "test_worker_kill",
-    "test_limits_model", "test_projections.py",
+    "test_soak", "faults/test_rebuild.py", "test_benchmarks", "test_poison", "test_bad_handlers",
+    "test_process_isolation", "test_projections.py", "test_dlq.py", "test_embedded_postgres", "test_worker_kill",
+    "test_metrics.py", "test_processes.py", "test_demo.py", "test_audit_replay", "test_refusals", "test_limits.py",
+    "test_how_to_", "test_tutorial", "test_limits_model",
 )  # fmt: skip
 
 

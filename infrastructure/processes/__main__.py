@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+from importlib import import_module
 
-from .zygote import main
-
-main(int(sys.argv[1]))
+gc.disable()  # nothing is garbage yet, and looking for some takes a third of the time
+zygote = import_module(".zygote", __package__)
+gc.freeze()
+gc.enable()
+zygote.main(int(sys.argv[1]))
