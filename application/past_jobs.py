@@ -28,7 +28,9 @@ from jobledger.domain.moment import Moment
 
 from .ports import JobFilter, JobListRow
 
-Version = Annotated[int, Field(ge=1, strict=True)]
+VERSION_MAX = 1 << 62
+"""No job comes near; every database can hold it."""
+Version = Annotated[int, Field(ge=1, le=VERSION_MAX, strict=True)]
 
 
 def _no_number(value: object) -> object:

@@ -16,7 +16,7 @@ from jobledger.domain.tenant import TenantName
 
 from .dlq_filtered import DlqFiltered
 from .message import CorrelationId, JobReference, Query
-from .past_jobs import AsOf, Past, Version
+from .past_jobs import VERSION_MAX, AsOf, Past, Version
 from .ports import DlqRow, Freshness, JobFilter, JobListRow, TracedJob, WorkerRow
 from .writes import JobTypeRow, TenantRow
 
@@ -100,7 +100,7 @@ class GetJobHistory(Query[History]):
     tenant: TenantName
     job: JobReference
     bodies: bool = False
-    after_version: Annotated[int, Field(ge=0)] = 0
+    after_version: Annotated[int, Field(ge=0, le=VERSION_MAX)] = 0
     limit: Annotated[int, Field(ge=1, le=HISTORY_LIMIT_MAX)] = HISTORY_LIMIT_DEFAULT
 
 

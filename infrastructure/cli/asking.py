@@ -27,7 +27,8 @@ _TYPED = {
 _RULES = {
     "tenant": "lower-case letters, digits, - and _; 63 at most", "types": "a topic (job.failed), or a family (job.*)",
     "by": "1 to 200 characters, without NUL", "persona": "1 to 127 characters",
-    "request": "1 to 200 characters, without NUL",
+    "request": "1 to 200 characters, without NUL", "after_version": "a version of the job",
+    "from_version": "a version of the job", "to_version": "a version of the job",
 }  # fmt: skip
 """What is behind the rules that pydantic only names."""
 

@@ -189,18 +189,20 @@ def actions(
     """List what people did by hand, oldest first: who, when, what, on what, why, and the ticket."""
     with opened() as session:
         now = session.handle.ports.clock.now()
+        reached = _position_text(session)(session.handle.ports.reader.head())
         page = ask(
             session, ListManualActs, tenant=tenant, recorded_from=parse_past(since, "--from", now),
             recorded_to=parse_past(until, "--to", now), by=by, cursor=after, limit=limit,
         )  # fmt: skip
     if as_json:
-        print_json({"acts": [_act_shape(act) for act in page.acts], "next": page.cursor})
+        print_json({"acts": [_act_shape(act) for act in page.acts], "next": page.cursor, "horizon": reached})
         return
     said = {"--tenant": tenant, "--from": since, "--to": until, "--actor": by}
     words = repeat(("audit", "actions"), said, limit)
     if not page.acts:
         asked = any((tenant, since, until, by, after))
         console().print("no manual acts match" if asked else "nobody did anything by hand")
+        console().print(f"[dim]as of {time_text(now)} UTC, position {reached}[/]")
         return
     _print_acts(console(), page, words, of_all=tenant is None)
 

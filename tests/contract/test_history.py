@@ -27,6 +27,7 @@ from jobledger.application.queries import (
     DiffJob,
     GetCauses,
     GetJob,
+    GetJobHistory,
     JobListAsOf,
     ListDlq,
     ListJobsAsOf,
@@ -461,6 +462,19 @@ def test_a_number_that_is_no_version_is_no_moment(past: Past, as_of: object) -> 
     """It is refused, and not taken for seconds since 1970."""
     with pytest.raises(InvalidInput, match="as_of"):
         past.ask(GetJob, job=past.born(), as_of=as_of)
+
+
+def test_numbers_that_no_database_holds_are_refused(past: Past) -> None:
+    """Those that it can hold are versions that the job does not have, or has none behind."""
+    job = past.born()
+    for fields in {"from_version": 1 << 70}, {"from_version": 1, "to_version": 1 << 70}:
+        with pytest.raises(InvalidInput, match="_version"):
+            past.ask(DiffJob, job=job, **fields)
+    with pytest.raises(InvalidInput, match="after_version"):
+        past.ask(GetJobHistory, job=job, after_version=1 << 70)
+    assert past.ask(GetJobHistory, job=job, after_version=1 << 62).events == ()
+    with pytest.raises(InvalidInput, match="its last is 1"):
+        past.ask(DiffJob, job=job, from_version=1 << 62)
 
 
 # --- waiting for what was written ------------------------------------------------------------------------------------
