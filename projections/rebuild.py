@@ -26,6 +26,8 @@ from .projection import Projection
 from .runner import BATCH_SIZE
 from .shadow import Comparison, Purpose, Rebuild, RebuildState, Shadows, Slice, shadow_of
 
+INDEXES_AT_ONCE = 2
+"""Without a throttle. A server sorts for one index on little more than one core."""
 WAIT_SECONDS = 0.2
 """Between two looks at slices that other processes fill."""
 PATIENCE = 300
@@ -190,7 +192,8 @@ class Rebuilding:
 
     def _index(self, rebuild: Rebuild) -> None:
         self._report(0.0)
-        self._ports.shadows.index(rebuild, self._projection)
+        at_once = 1 if self._options.throttle.is_on else INDEXES_AT_ONCE
+        self._ports.shadows.index(rebuild, self._projection, at_once=at_once)
 
     # --- catching up, comparing, swapping, recording -----------------------------------------------------------------
 

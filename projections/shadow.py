@@ -207,9 +207,9 @@ class Shadows(Protocol):
         `step.before`, or the rebuild is not filling any more."""
         ...
 
-    def index(self, rebuild: Rebuild, projection: Projection) -> None:
-        """Give the shadow key, indexes, row-level security and rights, and its checkpoint at the rebuild's position.
-        The state is then `CATCHING_UP`. Harmless when done before."""
+    def index(self, rebuild: Rebuild, projection: Projection, *, at_once: int = 1) -> None:
+        """Give the shadow key, indexes (so many at once where the engine can), row-level security and rights, and its
+        checkpoint at the rebuild's position. The state is then `CATCHING_UP`. Harmless when done before."""
         ...
 
     def note(

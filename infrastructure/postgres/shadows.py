@@ -17,7 +17,7 @@ from jobledger.projections.projection import Projection
 from jobledger.projections.shadow import Comparison, Kept, Rebuild, RebuildState, Slice, Step, Versions, shadow_of
 
 from ..sql_blocks import load
-from . import parking, rebuild_rows, swapping
+from . import parking, rebuild_rows, shadow_indexes, swapping
 from .binary_arrays import copy_rows
 from .comparing import PostgresSnapshot, scope_condition
 from .connections import Connections, PgConnection, Role
@@ -25,7 +25,7 @@ from .driver_errors import wrapped
 from .rebuild_rows import ENDINGS
 from .refusing import refusing
 from .session import Session
-from .view_tables import bare_table, key_and_indexes, protection
+from .view_tables import bare_table, key, protection
 
 SQL = load("jobledger.infrastructure.postgres", "sql/shadows.sql", "sql/views.sql")
 
@@ -125,17 +125,23 @@ class PostgresShadows:
                     copy.write(rows)
             parking.verify(parking.park(connection, step.parked))
 
-    def index(self, rebuild: Rebuild, projection: Projection) -> None:
+    def index(self, rebuild: Rebuild, projection: Projection, *, at_once: int = 1) -> None:
         """Give the shadow what a view has besides rows; see the port."""
+        shadow = shadow_of(projection)
         with self._owner() as connection:
             if self._is_indexed(connection, rebuild):
                 return
-            connection.execute(_for_table("VACUUM {}", shadow_of(projection).name))
             with connection.transaction():
                 connection.execute(SQL["set_lock_timeout"], (LOCK_TIMEOUT,))
-                connection.execute(SQL["have_rebuild_alone"], (rebuild.rebuild_id,))
-                if not self._is_indexed(connection, rebuild):
-                    _complete(connection, rebuild, shadow_of(projection))
+                connection.execute(SQL["keep_rebuild_alone"], (rebuild.rebuild_id,))
+            if self._is_indexed(connection, rebuild):
+                return
+            _require_filled(connection, rebuild)
+            connection.execute(_for_table("VACUUM {}", shadow.name))
+            shadow_indexes.build(shadow, self._owner, at_once=at_once)
+            with connection.transaction():
+                connection.execute(SQL["set_lock_timeout"], (LOCK_TIMEOUT,))
+                _complete(connection, rebuild, shadow)
 
     # --- comparing and swapping ----------------------------------------------------------------------------------
 
@@ -257,13 +263,14 @@ class PostgresShadows:
             connection.execute(_for_table("VACUUM (ANALYZE) {}", shadow_of(projection).name))
 
 
-def _complete(connection: PgConnection, rebuild: Rebuild, shadow: Projection) -> None:
+def _require_filled(connection: PgConnection, rebuild: Rebuild) -> None:
     row = connection.execute(SQL["slices_not_done"], (rebuild.rebuild_id,)).fetchone()
     if row is None or row[0]:
         raise CheckpointMoved(f"the shadow of {rebuild.projection} is not filled yet")
-    connection.execute(SQL["room_to_sort"])
-    for statement in key_and_indexes(shadow):
-        connection.execute(statement)
+
+
+def _complete(connection: PgConnection, rebuild: Rebuild, shadow: Projection) -> None:
+    connection.execute(key(shadow))
     connection.execute(_for_table("ALTER TABLE {} RESET (autovacuum_enabled)", shadow.name))
     connection.execute(_for_table("ANALYZE {}", shadow.name))
     for statement in protection(shadow):

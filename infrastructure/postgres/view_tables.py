@@ -31,10 +31,20 @@ def bare_table(projection: Projection, *, autovacuum: bool = True) -> sql.Compos
     )
 
 
-def key_and_indexes(projection: Projection) -> Statements:
-    """The statements that make primary key and indexes."""
-    indexes = (index for index in projection.indexes if index.engine in {None, "postgres"})
-    return [_key(projection), *(_index(projection, index) for index in indexes)]
+def indexes(projection: Projection) -> dict[str, sql.Composed]:
+    """The statements that make the indexes, by their names; the one behind the primary key comes last."""
+    wanted = (index for index in projection.indexes if index.engine in {None, "postgres"})
+    return {
+        **{_index_name(projection, index): _index(projection, index) for index in wanted},
+        _key_name(projection): _key_index(projection),
+    }
+
+
+def key(projection: Projection) -> sql.Composed:
+    """The statement that makes its index the primary key."""
+    return sql.SQL("ALTER TABLE {} ADD CONSTRAINT {name} PRIMARY KEY USING INDEX {name}").format(
+        sql.Identifier(projection.name), name=sql.Identifier(_key_name(projection))
+    )
 
 
 def protection(projection: Projection) -> Statements:
@@ -48,7 +58,7 @@ def protection(projection: Projection) -> Statements:
 
 def definition(projection: Projection) -> Statements:
     """All that a projection's table is made of."""
-    return [bare_table(projection), *key_and_indexes(projection), *protection(projection)]
+    return [bare_table(projection), *indexes(projection).values(), key(projection), *protection(projection)]
 
 
 def has_tenant(projection: Projection) -> bool:
@@ -101,16 +111,24 @@ def _with(options: Sequence[sql.Composed]) -> sql.Composed:
     return sql.SQL(" WITH ({})" if options else "{}").format(sql.SQL(", ").join(options))
 
 
-def _key(projection: Projection) -> sql.Composed:
-    return sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} PRIMARY KEY ({})").format(
-        sql.Identifier(projection.name), sql.Identifier(f"{projection.name}_pkey"),
+def _key_name(projection: Projection) -> str:
+    return f"{projection.name}_pkey"
+
+
+def _key_index(projection: Projection) -> sql.Composed:
+    return sql.SQL("CREATE UNIQUE INDEX {} ON {} ({})").format(
+        sql.Identifier(_key_name(projection)), sql.Identifier(projection.name),
         _names(column.name for column in projection.key_columns),
     )  # fmt: skip
 
 
+def _index_name(projection: Projection, index: Index) -> str:
+    return f"{projection.name}_{index.suffix}"
+
+
 def _index(projection: Projection, index: Index) -> sql.Composed:
     return sql.SQL("CREATE INDEX {} ON {} ({}){}").format(
-        sql.Identifier(f"{projection.name}_{index.suffix}"), sql.Identifier(projection.name), _names(index.columns),
+        sql.Identifier(_index_name(projection, index)), sql.Identifier(projection.name), _names(index.columns),
         _condition(projection, index),
     )  # fmt: skip
 

@@ -166,8 +166,9 @@ class SqliteShadows:
                 connection.executemany(statements(shadow_of(projection)).insert, rows)
             connection.executemany(SQL["park"], parked)
 
-    def index(self, rebuild: Rebuild, projection: Projection) -> None:
-        """Give the shadow its indexes, one after the other, and a checkpoint; see the port."""
+    def index(self, rebuild: Rebuild, projection: Projection, *, at_once: int = 1) -> None:
+        """Give the shadow its indexes, one after the other (there is one writer), and a checkpoint; see the port."""
+        del at_once
         while self._index_once(rebuild, projection):
             pass
 

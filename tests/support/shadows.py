@@ -179,8 +179,9 @@ class MemoryShadows:
         slices = tuple(step.after if one == step.before else one for one in stored.slices)
         self.rebuilds[rebuild.rebuild_id] = stored._replace(slices=slices)
 
-    def index(self, rebuild: Rebuild, projection: Projection) -> None:
+    def index(self, rebuild: Rebuild, projection: Projection, *, at_once: int = 1) -> None:
         """See the port."""
+        del at_once
         stored = self.get(rebuild.rebuild_id)
         if stored.state is RebuildState.INDEXING:
             name = shadow_of(projection).name

@@ -11,6 +11,10 @@ SELECT pg_advisory_xact_lock_shared(1818584169, hashtext(%s::uuid::text))
 -- name: have_rebuild_alone
 SELECT pg_advisory_xact_lock(1818584169, hashtext(%s::uuid::text))
 
+-- name: keep_rebuild_alone
+-- The same lock, of the session: kept over several transactions.
+SELECT pg_advisory_lock(1818584169, hashtext(%s::uuid::text))
+
 -- name: own_slice
 -- Of the session: it dies with the process.
 SELECT pg_try_advisory_lock(1818584170, hashtext(%s::uuid::text || '/' || %s::integer))
