@@ -60,7 +60,10 @@ def wrapped() -> Iterator[None]:
 
 
 def translate(error: Exception) -> JobledgerError:
-    """Our error for one of psycopg's."""
+    """Our error for one of psycopg's. Where Ctrl-C is behind it, that is raised: in the middle of a statement, what
+    lets go of the connection fails, and whoever waits out a database that is away would wait on."""
+    if _is_interrupt(error):
+        raise KeyboardInterrupt from error
     text = one_line(error)
     if getattr(error, "sqlstate", None) == RESTORED:
         return LedgerRestored(text, hint="the database was restored to an earlier moment")
@@ -85,6 +88,12 @@ def translate(error: Exception) -> JobledgerError:
             f"PostgreSQL does not answer: {text}", hint="does the server run, and does JOBLEDGER_DATABASE name it?"
         )
     return LedgerError(f"PostgreSQL refused a statement: {text}")
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _no_connection(reason: str) -> JobledgerError:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from threading import Lock
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from .connections import PgConnection
 from .driver_errors import translate
@@ -35,8 +36,7 @@ class Session:
             except psycopg.Error as error:
                 raise translate(error) from error
             finally:
-                if self._connection is not None and self._connection.closed:
-                    self._connection = None
+                self._let_go_of_broken()
 
     def close(self) -> None:
         """Close the connection; the next use opens another."""
@@ -44,6 +44,13 @@ class Session:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
+
+    def _let_go_of_broken(self) -> None:
+        """A connection that is closed, or was cut off in the middle of a statement (by Ctrl-C), serves nobody else."""
+        connection = self._connection
+        if connection is not None and connection.info.transaction_status is not TransactionStatus.IDLE:
+            connection.close()
+            self._connection = None
 
     def _open(self) -> PgConnection:
         if self._connection is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from itertools import groupby
 from uuid import UUID
@@ -86,12 +87,20 @@ def test_an_empty_ledger_has_one_empty_range(read_side: ReadSide) -> None:
     assert (list(batch.events), batch.last, batch.more) == ([], part.until, False)
 
 
+def until(condition: Callable[[], bool]) -> None:
+    """How far one may read is asked every few milliseconds, so this looks again and again."""
+    deadline = time.monotonic() + 20.0
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.001)
+
+
 def test_what_came_later_is_not_read(busy: ReadSide) -> None:
     """Events beyond the position are left out: of streams that went on, and streams that began, behind it."""
     before, position = by_stream(busy.own.events()), busy.own.source.head()
     busy.ledger.dispatch()
     busy.ledger.complete(busy.ledger.claim_one())
-    assert len(busy.own.events()) > len(before)
+    until(lambda: len(busy.own.events()) > len(before))
     for limit in (2, ALL):
         assert read_range(busy, EVERYTHING, limit, position) == before
     ranges = busy.own.source.ranges(position, 5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 
 import psycopg
 import pytest
@@ -12,6 +12,7 @@ from jobledger.domain.errors import LedgerBusy, LedgerError, LedgerNotFound, Led
 from jobledger.infrastructure.postgres.connect import PostgresLedger, open_ledger
 from jobledger.infrastructure.postgres.connections import Connections, Role
 from jobledger.infrastructure.postgres.migrations import migrate
+from jobledger.infrastructure.postgres.session import Session
 from tests.contract.support import job_id
 from tests.support.postgres import DurableCluster
 
@@ -49,6 +50,27 @@ def test_closed_connections_are_replaced(postgres_dsn: str) -> None:
         with psycopg.connect(postgres_dsn) as operator:
             operator.execute("SELECT pg_terminate_backend(%s, 10000)", (before,))
         assert _value(connections, Role.API, "SELECT pg_backend_pid()") != before
+
+
+@pytest.mark.parametrize("in_transaction", [False, True])
+def test_ctrl_c_in_the_middle_of_a_statement_is_no_outage(postgres_dsn: str, in_transaction: bool) -> None:
+    """What lets go of the connection fails then: it is the interrupt that is raised, and the next one gets another
+    connection."""
+    with closing(Connections(postgres_dsn)) as connections, closing(_session(connections)) as session:
+        with pytest.raises(KeyboardInterrupt):
+            _interrupt(session, in_transaction=in_transaction)
+        with session.use() as another:
+            assert another.execute("SELECT 1").fetchone() == (1,)
+
+
+def _session(connections: Connections) -> Session:
+    return Session(lambda: connections.connect(Role.PROJECTOR), {})
+
+
+def _interrupt(session: Session, *, in_transaction: bool) -> None:
+    with session.use() as connection, connection.transaction() if in_transaction else nullcontext():
+        connection.pgconn.send_query(b"SELECT pg_sleep(600)")
+        raise KeyboardInterrupt
 
 
 def test_a_ledger_outlives_a_restart_of_its_server(durable_postgres: DurableCluster) -> None:
