@@ -22,6 +22,7 @@ from uuid import UUID
 
 from jobledger import Dispatch, Ledger
 from jobledger.application.ports import Queue
+from jobledger.domain.errors import LedgerBusy
 from jobledger.domain.job import JobStatus
 
 from .cli import PROGRAM
@@ -219,8 +220,7 @@ def run(plan: Plan, workers: Fleet, ledger: Ledger, queue: Queue) -> float:
     size = -(-len(jobs) // plan.acts)
     for number in range(plan.acts):
         wave = jobs[number * size : (number + 1) * size]
-        for result in ledger.dispatch_many(wave):
-            result.unwrap()
+        _dispatch(ledger, wave, until=time.monotonic() + plan.limit_seconds)
         workers.attend(chance.uniform(*plan.pause_seconds))
         workers.act()
     calm_since = time.monotonic()
@@ -228,6 +228,18 @@ def run(plan: Plan, workers: Fleet, ledger: Ledger, queue: Queue) -> float:
         assert time.monotonic() < calm_since + plan.limit_seconds, f"not done: {queue.counts()}"
         workers.attend(0.2)
     return time.monotonic() - began
+
+
+def _dispatch(ledger: Ledger, wave: Sequence[Dispatch], *, until: float) -> None:
+    """As a client does: a worker that is frozen in the middle of a write keeps SQLite's only writer, so it is tried
+    again; keys make sure of one job each."""
+    while True:
+        try:
+            for result in ledger.dispatch_many(wave):
+                result.unwrap()
+            return
+        except LedgerBusy:
+            assert time.monotonic() < until, "nothing can be dispatched"
 
 
 def work(plan: Plan, chance: random.Random) -> list[Dispatch]:
@@ -244,7 +256,7 @@ def work(plan: Plan, chance: random.Random) -> list[Dispatch]:
     ]
     jobs += [Dispatch("soak.poison", {"number": number}, tenant="acme") for number in range(plan.poisons)]
     chance.shuffle(jobs)
-    return jobs
+    return [job._replace(idempotency_key=f"soak-{number}") for number, job in enumerate(jobs)]
 
 
 def _job(kind: str, number: int, chance: random.Random) -> Dispatch:
