@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from jobledger.application.queries import GetJob
-from jobledger.domain.errors import InvalidInput, LedgerError, NotFound
+from jobledger.domain.errors import InvalidInput, NotFound
 from jobledger.projections.catalogue import PROJECTIONS
 from jobledger.projections.open_jobs import NAME as WORK_QUEUE
 from jobledger.projections.pacing import QUARTER
@@ -165,12 +165,10 @@ def run(session: Session, request: Request, *, as_json: bool) -> bool:
             outcome = rebuilding.rebuild_view(
                 session.handle, session.actor, request, joined=progress.joined, report=progress.report
             )
-        except (KeyboardInterrupt, LedgerError) as error:
-            if not _is_interrupt(error):
-                raise
+        except KeyboardInterrupt:
             progress.stop()
             rebuild_output.print_interrupted(error_console(), session.handle, name)
-            raise KeyboardInterrupt from error
+            raise
     if outcome.end is None:
         raise NotFound(f"the rebuild of {name} was given up by somebody else", field="NAME",
                        hint="jobledger projections status")  # fmt: skip
@@ -181,13 +179,6 @@ def run(session: Session, request: Request, *, as_json: bool) -> bool:
     else:
         rebuild_output.print_answer(console(), request.projection, answer)
     return outcome.end.comparison.is_equal
-
-
-def _is_interrupt(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is behind it: in the middle of a statement, what lets go of the connection then fails, too."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error is not None
 
 
 def view(name: str) -> Projection:

@@ -91,9 +91,15 @@ def translate(error: Exception) -> JobledgerError:
 
 
 def _is_interrupt(error: BaseException | None) -> bool:
-    while error is not None and not isinstance(error, KeyboardInterrupt):
+    """Whether Ctrl-C is among what led to this error. A chain may lead back to itself: Python refuses no `raise ...
+    from ...`."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        seen.add(id(error))
         error = error.__cause__ or error.__context__
-    return error is not None
+    return False
 
 
 def _no_connection(reason: str) -> JobledgerError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import psycopg
 import structlog
@@ -96,7 +96,7 @@ class PostgresEngine:
             raise GroupBlocked from error
         except psycopg.Error as error:
             if not connection.broken:
-                raise _known(error) from error
+                _raise_known(error)
             self._after_loss(writes, answers, error)
             return False
         for call, row in zip(calls, results, strict=True):
@@ -184,7 +184,10 @@ def _row(cursor: psycopg.Cursor[Row]) -> Row:
     return row
 
 
-def _known(error: psycopg.Error) -> Exception:
-    """What the group commit acts on: a value that the database refuses goes up as it is, to be told to one caller."""
+def _raise_known(error: psycopg.Error) -> NoReturn:
+    """Raise what the group commit acts on: a value that the database refuses goes up as it is, to be told to one
+    caller."""
     translated = translate(error)
-    return error if type(translated) is LedgerError else translated
+    if type(translated) is LedgerError:
+        raise error
+    raise translated from error

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from jobledger.application.writes import AppendEvents, TenantRow, WriteStatus
+from jobledger.application.writes import AppendEvents, NewJob, TenantRow, WriteStatus
 from jobledger.domain.errors import LedgerError
 from jobledger.domain.event import Event
 from jobledger.domain.identifiers import stream_id, uuid7
@@ -82,8 +82,20 @@ def test_an_event_lies_in_the_month_of_its_streams_birth(ledger: PostgresLedger,
 
 def test_an_id_of_another_year_is_refused_alone(ledger: PostgresLedger) -> None:
     """There is no default partition: a stray id is its caller's error, and nobody else's."""
-    stray = new_job(id=uuid7(int(datetime(2001, 1, 1, tzinfo=UTC).timestamp() * 1000), 7))
-    failing, fine = ledger.writer.submit([stray]), ledger.writer.submit([new_job()])
+    failing, fine = ledger.writer.submit([_stray_job(7)]), ledger.writer.submit([new_job()])
     with pytest.raises(LedgerError, match="partition"):
         failing.result(timeout=30)
     assert fine.result(timeout=30)[0].status is WriteStatus.WRITTEN
+
+
+def test_stray_ids_of_one_group_are_told_to_each_caller(ledger: PostgresLedger) -> None:
+    """Where several of one group are refused, so that it is halved again and again, all get their own answer."""
+    submitted = [(ledger.writer.submit([_stray_job(n)]), ledger.writer.submit([new_job()])) for n in range(20)]
+    for failing, fine in submitted:
+        with pytest.raises(LedgerError, match="partition"):
+            failing.result(timeout=30)
+        assert fine.result(timeout=30)[0].status is WriteStatus.WRITTEN
+
+
+def _stray_job(number: int) -> NewJob:
+    return new_job(id=uuid7(int(datetime(2001, 1, 1, tzinfo=UTC).timestamp() * 1000), number))
