@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 
 import pytest
 
 from jobledger.infrastructure.postgres.embedded import EmbeddedPostgres
 
+from .support.hanging import no_hanging_teardown
 from .support.places import quick_place_of_programs
 from .support.postgres import DurableCluster, TestCluster, embedded_server, one_seed
 
@@ -21,6 +22,13 @@ def pytest_configure(config: pytest.Config) -> None:
         ending = ExitStack()
         ending.enter_context(one_seed())
         config.add_cleanup(ending.close)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
+    """Nor does a teardown hang the run."""
+    with no_hanging_teardown(item):
+        return (yield)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -135,6 +135,8 @@ class _Child:
             while (message := self._end.receive()) is not None:
                 self._take(message)
         finally:
+            if self._end.is_closed_here:
+                os._exit(CUT_OFF_CODE)  # the worker lives, and ends what else is in the group
             _end_all()
 
     def _take(self, message: Order | Told | Answer) -> None:

@@ -130,6 +130,13 @@ class ChildEnd:
     def __init__(self, sock: socket.socket) -> None:
         self.frames = Frames(sock)
         self._process = os.getpid()
+        self._descriptor = sock.fileno()
+        self._identity = _identity(self._descriptor)
+
+    @property
+    def is_closed_here(self) -> bool:
+        """Whether a handler closed the descriptor behind our back, and perhaps opened something else in its place."""
+        return _identity(self._descriptor) != self._identity
 
     def send(self, message: FromChild, body: bytes | None = None) -> None:
         """Send; raises OSError once the worker is gone, `InvalidInput` in another process than the one it is for."""
@@ -144,3 +151,11 @@ class ChildEnd:
         """The next message; None once the worker is gone."""
         frame = self.frames.receive()
         return None if frame is None else cast("ToChild", pickle.loads(frame[0]))
+
+
+def _identity(descriptor: int) -> tuple[int, int] | None:
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

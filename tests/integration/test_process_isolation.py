@@ -210,6 +210,17 @@ def test_an_end_of_the_process_is_a_failure_of_its_attempt(
     assert "the last words" in endings.opened.log(endings.job_ids[way])
 
 
+@pytest.mark.parametrize("opened_instead", [0, 64])
+def test_a_connection_closed_while_it_is_read_is_told_as_such(on_sqlite: Opened, opened_instead: int) -> None:
+    """The thread that reads what the worker says (here: the soft timeout) does not take its own closed end, nor a file
+    in its place, for the worker's death."""
+    job_id = on_sqlite.dispatch("child.closes", {"number": opened_instead})
+    on_sqlite.drain()
+    failure = on_sqlite.failure(job_id)
+    assert failure.error_type == "ChildCrashed"
+    assert failure.message.startswith("the child process lost its connection to the worker")
+
+
 def test_a_segmentation_fault_says_where_it_happened(endings: Endings) -> None:
     """The dying interpreter's traceback is the failure's."""
     trace = endings.opened.last(endings.job_ids["segmentation fault"], JobFailed).body

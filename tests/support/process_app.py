@@ -113,6 +113,15 @@ def grows(_context: JobContext, payload: Number) -> None:
         time.sleep(0.01)
 
 
+@app.job("child.closes", effects="none", isolation="process", timeout_seconds=30, soft_timeout_seconds=1, retry=_ONCE)
+def closes(_context: JobContext, payload: Number) -> None:
+    """Close everything, open as many others in its place as the payload says, and wait for ever."""
+    _close_everything(_context)
+    kept = [Path("/dev/null").open("rb") for _ in range(payload.number)]  # noqa: SIM115 - they stay open
+    while True:
+        time.sleep(60 + len(kept))
+
+
 @app.job("child.leaves", effects="none", isolation="process", timeout_seconds=30)
 def leaves(_context: JobContext, payload: Named) -> dict[str, int]:
     """Return, and leave something behind: a process, closed streams, or a trap that ends the process as soon as it
