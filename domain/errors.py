@@ -193,6 +193,25 @@ class NonConformingType(Refusal):
     code = "non_conforming_type"
 
 
+class Unauthenticated(Refusal):
+    """Nobody knows who asks: no key or token, or one that is wrong, expired or withdrawn. Which, is not told."""
+
+    code = "unauthenticated"
+
+
+class NotPermitted(Refusal):
+    """Who asks is known, and may not do that."""
+
+    code = "not_permitted"
+
+    def __init__(self, identity: str, permission: str, where: str) -> None:
+        super().__init__(
+            f"{identity} may not do that {where}", rule=f"needs the permission {permission}",
+            hint="who administers the keys of this installation can grant it",
+        )  # fmt: skip
+        self.permission = permission
+
+
 class ProtectedTenant(Refusal):
     """The tenant `system` belongs to the installation itself."""
 
