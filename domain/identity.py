@@ -87,7 +87,7 @@ def _within(asked: str | None, allowed: frozenset[str] | None) -> bool:
 
 
 class Identity(BaseModel):
-    """Who asks, once proved. `id` is what the ledger records as actor (`key:billing-1a2b`, `person:ana@example.com`)."""
+    """Who asks, once proved. `id` is what the ledger records as actor: `key:1a2b3c4d`, `person:ana@example.com`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
