@@ -6,17 +6,14 @@ views of which all events of a key are of one stream (`Projection.by_stream`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
-import structlog
-
 from jobledger.domain.errors import UnknownTopic
-from jobledger.domain.event import event_id
 from jobledger.domain.topics import TOPICS
 
 from .batch import collector_paused
@@ -26,13 +23,12 @@ from .parking import PARKED_KEYS_MAX, FoldBroken, describe, key_to_park, parked
 from .ports import Key, Parked, StreamBatch, StreamRange, StreamSource
 from .projection import Projection, Row, SeenEvent
 from .shadow import Rebuild, Shadows, Slice, Step, shadow_of
+from .telling import say_parked
 
 SLICES = 32
 """Into how many ranges of streams a rebuild is divided: enough that workers end together, however they share."""
 STREAM_EVENTS = 10_000
 """Events of one batch, about."""
-
-log = structlog.get_logger(__name__)
 
 
 class Folded(NamedTuple):
@@ -89,16 +85,6 @@ def _row_before(projection: Projection, events: Sequence[SeenEvent], place: int,
         if event.topic in projection.topics and projection.key(event) == key:
             row = projection.fold(row, event)
     return row
-
-
-def _say_parked(held: Iterable[Parked]) -> None:
-    for one in held:
-        if one.error is not None:
-            log.error(
-                "projection.event_parked", projection=one.projection, topic=one.topic, tenant=one.tenant,
-                event_id=event_id(one.originator_id, one.originator_version), error=one.error,
-                key=[str(value) for value in one.key],
-            )  # fmt: skip
 
 
 Begin = Callable[[Callable[[], StreamBatch]], Callable[[], StreamBatch]]
@@ -189,7 +175,7 @@ class Filling:
         )  # fmt: skip
         held = self._bounded(folded.held)
         self._shadows.fill(rebuild, self._projection, Step(before, after, folded.rows, held))
-        _say_parked(held)
+        say_parked(held)
         return after
 
     def _bounded(self, held: Mapping[Key, list[Parked]]) -> list[Parked]:

@@ -19,11 +19,19 @@ from .projection import Projection, Row
 
 SAMPLE_SIZE = 20
 """Differing rows that a comparison names."""
+_SHADOW_ENDING = "__new"
+"""No view's name ends so."""
 
 
 def shadow_of(projection: Projection) -> Projection:
     """The projection that fills the shadow."""
-    return projection._replace(name=f"{projection.name}__new")
+    return projection._replace(name=f"{projection.name}{_SHADOW_ENDING}")
+
+
+def view_of(name: str) -> str:
+    """The name of the view to which rows, or parked events, of a projection belong: its own, or that which it is the
+    shadow of."""
+    return name.removesuffix(_SHADOW_ENDING)
 
 
 class Scope(NamedTuple):

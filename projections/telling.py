@@ -10,6 +10,7 @@ from jobledger.domain.event import event_id
 
 from .parking import Failure, describe
 from .ports import Parked
+from .shadow import view_of
 
 log = structlog.get_logger(__name__)
 
@@ -24,11 +25,12 @@ def say_failed(name: str, failures: Sequence[Failure]) -> None:
 
 
 def say_parked(parked: Iterable[Parked]) -> None:
-    """Loudly what failed, once; what waits behind it is not in error."""
+    """Loudly what failed, once; what waits behind it is not in error. What a shadow could not take is found under the
+    name of its view."""
     for one in parked:
         if one.error is not None:
             log.error(
                 "projection.event_parked", projection=one.projection, key=[str(value) for value in one.key],
                 event_id=event_id(one.originator_id, one.originator_version), topic=one.topic, tenant=one.tenant,
-                error=one.error, hint=f"jobledger projections parked {one.projection}",
+                error=one.error, hint=f"jobledger projections parked {view_of(one.projection)}",
             )  # fmt: skip

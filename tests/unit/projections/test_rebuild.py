@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import pytest
+import structlog
 from hypothesis import given as for_all
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -319,6 +320,18 @@ def test_poison_is_parked_with_all_that_waits_behind_it() -> None:
     assert [(one.projection, one.originator_version) for one in parked] == [("tenant_jobs", 1), ("tenant_jobs", 2)]
     assert parked[0].error == "ZeroDivisionError: nobody thought of that" and parked[1].error is None
     assert set(world.rows) == {(job,) for job in JOBS if job != JOBS[2]}
+
+
+@pytest.mark.parametrize("projection", [TENANT_JOBS, BY_POSITION], ids=["slices", "positions"])
+def test_what_a_shadow_could_not_take_is_said_with_where_to_look(projection: Projection) -> None:
+    """Once in the log, under the shadow's name; the hint names the view, which commands know."""
+    world = World(some_history(), projection._replace(fold=_poisoned))
+    with structlog.testing.capture_logs() as logs:
+        world.rebuild()
+    told = [entry for entry in logs if entry["event"] == "projection.event_parked"]
+    in_shadow = [entry for entry in told if entry["projection"] == "tenant_jobs__new"]
+    assert [entry["event_id"] for entry in in_shadow] == [f"{JOBS[2]}.1"]
+    assert {entry["hint"] for entry in told} == {"jobledger projections parked tenant_jobs"}
 
 
 def _half_changed(row: Row | None, event: SeenEvent) -> Row | None:
