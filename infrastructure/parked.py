@@ -13,17 +13,17 @@ from jobledger.application.projection_messages import (
     RecordParkedRetried,
     Skip,
     SkipParked,
-    SkippedEvents,
     WithdrawSkip,
 )
 from jobledger.domain.errors import InvalidInput, NotFound
 from jobledger.domain.event import event_id
-from jobledger.projections.parking import ERROR_LENGTH_MAX, EventId
+from jobledger.projections.parking import ERROR_LENGTH_MAX
 from jobledger.projections.ports import Parked
 from jobledger.projections.projection import Projection
 from jobledger.projections.retrying import Retried, Retrying
 
 from .bootstrap import LedgerHandle
+from .skipped_events import skipped_events
 
 LISTED_MAX = 10_000
 """Failed events of a view that are looked through for one that somebody names."""
@@ -119,8 +119,7 @@ def unskip(
 def _settle(
     handle: LedgerHandle, actor: Actor, projection: Projection, events: Sequence[Parked], report: Report
 ) -> Settled:
-    answer = handle.dispatcher.send(SkippedEvents, actor=actor, projection=projection.name).unwrap()
-    skipped: frozenset[EventId] = frozenset((one.originator_id, one.originator_version) for one in answer)
+    skipped = skipped_events(handle, actor, projection.name)
     retrying = Retrying(handle.view_store, handle.event_source, projection, skipped=skipped, report=report)
     if events:
         retried = Retried()

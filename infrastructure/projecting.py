@@ -10,14 +10,13 @@ import structlog
 
 from jobledger.application.message import Actor
 from jobledger.application.ports import EVERY_VIEW, WakeUp
-from jobledger.application.projection_messages import SkippedEvents
 from jobledger.domain.errors import LedgerBusy, LedgerUnavailable, LoginRefused
 from jobledger.projections.catalogue import ALL_PROJECTIONS
-from jobledger.projections.parking import EventId
 from jobledger.projections.projection import Projection
 from jobledger.projections.runner import Pace, Runner
 
 from .bootstrap import LedgerHandle
+from .skipped_events import skipped_events
 
 _LISTEN_SECONDS = 0.5
 
@@ -32,7 +31,7 @@ def make_runner(handle: LedgerHandle, views: Collection[str] = EVERY_VIEW) -> Ru
     runner = Runner(
         handle.view_store, handle.event_source, _named(views), batch_size=settings.projection_batch_events,
         pace=Pace(poll_seconds=settings.projection_poll_seconds), park_after=settings.projection_park_after,
-        progress=handle.progress, skipped=partial(_skipped, handle),
+        progress=handle.progress, skipped=partial(skipped_events, handle, _ACTOR),
     )  # fmt: skip
     handle.ports.writer.add_listener(lambda _writes, _outcomes: runner.hint())
     return runner
@@ -81,11 +80,6 @@ def catch_up(handle: LedgerHandle, seconds: float, views: Collection[str] = EVER
     finally:
         runner.stop()
     return _reached(handle, head, views)
-
-
-def _skipped(handle: LedgerHandle, name: str) -> frozenset[EventId]:
-    asked = handle.dispatcher.send(SkippedEvents, actor=_ACTOR, projection=name).unwrap()
-    return frozenset((event.originator_id, event.originator_version) for event in asked)
 
 
 def _named(views: Collection[str]) -> list[Projection]:

@@ -16,7 +16,6 @@ from jobledger.application.projection_messages import (
     CancelRebuild,
     DropPrevious,
     EndRebuild,
-    SkippedEvents,
 )
 from jobledger.domain.errors import NotFound
 from jobledger.domain.job import require_reason
@@ -28,6 +27,7 @@ from jobledger.projections.rebuild import End, Options, Outcome, Rebuilding, Reb
 from jobledger.projections.shadow import Purpose, Rebuild, RebuildState, Scope
 
 from .bootstrap import LedgerHandle
+from .skipped_events import skipped_events
 
 R = TypeVar("R")
 
@@ -181,8 +181,7 @@ def _options(
     *,
     report: Callable[[Standing], None] = lambda _: None,
 ) -> Options:
-    asked = handle.dispatcher.send(SkippedEvents, actor=actor, projection=projection.name).unwrap()
-    skipped = frozenset((event.originator_id, event.originator_version) for event in asked)
+    skipped = skipped_events(handle, actor, projection.name)
     return Options(
         throttle, skipped, batch_events=handle.settings.projection_batch_events, report=report
     )  # fmt: skip
