@@ -105,7 +105,7 @@ class Dispatcher:
         self, actor: Actor, correlation_id: str | None, trace_parent: str | None, causation_id: str | None
     ) -> Flow:
         return Flow(
-            actor.id, actor.authenticated, correlation_id or self._identifiers.correlation_id(),
+            actor, correlation_id or self._identifiers.correlation_id(),
             trace_parent or self._identifiers.trace_parent(), causation_id, self._clock.now(),
         )  # fmt: skip
 

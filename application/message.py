@@ -29,6 +29,11 @@ class Actor(BaseModel):
 
     id: Annotated[str, Field(pattern=NO_NUL, min_length=1, max_length=200)]
     authenticated: bool = True
+    on_behalf_of: Annotated[str, Field(pattern=NO_NUL, min_length=1, max_length=200)] | None = None
+    """For whom it says that it acts: recorded, not proved."""
+    address: Annotated[str, Field(pattern=NO_NUL, max_length=100)] | None = None
+    """Where its request came from, where that came over a network."""
+    request_id: Annotated[str, Field(pattern=NO_NUL, max_length=100)] | None = None
 
 
 class Message(BaseModel, Generic[R]):

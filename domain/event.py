@@ -41,6 +41,11 @@ class Metadata(BaseModel):
     actor: str
     authenticated: bool = True
     time: AwareDatetime
+    on_behalf_of: str | None = None
+    """For whom a technical identity says that it acts: what it says, not proved."""
+    address: str | None = None
+    """Where a request over the network came from."""
+    request_id: str | None = None
     body_sha256: str | None = None
     body_length: int | None = None
 

@@ -25,7 +25,8 @@ Encode = Callable[[RecordedEvent], bytes]
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 _COLUMNS = (
     "position", "id", "recorded_at", "tenant", "topic", "schema_version", "stream_id", "version", "actor",
-    "authenticated", "time", "correlation_id", "causation_id", "trace_parent", "facts", "body_sha256", "body_length",
+    "authenticated", "on_behalf_of", "address", "request_id", "time", "correlation_id", "causation_id", "trace_parent",
+    "facts", "body_sha256", "body_length",
 )  # fmt: skip
 _BODY_COLUMNS = ("body", "body_base64")
 
@@ -38,7 +39,8 @@ def record_of(event: RecordedEvent, position: str, *, bodies: bool) -> dict[str,
         "position": position, "id": event.event_id, "recorded_at": moment_text(event.recorded_at),
         "tenant": event.tenant, "topic": event.topic, "schema_version": event.facts.schema_version,
         "stream_id": str(event.originator_id), "version": event.originator_version, "actor": metadata.actor,
-        "authenticated": metadata.authenticated, "time": moment_text(metadata.time),
+        "authenticated": metadata.authenticated, "on_behalf_of": metadata.on_behalf_of,
+        "address": metadata.address, "request_id": metadata.request_id, "time": moment_text(metadata.time),
         "correlation_id": metadata.correlation_id, "causation_id": event.causation_id,
         "trace_parent": metadata.trace_parent, "facts": event.facts.model_dump(mode="json"),
         "body_sha256": metadata.body_sha256, "body_length": metadata.body_length,
@@ -124,7 +126,19 @@ def _cloud_event_line(record: dict[str, object]) -> bytes:
 
 
 _CLOUD_EVENT_DATA = frozenset(
-    {"facts", "schema_version", "version", "authenticated", "time", "body_sha256", "body_length", *_BODY_COLUMNS}
+    {
+        "facts",
+        "schema_version",
+        "version",
+        "authenticated",
+        "on_behalf_of",
+        "address",
+        "request_id",
+        "time",
+        "body_sha256",
+        "body_length",
+        *_BODY_COLUMNS,
+    }  # fmt: skip
 )
 """What has no attribute of its own."""
 

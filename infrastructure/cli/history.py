@@ -178,6 +178,9 @@ def _headline(entry: Entry) -> Text:
     line.append(f"by {event.metadata.actor}", style="dim")
     if not event.metadata.authenticated:
         line.append(" (unauthenticated)", style="dim")
+    for word, known in (("for", event.metadata.on_behalf_of), ("from", event.metadata.address)):
+        if known is not None:
+            line.append(f" {word} {known}", style="dim")
     return line
 
 

@@ -63,7 +63,8 @@ def test_a_json_line_is_canonical_and_says_all() -> None:
         "topic": "job.failed", "schema_version": 1, "stream_id": str(JOB), "version": 3, "actor": "worker:w1",
         "authenticated": True, "time": "2026-03-01T09:30:00.000000Z", "correlation_id": "flow-1",
         "causation_id": f"{JOB}.2", "trace_parent": TRACE_PARENT, "body_length": 9,
-        "body_sha256": hashlib.sha256(b"Traceback").hexdigest(),
+        "body_sha256": hashlib.sha256(b"Traceback").hexdigest(), "on_behalf_of": None, "address": None,
+        "request_id": None,
     }  # fmt: skip
     assert TOPICS["job.failed"].model_validate(facts) == failed().facts
     assert '"seconds_running":1e-7' in line

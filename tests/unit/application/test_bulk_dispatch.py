@@ -155,7 +155,7 @@ def _stream(cases: UseCases, writer: LedgerWriter, items: list[Dispatch]) -> Ite
         writer=writer, transaction_writer=ports.transaction_writer, tenants=tenants, types=types,
         positions=Positions(ports.reader), clock=ports.clock, identifiers=ports.identifiers,
     )  # fmt: skip
-    flow = Flow(ACTOR.id, True, "flow", f"00-{'a' * 32}-{'b' * 16}-01", None, START)
+    flow = Flow(ACTOR, "flow", f"00-{'a' * 32}-{'b' * 16}-01", None, START)
     return dispatching.stream(items, flow)
 
 
