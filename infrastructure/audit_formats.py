@@ -138,7 +138,7 @@ _CLOUD_EVENT_DATA = frozenset(
         "body_sha256",
         "body_length",
         *_BODY_COLUMNS,
-    }  # fmt: skip
+    }
 )
 """What has no attribute of its own."""
 
