@@ -19,6 +19,7 @@ from jobledger.infrastructure.sqlite.migrations import migrate
 
 from ..support.postgres import TestCluster
 from .support import LedgerUnderTest, in_memory
+from .views_support import ReadSide, whole_read_side
 
 DATABASES = ["sqlite", "postgres"]
 
@@ -35,6 +36,13 @@ def stored_ledger(request: pytest.FixtureRequest) -> LedgerUnderTest:
     """An open, empty ledger in a database: for what outlives a process, or is shared by several."""
     ledger: LedgerUnderTest = request.getfixturevalue(f"{request.param}_ledger")
     return ledger
+
+
+@pytest.fixture
+def read_side(stored_ledger: LedgerUnderTest) -> Iterator[ReadSide]:
+    """An empty ledger in a database, with its read side."""
+    with whole_read_side(stored_ledger) as side:
+        yield side
 
 
 @pytest.fixture

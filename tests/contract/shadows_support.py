@@ -90,10 +90,7 @@ def fill(opened: Opened, rebuild: Rebuild, projection: Projection = TENANT_JOBS)
 
 def follow(opened: Opened, projection: Projection = TENANT_JOBS) -> None:
     """Bring a projection to the end of the ledger."""
-    runner = opened.runner(projection)
-    runner.run_until_current()
-    runner.stop()
-    assert runner.failures == {}
+    opened.run(projection)
 
 
 def make_shadow(opened: Opened, projection: Projection = TENANT_JOBS, *, scope: Scope = EVERYTHING) -> Rebuild:

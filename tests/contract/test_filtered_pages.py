@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import product
 from typing import Any, Literal
 from uuid import UUID
@@ -16,7 +16,7 @@ from jobledger.domain.job import AttemptError, JobStatus, Lease, Measured
 from tests.support.given import NOW
 
 from .support import LedgerUnderTest
-from .views_support import ReadSide, open_read_side
+from .views_support import ReadSide
 
 TYPES = ("invoice.send", "report.make")
 QUEUES = ("default", "mail", "reports")
@@ -24,20 +24,18 @@ JOBS = 24
 
 
 @pytest.fixture
-def read_side(stored_ledger: LedgerUnderTest) -> Iterator[ReadSide]:
+def read_side(read_side: ReadSide) -> ReadSide:
     """Jobs of two tenants, alike in some things and different in others; a few are completed, some are dead."""
-    with open_read_side(stored_ledger) as own:
-        side = ReadSide(stored_ledger, own)
-        for number in range(JOBS):
-            _dispatch(side, number)
-        for number, job in enumerate(stored_ledger.claim(queues=QUEUES, limit=JOBS // 2).jobs):
-            if number % 3 == 0:
-                stored_ledger.complete(job)
-            elif number % 3 == 1:
-                _bury(stored_ledger, job, number)
-        own.project()
-        yield side
-        side.close()
+    ledger = read_side.ledger
+    for number in range(JOBS):
+        _dispatch(read_side, number)
+    for number, job in enumerate(ledger.claim(queues=QUEUES, limit=JOBS // 2).jobs):
+        if number % 3 == 0:
+            ledger.complete(job)
+        elif number % 3 == 1:
+            _bury(ledger, job, number)
+    read_side.own.project()
+    return read_side
 
 
 def _dispatch(side: ReadSide, number: int) -> UUID:

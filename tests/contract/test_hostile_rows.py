@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from random import Random
 
@@ -20,20 +20,12 @@ from jobledger.projections.projection import Cause, KnownFacts, Projection, Seen
 from tests.support.given import completed, dispatched, failed, retried, sent_to_dlq, started
 from tests.support.seen import fold_all, seen
 
-from .support import LedgerUnderTest
-from .views_support import ReadSide, open_read_side
+from .views_support import ReadSide
 
 TENANT = "t" * 63
 Text = Callable[[int], str]
 """Makes text of so many letters."""
 _LETTERS = Random(1)
-
-
-@pytest.fixture
-def read_side(stored_ledger: LedgerUnderTest) -> Iterator[ReadSide]:
-    """An empty ledger with its read side."""
-    with open_read_side(stored_ledger) as own:
-        yield ReadSide(stored_ledger, own)
 
 
 def wide(length: int) -> str:

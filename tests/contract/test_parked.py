@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -16,21 +16,12 @@ from jobledger.projections.ports import Changes, Checkpoint, CheckpointMoved, Ke
 from jobledger.projections.projection import Projection, Value
 from jobledger.projections.tenant_jobs import TENANT_JOBS
 
-from .support import LedgerUnderTest, job_id
+from .support import job_id
 from .views_support import Opened, ReadSide, open_read_side, place_of
 
 ROOT = Path(__file__).parents[2]
 ALL = 1_000
 A, B = UUID(int=1), UUID(int=2)
-
-
-@pytest.fixture
-def read_side(stored_ledger: LedgerUnderTest) -> Iterator[ReadSide]:
-    """An empty ledger with its read side."""
-    with open_read_side(stored_ledger) as own:
-        side = ReadSide(stored_ledger, own)
-        yield side
-        side.close()
 
 
 def parked(position: int, error: str | None = None, key: Key = (A,), projection: Projection = TENANT_JOBS) -> Parked:

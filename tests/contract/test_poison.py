@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from threading import Event, Thread
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from jobledger.domain.job import JobProgressed
 from jobledger.projections.catalogue import ALL_PROJECTIONS
 from jobledger.projections.parking import without_events
 from jobledger.projections.persona_jobs import PERSONA_JOBS
-from jobledger.projections.ports import Checkpoint, CheckpointMoved, Key, Parked, ViewStore
+from jobledger.projections.ports import Checkpoint, CheckpointMoved, Key, Parked
 from jobledger.projections.projection import Projection
 from jobledger.projections.retrying import Retried, Retrying
 from jobledger.projections.runner import Runner
@@ -25,27 +26,13 @@ from tests.support.poison import fold_around, poisoned
 from tests.support.seen import Cut, Cutting, fold_all, histories, moves
 
 from .support import LedgerUnderTest, job_id
-from .views_support import Opened, ReadSide, open_read_side
+from .views_support import Opened, ReadSide
 
 MANY = 100_000
 WAITING, WRITTEN_AT_ONCE = 2_000, 500
 
-
-@pytest.fixture
-def read_side(stored_ledger: LedgerUnderTest) -> Iterator[ReadSide]:
-    """An empty ledger with its read side."""
-    with open_read_side(stored_ledger) as own:
-        side = ReadSide(stored_ledger, own)
-        yield side
-        side.close()
-
-
-def run(own: Opened, *projections: Projection, store: ViewStore | None = None, batch_size: int = 3) -> None:
-    """Bring these projections up to date."""
-    runner = own.runner(*projections, batch_size=batch_size, store=store)
-    runner.run_until_current()
-    runner.stop()
-    assert runner.failures == {}
+run = partial(Opened.run, batch_size=3)
+"""Bring projections up to date, in small batches."""
 
 
 def retrying(own: Opened, projection: Projection, *skipped: tuple[UUID, int], page_events: int = 2) -> Retrying:
@@ -68,13 +55,6 @@ def assert_around(own: Opened, *projections: Projection) -> None:
         failed = sum(expected.parked.values())
         counts = own.store.parked_counts().get(projection.name, (0, 0))
         assert counts == (failed, len(expected.parked) - failed)
-
-
-def worked(read_side: ReadSide, **options: object) -> UUID:
-    """A job that was dispatched, started and completed; its id."""
-    job = read_side.ledger.dispatch(**options)
-    assert read_side.ledger.complete(read_side.ledger.claim_one()).position is not None
-    return job
 
 
 # --- parking ---------------------------------------------------------------------------------------------------------
@@ -107,7 +87,7 @@ def fresh_start(own: Opened) -> None:
 
 def test_parked_events_are_told_as_they_were_parked(read_side: ReadSide) -> None:
     """Which event of which tenant, for which row, why and since when; what waits behind it has no error."""
-    job = worked(read_side, persona="bot")
+    job = read_side.work(persona="bot")
     bad = poisoned(PERSONA_JOBS, {(job, 2)})
     run(read_side.own, TENANT_JOBS, bad)
     first, second = read_side.own.store.parked(limit=9)
@@ -121,7 +101,7 @@ def test_parked_events_are_told_as_they_were_parked(read_side: ReadSide) -> None
 
 def test_facts_that_nobody_can_read_are_parked_by_every_view_that_looks_at_them(read_side: ReadSide) -> None:
     """A stored event that is damaged holds back its own job, even where not its key can be read; other jobs go on."""
-    damaged, fine = worked(read_side, persona="bot"), worked(read_side, persona="bot")
+    damaged, fine = read_side.work(persona="bot"), read_side.work(persona="bot")
     damage(read_side.ledger, damaged, 2)
     run(read_side.own, TENANT_JOBS, PERSONA_JOBS)
     for name in ("tenant_jobs", "persona_jobs"):
@@ -150,7 +130,7 @@ def damage(ledger: LedgerUnderTest, job: UUID, version: int) -> None:
 
 def test_two_runners_at_once_park_each_event_once(read_side: ReadSide) -> None:
     """Two processes project around poison while a third appends: all is parked or in the view, once."""
-    jobs = [worked(read_side) for _ in range(4)]
+    jobs = [read_side.work() for _ in range(4)]
     bad = poisoned(TENANT_JOBS, {(job, 2) for job in jobs[:2]})
     done = Event()
     others = [read_side.open_again() for _ in range(2)]
@@ -166,7 +146,7 @@ def test_two_runners_at_once_park_each_event_once(read_side: ReadSide) -> None:
     for thread in threads:
         thread.start()
     for _ in range(30):
-        worked(read_side)
+        read_side.work()
     done.set()
     for thread in threads:
         thread.join()
@@ -179,7 +159,7 @@ def test_two_runners_at_once_park_each_event_once(read_side: ReadSide) -> None:
 
 def test_a_corrected_fold_takes_what_was_parked(read_side: ReadSide) -> None:
     """Page after page, in order; the checkpoint does not move, and its owner stays."""
-    jobs = [worked(read_side, persona="bot") for _ in range(3)]
+    jobs = [read_side.work(persona="bot") for _ in range(3)]
     projections = [poisoned(projection, {(job, 2) for job in jobs[:2]}) for projection in ALL_PROJECTIONS]
     run(read_side.own, *projections)
     before = read_side.own.store.checkpoints()
@@ -193,14 +173,14 @@ def test_a_corrected_fold_takes_what_was_parked(read_side: ReadSide) -> None:
 
 def test_a_skipped_event_is_left_out_and_the_rest_follows(read_side: ReadSide) -> None:
     """The view is then what the fold of all but that event comes to."""
-    job = worked(read_side)
+    job = read_side.work()
     bad = poisoned(TENANT_JOBS, {(job, 2)})
     run(read_side.own, bad)
     assert retrying(read_side.own, bad, (job, 2)).retry((job,)) == Retried(taken=1, skipped=1)
     events = read_side.own.events()
     without = without_events(TENANT_JOBS, frozenset({(job, 2)}))
     assert read_side.own.stored_rows(TENANT_JOBS, events) == fold_all(without, events)
-    worked(read_side)
+    read_side.work()
     run(read_side.own, bad)
     assert read_side.own.store.parked(limit=9) == []
 
@@ -254,7 +234,7 @@ def test_cut_off_at_any_statement_nothing_is_lost(read_side: ReadSide, after: bo
     projection = poisoned(TENANT_JOBS, bad)
     while died:
         at, died = at + 1, False
-        bad.add((worked(read_side), 2))
+        bad.add((read_side.work(), 2))
         cutting = Cutting(own.store, at, after=after)
         runner = Runner(cutting, own.source, [projection], batch_size=3)
         try:
@@ -309,7 +289,7 @@ def test_what_is_not_parked_any_more_cannot_be_taken(read_side: ReadSide) -> Non
 
 def test_a_view_of_another_version_is_not_retried(read_side: ReadSide) -> None:
     """Rows that another version of the fold wrote are left alone, parked events too."""
-    job = worked(read_side)
+    job = read_side.work()
     run(read_side.own, poisoned(TENANT_JOBS, {(job, 2)}))
     newer = TENANT_JOBS._replace(version=TENANT_JOBS.version + 1)
     with pytest.raises(Exception, match="rebuild") as refused:

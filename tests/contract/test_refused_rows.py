@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from random import Random
 from typing import cast
@@ -25,18 +25,9 @@ from tests.support.shadows import MemoryRecords
 
 from .shadows_support import begin
 from .support import LedgerUnderTest
-from .views_support import Opened, OpenedPostgres, OpenedSqlite, ReadSide, open_read_side
+from .views_support import Opened, OpenedPostgres, OpenedSqlite, ReadSide
 
 Spoil = Callable[[Row], object]
-
-
-@pytest.fixture
-def read_side(stored_ledger: LedgerUnderTest) -> Iterator[ReadSide]:
-    """An empty ledger with its read side."""
-    with open_read_side(stored_ledger) as own:
-        side = ReadSide(stored_ledger, own)
-        yield side
-        side.close()
 
 
 def put(column: str, value: object) -> Spoil:
@@ -77,21 +68,6 @@ def spoiling(projection: Projection, spoil: Spoil, bad: UUID, version: int) -> P
     return projection._replace(fold=fold)
 
 
-def worked(read_side: ReadSide) -> UUID:
-    """A job that was dispatched, started and completed; its id."""
-    job = read_side.ledger.dispatch(persona="bot")
-    assert read_side.ledger.complete(read_side.ledger.claim_one()).position is not None
-    return job
-
-
-def run(own: Opened, *projections: Projection, batch_size: int = 5_000) -> None:
-    """Bring these projections up to date; none of them is stopped."""
-    runner = own.runner(*projections, batch_size=batch_size)
-    runner.run_until_current()
-    runner.stop()
-    assert runner.failures == {}
-
-
 def parked(own: Opened, name: str) -> list[tuple[UUID, int, bool]]:
     """What is parked of a view: events, and whether each failed."""
     found = own.store.parked(name, limit=99)
@@ -113,9 +89,9 @@ def assert_only_without(own: Opened, projection: Projection, bad: UUID, version:
 def test_the_event_is_parked_with_the_column_and_its_rule(read_side: ReadSide, spoiled: str) -> None:
     """Other jobs and other views of the same scan go on; the error names the column, and nothing that stands in it."""
     spoil, column = SPOILED[spoiled]
-    first, bad, last = worked(read_side), worked(read_side), worked(read_side)
+    first, bad, last = read_side.work(persona="bot"), read_side.work(persona="bot"), read_side.work(persona="bot")
     assert len({first, bad, last}) == 3
-    run(read_side.own, spoiling(TENANT_JOBS, spoil, bad, 2), PERSONA_JOBS, QUEUE_STATISTICS)
+    read_side.own.run(spoiling(TENANT_JOBS, spoil, bad, 2), PERSONA_JOBS, QUEUE_STATISTICS)
     assert_only_without(read_side.own, TENANT_JOBS, bad, 2)
     failed, _ = read_side.own.store.parked("tenant_jobs", limit=9)
     assert failed.error is not None and failed.error.startswith(f"RowRefused: {column}: ")
@@ -127,8 +103,8 @@ def test_the_event_is_parked_with_the_column_and_its_rule(read_side: ReadSide, s
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 7])
 def test_it_is_found_in_batches_of_any_size(read_side: ReadSide, batch_size: int) -> None:
     """Also where the row was begun by a batch before, or the refused row is the first one of its key."""
-    bad, other = worked(read_side), worked(read_side)
-    run(read_side.own, spoiling(TENANT_JOBS, put("queue", "\x00"), bad, 1), batch_size=batch_size)
+    bad, other = read_side.work(persona="bot"), read_side.work(persona="bot")
+    read_side.own.run(spoiling(TENANT_JOBS, put("queue", "\x00"), bad, 1), batch_size=batch_size)
     assert_only_without(read_side.own, TENANT_JOBS, bad, 1)
     assert other != bad
 
@@ -136,13 +112,13 @@ def test_it_is_found_in_batches_of_any_size(read_side: ReadSide, batch_size: int
 @pytest.mark.parametrize("key", [("\x00",), ("a", 1), (None,), ("\ud800",), ([],), 7], ids=repr)
 def test_a_key_that_no_database_takes_holds_back_its_job(read_side: ReadSide, key: object) -> None:
     """Such a key is no key: the event is parked under its stream, and later events of the job wait."""
-    bad, other = worked(read_side), worked(read_side)
+    bad, other = read_side.work(persona="bot"), read_side.work(persona="bot")
 
     def broken(event: SeenEvent) -> tuple[Value, ...] | None:
         is_bad = (event.originator_id, event.originator_version) == (bad, 2)
         return cast("tuple[Value, ...]", key) if is_bad else TENANT_JOBS.key(event)
 
-    run(read_side.own, TENANT_JOBS._replace(key=broken), PERSONA_JOBS)
+    read_side.own.run(TENANT_JOBS._replace(key=broken), PERSONA_JOBS)
     assert_only_without(read_side.own, TENANT_JOBS, bad, 2)
     assert {one.key for one in read_side.own.store.parked("tenant_jobs", limit=9)} == {(bad,)}
     assert other != bad
@@ -150,9 +126,9 @@ def test_a_key_that_no_database_takes_holds_back_its_job(read_side: ReadSide, ke
 
 def test_what_a_statistic_cannot_store_is_parked_alone(read_side: ReadSide) -> None:
     """A row of many jobs: the event that spoils it is parked, with those that follow for the same row."""
-    bad, other = worked(read_side), worked(read_side)
+    bad, other = read_side.work(persona="bot"), read_side.work(persona="bot")
     projection = spoiling(QUEUE_STATISTICS, put("dispatched", 2**31), other, 1)
-    run(read_side.own, projection)
+    read_side.own.run(projection)
     assert parked(read_side.own, "queue_statistics")[0] == (other, 1, True)
     assert bad not in {job for job, _, failed in parked(read_side.own, "queue_statistics") if failed}
 
@@ -164,7 +140,7 @@ def test_what_only_the_database_knows_is_found_by_smaller_batches(read_side: Rea
     jobs = [read_side.ledger.dispatch(priority=number) for number in range(count)]
     twin = read_side.ledger.dispatch(priority=1)
     constrain(read_side.ledger, "CREATE UNIQUE INDEX mine ON {} (priority)")
-    run(read_side.own, TENANT_JOBS, PERSONA_JOBS, batch_size=1_000)
+    read_side.own.run(TENANT_JOBS, PERSONA_JOBS, batch_size=1_000)
     assert parked(read_side.own, "tenant_jobs") == [(twin, 1, True)]
     assert read_side.own.count_rows("tenant_jobs") == len(jobs)
     retrying = Retrying(read_side.own.store, read_side.own.source, TENANT_JOBS)
@@ -178,8 +154,8 @@ def test_what_only_the_database_knows_is_found_by_smaller_batches(read_side: Rea
 
 def test_a_text_that_is_too_long_for_an_index_is_parked(read_side: ReadSide) -> None:
     """PostgreSQL's indexes take no text of any length. SQLite's do: there it is a row like any other."""
-    bad, other = worked(read_side), worked(read_side)
-    run(read_side.own, spoiling(TENANT_JOBS, put("status", Random(1).randbytes(9_000).hex()), bad, 2))
+    bad, other = read_side.work(persona="bot"), read_side.work(persona="bot")
+    read_side.own.run(spoiling(TENANT_JOBS, put("status", Random(1).randbytes(9_000).hex()), bad, 2))
     if read_side.ledger.engine == "postgres":
         assert_only_without(read_side.own, TENANT_JOBS, bad, 2)
     else:
@@ -198,10 +174,10 @@ def constrain(ledger: LedgerUnderTest, statement: str) -> None:
 
 def test_what_is_refused_again_stays_parked(read_side: ReadSide) -> None:
     """A retry before the fold was corrected changes nothing but the error; afterwards all is taken."""
-    bad = worked(read_side)
-    worked(read_side)
+    bad = read_side.work(persona="bot")
+    read_side.work(persona="bot")
     projection = spoiling(TENANT_JOBS, put("priority", 2**40), bad, 2)
-    run(read_side.own, projection)
+    read_side.own.run(projection)
     answer = Retrying(read_side.own.store, read_side.own.source, projection).retry_all()
     assert (answer.taken, [one.originator_version for one in answer.failed]) == (0, [2])
     assert_only_without(read_side.own, TENANT_JOBS, bad, 2)
@@ -216,10 +192,10 @@ def test_what_is_refused_again_stays_parked(read_side: ReadSide) -> None:
 @EACH
 def test_a_rebuild_parks_it_too(read_side: ReadSide, spoiled: str) -> None:
     """The fresh table holds what the others say; with the swap the parked events are the live view's."""
-    bad = worked(read_side)
+    bad = read_side.work(persona="bot")
     for _ in range(3):
-        worked(read_side)
-    run(read_side.own, TENANT_JOBS)
+        read_side.work(persona="bot")
+    read_side.own.run(TENANT_JOBS)
     own, projection = read_side.own, spoiling(TENANT_JOBS, SPOILED[spoiled][0], bad, 2)
     ports = RebuildPorts(own.shadows, own.store, own.source, MemoryRecords(), lambda: NOW, lambda _: None)
     rebuilding = Rebuilding(ports, projection, begin(own, projection), Options(stream_events=4))
@@ -252,7 +228,7 @@ def test_trouble_of_the_database_is_no_events_fault(read_side: ReadSide) -> None
         over()
         runner.stop()
     assert own.store.parked(limit=9) == [] and own.store.checkpoints().get("tenant_jobs") is None
-    run(own, TENANT_JOBS)
+    own.run(TENANT_JOBS)
     events = own.events()
     assert own.stored_rows(TENANT_JOBS, events) == fold_all(TENANT_JOBS, events)
 

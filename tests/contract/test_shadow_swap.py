@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from uuid import UUID
 
 import pytest
@@ -27,20 +26,10 @@ from .shadows_support import (
     spoil,
     swap,
 )
-from .support import LedgerUnderTest
-from .views_support import ReadSide, open_read_side
+from .views_support import ReadSide
 
 SHADOW = shadow_of(TENANT_JOBS)
 PREVIOUS = TENANT_JOBS._replace(name="tenant_jobs__previous")
-
-
-@pytest.fixture
-def read_side(stored_ledger: LedgerUnderTest) -> Iterator[ReadSide]:
-    """An empty ledger with its read side."""
-    with open_read_side(stored_ledger) as own:
-        side = ReadSide(stored_ledger, own)
-        yield side
-        side.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from uuid import UUID, uuid4
 
@@ -28,19 +27,9 @@ from .shadows_support import (
     spoil,
     step,
 )
-from .support import LedgerUnderTest
-from .views_support import Opened, ReadSide, open_read_side
+from .views_support import Opened, ReadSide
 
 SHADOW = shadow_of(TENANT_JOBS)
-
-
-@pytest.fixture
-def read_side(stored_ledger: LedgerUnderTest) -> Iterator[ReadSide]:
-    """An empty ledger with its read side."""
-    with open_read_side(stored_ledger) as own:
-        side = ReadSide(stored_ledger, own)
-        yield side
-        side.close()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from functools import partial
 from uuid import UUID
 
 import pytest
@@ -23,25 +23,10 @@ from tests.support.seen import JOB, MemorySource, MemoryStore, fold_all, seen
 from tests.support.shadows import MemoryRecords
 
 from .shadows_support import begin
-from .support import LedgerUnderTest
-from .views_support import Opened, ReadSide, open_read_side
+from .views_support import Opened, ReadSide
 
-
-@pytest.fixture
-def read_side(stored_ledger: LedgerUnderTest) -> Iterator[ReadSide]:
-    """An empty ledger with its read side."""
-    with open_read_side(stored_ledger) as own:
-        side = ReadSide(stored_ledger, own)
-        yield side
-        side.close()
-
-
-def run(own: Opened, *projections: Projection, skipped: Sequence[EventId] = ()) -> None:
-    """Bring these projections up to date, in a process that knows what was skipped once it asks."""
-    runner = Runner(own.store, own.source, projections, batch_size=3, skipped=lambda _: frozenset(skipped))
-    runner.run_until_current()
-    runner.stop()
-    assert runner.failures == {}
+run = partial(Opened.run, batch_size=3)
+"""Bring projections up to date, in small batches."""
 
 
 def begun(read_side: ReadSide) -> UUID:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import groupby
 from uuid import UUID
 
@@ -15,18 +15,11 @@ from jobledger.domain.topics import TOPICS
 from jobledger.projections.ports import SeenBatch, StreamRange
 from jobledger.projections.projection import SeenEvent
 
-from .support import LedgerUnderTest, job_id
-from .views_support import ReadSide, open_read_side
+from .support import job_id
+from .views_support import ReadSide
 
 ALL = 10_000
 EVERYTHING = StreamRange(None, UUID(int=2**128 - 1))
-
-
-@pytest.fixture
-def read_side(stored_ledger: LedgerUnderTest) -> Iterator[ReadSide]:
-    """An empty ledger with its read side."""
-    with open_read_side(stored_ledger) as own:
-        yield ReadSide(stored_ledger, own)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from threading import Event, Thread
 from time import sleep
@@ -28,17 +27,8 @@ from tests.support.given import NOW
 from tests.support.seen import Cut, Cutting, histories, moves
 from tests.support.shadows import MemoryRecords
 
-from .support import LedgerUnderTest, job_id
-from .views_support import ReadSide, open_read_side
-
-
-@pytest.fixture
-def read_side(stored_ledger: LedgerUnderTest) -> Iterator[ReadSide]:
-    """An empty ledger with its read side."""
-    with open_read_side(stored_ledger) as own:
-        side = ReadSide(stored_ledger, own)
-        yield side
-        side.close()
+from .support import job_id
+from .views_support import ReadSide
 
 
 def fail_for_good(read_side: ReadSide, message: str = "it broke") -> UUID:

@@ -18,7 +18,7 @@ from tests.support.poison import POISON, fold_around, poisoned_type
 from tests.support.runner_process import start
 
 from .support import LedgerUnderTest, new_job
-from .views_support import ReadSide, open_read_side, place_of
+from .views_support import ReadSide, place_of
 
 WAIT_SECONDS = 60.0
 KILLS = 4
@@ -30,13 +30,6 @@ CALLS_MAX = 120
 """To the store, before a runner dies at the latest."""
 HELD_MAX = 3
 """Transactions that dispatched and are still open."""
-
-
-@pytest.fixture
-def read_side(stored_ledger: LedgerUnderTest) -> Iterator[ReadSide]:
-    """An empty ledger with its read side."""
-    with open_read_side(stored_ledger) as own:
-        yield ReadSide(stored_ledger, own)
 
 
 def end(process: BaseProcess) -> None:

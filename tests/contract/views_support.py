@@ -25,6 +25,7 @@ from jobledger.infrastructure.sqlite.job_views import SqliteJobViews
 from jobledger.infrastructure.sqlite.shadows import SqliteShadows
 from jobledger.infrastructure.sqlite.views import SqliteViewStore
 from jobledger.projections.catalogue import ALL_PROJECTIONS
+from jobledger.projections.parking import EventId
 from jobledger.projections.ports import Key, LedgerSource, ViewStore
 from jobledger.projections.projection import Projection, Row, SeenEvent
 from jobledger.projections.runner import Runner
@@ -43,16 +44,35 @@ class Opened:
     views: JobViews
     shadows: Shadows
 
-    def runner(self, *projections: Projection, batch_size: int = 5_000, store: ViewStore | None = None) -> Runner:
-        """A runner of these projections (default: all)."""
-        return Runner(store or self.store, self.source, projections or ALL_PROJECTIONS, batch_size=batch_size)
+    def runner(
+        self,
+        *projections: Projection,
+        batch_size: int = 5_000,
+        store: ViewStore | None = None,
+        skipped: Iterable[EventId] = (),
+    ) -> Runner:
+        """A runner of these projections (default: all), which learns what was skipped once it asks."""
+        return Runner(
+            store or self.store, self.source, projections or ALL_PROJECTIONS, batch_size=batch_size,
+            skipped=lambda _: frozenset(skipped),
+        )  # fmt: skip
 
-    def project(self, batch_size: int = 5_000) -> None:
-        """Bring all views up to date."""
-        runner = self.runner(batch_size=batch_size)
+    def run(
+        self,
+        *projections: Projection,
+        batch_size: int = 5_000,
+        store: ViewStore | None = None,
+        skipped: Iterable[EventId] = (),
+    ) -> None:
+        """Bring these projections (default: all) up to date; none of them is stopped."""
+        runner = self.runner(*projections, batch_size=batch_size, store=store, skipped=skipped)
         runner.run_until_current()
         runner.stop()
         assert runner.failures == {}
+
+    def project(self, batch_size: int = 5_000) -> None:
+        """Bring all views up to date."""
+        self.run(batch_size=batch_size)
 
     def events(self) -> list[SeenEvent]:
         """The whole ledger."""
@@ -144,6 +164,12 @@ class ReadSide:
         """Close what was opened again."""
         self._closing.close()
 
+    def work(self, **options: object) -> UUID:
+        """A job that was dispatched, started and completed; its id."""
+        job = self.ledger.dispatch(**options)
+        assert self.ledger.complete(self.ledger.claim_one()).position is not None
+        return job
+
     def praise(self, job: UUID) -> None:
         """Turn a job's first event into one that only a newer program knows."""
         with self.ledger.connect() as connection:
@@ -186,6 +212,17 @@ def open_read_side(ledger: LedgerUnderTest) -> Iterator[Opened]:
     """Open the read side of the ledger once more."""
     with open_place(ledger.engine, place_of(ledger)) as opened:
         yield opened
+
+
+@contextmanager
+def whole_read_side(ledger: LedgerUnderTest) -> Iterator[ReadSide]:
+    """The ledger with its read side, until the test is over."""
+    with open_read_side(ledger) as own:
+        side = ReadSide(ledger, own)
+        try:
+            yield side
+        finally:
+            side.close()
 
 
 @contextmanager

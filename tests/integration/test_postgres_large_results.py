@@ -15,11 +15,8 @@ from jobledger.infrastructure.postgres.connections import Connections
 from jobledger.infrastructure.postgres.driver_errors import wrapped
 from jobledger.infrastructure.postgres.large_results import fetch_all
 from jobledger.projections.ports import StreamRange
-from tests.contract.conftest import postgres_ledger
 from tests.contract.support import LedgerUnderTest
 from tests.contract.views_support import open_read_side, place_of
-
-__all__ = ["postgres_ledger"]
 
 R = TypeVar("R")
 Rows = list[tuple[object, ...]]

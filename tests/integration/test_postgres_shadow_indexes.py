@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import psycopg
 import pytest
 
@@ -12,25 +10,10 @@ from jobledger.infrastructure.postgres.view_tables import indexes
 from jobledger.projections.projection import Projection
 from jobledger.projections.shadow import RebuildState, shadow_of
 from jobledger.projections.tenant_jobs import TENANT_JOBS
-from tests.contract.conftest import postgres_ledger
-from tests.contract.shadows_support import begin, compare, fill, follow, populate
-from tests.contract.support import LedgerUnderTest
-from tests.contract.views_support import ReadSide, open_read_side, place_of
-
-__all__ = ["postgres_ledger"]
+from tests.contract.shadows_support import begin, compare, fill, follow
+from tests.contract.views_support import ReadSide, place_of
 
 SHADOW = shadow_of(TENANT_JOBS)
-
-
-@pytest.fixture
-def read_side(postgres_ledger: LedgerUnderTest) -> Iterator[ReadSide]:
-    """A ledger with jobs, whose views are current, and a filled shadow of the tenant's list."""
-    with open_read_side(postgres_ledger) as own:
-        side = ReadSide(postgres_ledger, own)
-        populate(side)
-        own.project()
-        yield side
-        side.close()
 
 
 def _indexes(read_side: ReadSide, projection: Projection) -> set[str]:

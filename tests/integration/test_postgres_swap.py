@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from threading import Event, Thread
 
@@ -17,7 +16,6 @@ from jobledger.infrastructure.postgres.shadows import PostgresShadows
 from jobledger.projections.ports import Changes, CheckpointMoved
 from jobledger.projections.shadow import RebuildState, shadow_of
 from jobledger.projections.tenant_jobs import TENANT_JOBS
-from tests.contract.conftest import postgres_ledger
 from tests.contract.shadows_support import (
     begin,
     compare,
@@ -25,30 +23,15 @@ from tests.contract.shadows_support import (
     follow,
     job_row,
     make_shadow,
-    populate,
     spoil,
     step,
     swap,
 )
-from tests.contract.support import LedgerUnderTest
-from tests.contract.views_support import ReadSide, open_read_side, place_of
+from tests.contract.views_support import ReadSide, place_of
 
 from .test_view_tables import catalogue
 
-__all__ = ["postgres_ledger"]
-
 SWAPS = 5
-
-
-@pytest.fixture
-def read_side(postgres_ledger: LedgerUnderTest) -> Iterator[ReadSide]:
-    """A ledger with jobs of two tenants, whose views are current."""
-    with open_read_side(postgres_ledger) as own:
-        side = ReadSide(postgres_ledger, own)
-        populate(side)
-        own.project()
-        yield side
-        side.close()
 
 
 def test_readers_with_prepared_statements_never_miss_a_row(read_side: ReadSide) -> None:
