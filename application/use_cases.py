@@ -17,6 +17,8 @@ from .job_control import JobControl
 from .job_finder import JobFinder
 from .job_repository import LedgerJobRepository
 from .job_types import JobTypes
+from .key_ports import KeyMint, KeyRegister
+from .keys import Keys
 from .known import KnownTenants, KnownTypes
 from .limits import Limiting
 from .ports import (
@@ -54,6 +56,8 @@ class Ports:
     statistics: StatisticsViews
     clock: Clock
     identifiers: Identifiers
+    keys: KeyRegister
+    key_mint: KeyMint
 
 
 def use_cases(
@@ -98,6 +102,10 @@ def use_cases(
     ).register(dispatcher)  # fmt: skip
     Tenants(
         reader=ports.reader, writer=ports.writer, catalogue=ports.catalogue, tenants=tenants, positions=positions
+    ).register(dispatcher)  # fmt: skip
+    Keys(
+        reader=ports.reader, writer=ports.writer, register=ports.keys, mint=ports.key_mint, tenants=tenants,
+        positions=positions,
     ).register(dispatcher)  # fmt: skip
     Explaining(
         reader=ports.reader, queue=ports.queue, catalogue=ports.catalogue, finder=finder

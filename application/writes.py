@@ -98,6 +98,12 @@ class LimitRow(NamedTuple):
     state: FlowState
 
 
+class ApiKeyRow(NamedTuple):
+    """That a key is in the catalogue, with nothing but its id: what it is, its stream says."""
+
+    key_id: str
+
+
 class AppendEvents(NamedTuple):
     """Events of any other stream, from `events[0].originator_version` on, and the catalogue row that follows."""
 
@@ -105,7 +111,7 @@ class AppendEvents(NamedTuple):
     catalogue: CatalogueRow | None = None
 
 
-CatalogueRow = TenantRow | JobTypeRow | LimitRow
+CatalogueRow = TenantRow | JobTypeRow | LimitRow | ApiKeyRow
 Write = NewJob | ChangeJob | AppendEvents
 
 

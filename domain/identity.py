@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
 from .options import QueueName
 from .tenant import TenantName
@@ -71,6 +71,11 @@ class Grant(BaseModel):
     tenants: frozenset[TenantName] | None = None
     queues: frozenset[QueueName] | None = None
     extra: frozenset[Permission] = frozenset()
+
+    @field_serializer("tenants", "queues", "extra", when_used="json")
+    def _in_order(self, names: frozenset[str] | None) -> list[str] | None:
+        """A set has no order of its own: what is stored is the same each time."""
+        return None if names is None else sorted(names)
 
     @property
     def permissions(self) -> frozenset[Permission]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, cast
 
+from .api_key import API_KEY_FACTS
 from .audit import AuditExportBegun, AuditExported, BodiesRead
 from .dlq import DlqBulkBegun, DlqBulkEnded
 from .event import Facts
@@ -87,6 +88,10 @@ def _limited(facts: Facts) -> str:
     return f"{scope} {getattr(facts, 'subject', '')}".rstrip()
 
 
+def _key(facts: Facts) -> str:
+    return f"key {getattr(facts, 'key_id', '')}"
+
+
 def _many_dead(facts: Facts) -> str:
     begun = cast("DlqBulkBegun", facts)
     return f"up to {begun.confirmed:,} dead jobs ({begun.act})"
@@ -131,6 +136,7 @@ MANUAL: Mapping[type[Facts], _Kind] = {
     ProjectionParkedRetried: _kind("retried parked events", _view),
     AuditExportBegun: _kind("began to export", _export),
     BodiesRead: _kind("read bodies"),
+    **{facts: _kind(facts.topic.partition(".")[2], _key) for facts in API_KEY_FACTS},
 }
 """Facts that are manual acts, or are where `applies` says so."""
 

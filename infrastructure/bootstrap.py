@@ -27,7 +27,7 @@ from .group_commit import GroupCommit, Limits
 from .job_pages import LIST_NAMES
 from .queue_rebuilding import QueueTables
 from .settings import Settings
-from .system import RandomIdentifiers, SystemClock
+from .system import RandomIdentifiers, SystemClock, SystemKeyMint
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +151,7 @@ def _open_sqlite(settings: Settings, closing: ExitStack) -> _Engine:
     from .sqlite.connect import open_ledger as open_sqlite  # noqa: PLC0415
     from .sqlite.event_source import SqliteEventSource  # noqa: PLC0415
     from .sqlite.job_views import SqliteJobViews  # noqa: PLC0415
+    from .sqlite.keys import SqliteKeyRegister  # noqa: PLC0415
     from .sqlite.queue_tables import SqliteQueueTables  # noqa: PLC0415
     from .sqlite.shadows import SqliteShadows  # noqa: PLC0415
     from .sqlite.statistics import SqliteStatistics  # noqa: PLC0415
@@ -168,7 +169,7 @@ def _open_sqlite(settings: Settings, closing: ExitStack) -> _Engine:
         writer=ledger.writer, transaction_writer=ledger.transaction_writer, reader=ledger.reader, queue=ledger.queue,
         catalogue=ledger.catalogue, views=SqliteJobViews(ledger.database, progress),
         statistics=SqliteStatistics(ledger.database), clock=SystemClock(),
-        identifiers=RandomIdentifiers(),
+        identifiers=RandomIdentifiers(), keys=SqliteKeyRegister(ledger.database), key_mint=SystemKeyMint(),
     )  # fmt: skip
     return _Engine(
         ledger.writer, ports, ledger.wake_up, view_store, event_source, SqliteShadows(ledger.database),
@@ -180,6 +181,7 @@ def _open_postgres(settings: Settings, dsn: str, closing: ExitStack) -> _Engine:
     from .postgres.connect import open_ledger as open_postgres  # noqa: PLC0415
     from .postgres.event_source import PostgresEventSource  # noqa: PLC0415
     from .postgres.job_views import PostgresJobViews  # noqa: PLC0415
+    from .postgres.keys import PostgresKeyRegister  # noqa: PLC0415
     from .postgres.queue_tables import PostgresQueueTables  # noqa: PLC0415
     from .postgres.shadows import PostgresShadows  # noqa: PLC0415
     from .postgres.statistics import PostgresStatistics  # noqa: PLC0415
@@ -204,7 +206,8 @@ def _open_postgres(settings: Settings, dsn: str, closing: ExitStack) -> _Engine:
         writer=ledger.writer, transaction_writer=ledger.transaction_writer, reader=ledger.reader, queue=ledger.queue,
         catalogue=ledger.catalogue, views=views,
         statistics=PostgresStatistics(ledger.connections, ledger.horizon),
-        clock=SystemClock(), identifiers=RandomIdentifiers(),
+        clock=SystemClock(), identifiers=RandomIdentifiers(), keys=PostgresKeyRegister(ledger.connections),
+        key_mint=SystemKeyMint(),
     )  # fmt: skip
     return _Engine(
         ledger.writer, ports, ledger.wake_up, view_store, event_source, shadows,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import random
+import secrets
 import time
 from datetime import UTC, datetime
 from uuid import UUID
 
 from jobledger.domain.identifiers import uuid7
+
+_KEY_ID_CHARACTERS, _KEY_ID_LENGTH = "abcdefghjkmnpqrstuvwxyz023456789", 10
+_SECRET_BYTES = 32
 
 
 class SystemClock:
@@ -43,3 +47,15 @@ class RandomIdentifiers:
     def jitter(self) -> float:
         """A draw from [0, 1)."""
         return random.random()
+
+
+class SystemKeyMint:
+    """Keys' ids and secrets from the system's generator (the port `KeyMint`)."""
+
+    def key_id(self) -> str:
+        """Ten characters that nobody takes for one another: 50 bits."""
+        return "".join(secrets.choice(_KEY_ID_CHARACTERS) for _ in range(_KEY_ID_LENGTH))
+
+    def secret(self) -> str:
+        """256 bits."""
+        return secrets.token_urlsafe(_SECRET_BYTES)

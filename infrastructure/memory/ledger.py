@@ -24,7 +24,8 @@ from jobledger.application.writes import JobTypeRow, LimitRow, NewJob, Outcome, 
 from jobledger.domain.errors import InvalidInput, LedgerError
 from jobledger.domain.event import RecordedEvent
 
-from ..system import RandomIdentifiers, SystemClock
+from ..system import RandomIdentifiers, SystemClock, SystemKeyMint
+from .keys import MemoryKeyRegister
 from .queue import MemoryQueue
 from .statistics import MemoryStatistics
 from .store import Store, Stored
@@ -279,6 +280,7 @@ class MemoryLedger:
         self.views = MemoryJobViews(store)
         self.statistics = MemoryStatistics(store)
         self.transaction_writer = MemoryTransactionWriter()
+        self.keys = MemoryKeyRegister(store)
         self.wake_up = MemoryWakeUp()
 
     @property
@@ -287,7 +289,7 @@ class MemoryLedger:
         return Ports(
             writer=self.writer, transaction_writer=self.transaction_writer, reader=self.reader, queue=self.queue,
             catalogue=self.catalogue, views=self.views, statistics=self.statistics, clock=self.clock,
-            identifiers=self.identifiers,
+            identifiers=self.identifiers, keys=self.keys, key_mint=SystemKeyMint(),
         )  # fmt: skip
 
     def unfinished(self) -> list[OpenJob]:

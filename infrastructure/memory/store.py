@@ -10,8 +10,10 @@ from typing import NamedTuple
 from uuid import UUID
 
 from jobledger.application.flow_control import covers
+from jobledger.application.key_ports import KeyUse
 from jobledger.application.ports import OpenJob, WorkerHeartbeat
 from jobledger.application.writes import (
+    ApiKeyRow,
     AppendEvents,
     CatalogueRow,
     ChangeJob,
@@ -75,6 +77,8 @@ class Store:
         self.tenants: dict[str, TenantRow] = {}
         self.job_types: dict[str, JobTypeRow] = {}
         self.limits: dict[Target, FlowState] = {}
+        self.api_keys: set[str] = set()
+        self.api_key_uses: dict[str, KeyUse] = {}
         self.limit_uses: defaultdict[Target, Counter[int]] = defaultdict(Counter)
         """Of each rate: starts by the end of their bucket, in microseconds since 1970."""
         self.workers: dict[str, Seen] = {}
@@ -168,6 +172,8 @@ class Store:
                 self.tenants[row.name] = row
             case JobTypeRow():
                 self.job_types[row.definition.name] = row
+            case ApiKeyRow(key_id):
+                self.api_keys.add(key_id)
             case LimitRow(target, state) if state == FlowState():
                 self.limits.pop(target, None)
                 self._close_buckets(target)

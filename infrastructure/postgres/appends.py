@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jobledger.application.writes import (
+    ApiKeyRow,
     AppendEvents,
     CatalogueRow,
     JobTypeRow,
@@ -144,8 +145,36 @@ class SaveJobType:
         return set()
 
 
-def save(row: CatalogueRow) -> SaveTenant | SaveJobType | SaveLimit:
+class SaveApiKey:
+    """The catalogue's row of a key."""
+
+    statement = SQL["save_api_key"]
+
+    def __init__(self, row: ApiKeyRow) -> None:
+        self.indexes: list[int] = []
+        self._row = row
+
+    def parameters(self) -> Parameters:
+        """The argument of save_api_key."""
+        return (self._row.key_id,)
+
+    def answers(self, row: Row) -> list[Answer | None]:
+        """Nothing: the append answers."""
+        return []
+
+    def writes_of(self, events: Sequence[int]) -> set[int]:
+        """None: this statement names nobody."""
+        return set()
+
+
+def save(row: CatalogueRow) -> SaveTenant | SaveJobType | SaveLimit | SaveApiKey:
     """The call that stores a catalogue row."""
-    if isinstance(row, TenantRow):
-        return SaveTenant(row)
-    return SaveLimit(row) if isinstance(row, LimitRow) else SaveJobType(row)
+    match row:
+        case TenantRow():
+            return SaveTenant(row)
+        case LimitRow():
+            return SaveLimit(row)
+        case JobTypeRow():
+            return SaveJobType(row)
+        case ApiKeyRow():
+            return SaveApiKey(row)

@@ -15,6 +15,7 @@ SQL: Mapping[str, str] = load(
     "sql/recording.sql",
     "sql/chores.sql",
     "sql/standing.sql",
+    "sql/keys.sql",
 )
 
 Parameters = tuple[object, ...]

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from jobledger.application.flow_control import lane_of
 from jobledger.application.writes import (
+    ApiKeyRow,
     AppendEvents,
     CatalogueRow,
     ChangeJob,
@@ -229,6 +230,8 @@ class LedgerTransaction:
         elif isinstance(row, LimitRow):
             save_limit(self._connection, row)
             self._limited = None
+        elif isinstance(row, ApiKeyRow):
+            self._connection.execute(SQL["save_api_key"], row)
 
     # --- shared ------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,9 @@ import pytest
 from psycopg import sql
 
 from jobledger.infrastructure.postgres.connect import open_ledger as open_postgres
+from jobledger.infrastructure.postgres.keys import PostgresKeyRegister
 from jobledger.infrastructure.sqlite.connect import open_ledger
+from jobledger.infrastructure.sqlite.keys import SqliteKeyRegister
 from jobledger.infrastructure.sqlite.migrations import migrate
 
 from ..support.postgres import TestCluster
@@ -108,7 +110,8 @@ def _open_sqlite(path: Path) -> Iterator[LedgerUnderTest]:
     try:
         yield LedgerUnderTest(
             "sqlite", opened.writer, opened.reader, opened.queue, opened.catalogue, opened.wake_up,
-            opened.transaction_writer, connect, purge, set_checkpoint, query, lambda: _open_sqlite(path),
+            opened.transaction_writer, SqliteKeyRegister(opened.database), connect, purge, set_checkpoint, query,
+            lambda: _open_sqlite(path),
         )  # fmt: skip
     finally:
         opened.close()
@@ -149,7 +152,8 @@ def _open_postgres(dsn: str) -> Iterator[LedgerUnderTest]:
     try:
         yield LedgerUnderTest(
             "postgres", opened.writer, opened.reader, opened.queue, opened.catalogue, opened.wake_up,
-            opened.transaction_writer, connect, purge, set_checkpoint, query, lambda: _open_postgres(dsn),
+            opened.transaction_writer, PostgresKeyRegister(opened.connections), connect, purge, set_checkpoint, query,
+            lambda: _open_postgres(dsn),
         )  # fmt: skip
     finally:
         opened.close()

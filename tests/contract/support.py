@@ -14,6 +14,7 @@ from threading import Lock
 from typing import Any
 from uuid import UUID
 
+from jobledger.application.key_ports import KeyRegister
 from jobledger.application.ports import (
     Catalogue,
     Claim,
@@ -57,6 +58,7 @@ class LedgerUnderTest:
     catalogue: Catalogue
     wake_up: WakeUp
     transaction_writer: TransactionWriter
+    keys: KeyRegister
     connect: Callable[[], AbstractContextManager[Any]]
     """A caller's own connection to the same database, as its driver makes it; closed without a commit."""
     purge: Callable[[UUID], None]
@@ -149,7 +151,7 @@ def in_memory(clock: Clock | None = None) -> LedgerUnderTest:
 
     return LedgerUnderTest(
         "memory", opened.writer, opened.reader, opened.queue, opened.catalogue, opened.wake_up,
-        opened.transaction_writer, not_there, not_there, not_there, not_there, not_there,
+        opened.transaction_writer, opened.keys, not_there, not_there, not_there, not_there, not_there,
     )  # fmt: skip
 
 

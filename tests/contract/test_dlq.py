@@ -27,7 +27,7 @@ from jobledger.domain.retry import Retry
 from jobledger.infrastructure.memory.statistics import MemoryStatistics
 from jobledger.infrastructure.memory.store import Store
 from jobledger.infrastructure.memory.views import MemoryJobViews
-from jobledger.infrastructure.system import RandomIdentifiers, SystemClock
+from jobledger.infrastructure.system import RandomIdentifiers, SystemClock, SystemKeyMint
 from tests.support.given import NOW
 
 from .support import LedgerUnderTest
@@ -104,6 +104,7 @@ def dead_letters(request: pytest.FixtureRequest) -> Iterator[DeadLetters]:
             queue=ledger.queue, catalogue=ledger.catalogue, views=views,
             statistics=MemoryStatistics(Store(lambda: NOW)), clock=SystemClock(),
             identifiers=RandomIdentifiers(),
+            keys=ledger.keys, key_mint=SystemKeyMint(),
         )  # fmt: skip
         for tenant in ("acme", "other"):
             ledger.create_tenant(tenant)

@@ -48,7 +48,7 @@ from jobledger.domain.job import AttemptError, JobStatus, Lease, Measured
 from jobledger.infrastructure.memory.statistics import MemoryStatistics
 from jobledger.infrastructure.memory.store import Store
 from jobledger.infrastructure.memory.views import MemoryJobViews
-from jobledger.infrastructure.system import RandomIdentifiers, SystemClock
+from jobledger.infrastructure.system import RandomIdentifiers, SystemClock, SystemKeyMint
 from jobledger.projections.tenant_jobs import TENANT_JOBS
 from tests.support.given import NOW
 from tests.support.seen import histories, moves
@@ -114,6 +114,7 @@ def past(request: pytest.FixtureRequest) -> Iterator[Past]:
             writer=ledger.writer, transaction_writer=ledger.transaction_writer, reader=ledger.reader,
             queue=ledger.queue, catalogue=ledger.catalogue, views=views,
             statistics=MemoryStatistics(store), clock=SystemClock(), identifiers=RandomIdentifiers(),
+            keys=ledger.keys, key_mint=SystemKeyMint(),
         )  # fmt: skip
         for tenant in ("acme", "other"):
             ledger.create_tenant(tenant)

@@ -165,7 +165,7 @@ WHERE pronamespace = 'jobledger'::regnamespace AND has_function_privilege(%s, oi
 """
 _BOTH_CALL = {
     "change_jobs", "complete_jobs", "dispatch_jobs", "ledger_append", "ledger_horizon", "ledger_horizon_hold",
-    "save_job_type", "save_limit", "save_tenant",
+    "save_api_key", "save_job_type", "save_limit", "save_tenant",
 }  # fmt: skip
 _WORKERS_CALL = {"apply_limits", "claim_jobs", "ensure_partitions", "promote_due_jobs", "waiting_of_inactive_tenants"}
 

@@ -20,6 +20,7 @@ from jobledger.infrastructure.sqlite import job_views
 from jobledger.infrastructure.sqlite.comparing import read_in_order
 from jobledger.infrastructure.sqlite.connect import SqliteLedger, open_ledger
 from jobledger.infrastructure.sqlite.database import Database
+from jobledger.infrastructure.sqlite.keys import SqliteKeyRegister
 from jobledger.infrastructure.sqlite.migrations import migrate, require_current
 from jobledger.infrastructure.sqlite.shadows import SqliteShadows
 from jobledger.infrastructure.sqlite.view_tables import create_tables, table_definition
@@ -78,7 +79,8 @@ def _under_test(opened: SqliteLedger) -> LedgerUnderTest:
 
     return LedgerUnderTest(
         "sqlite", opened.writer, opened.reader, opened.queue, opened.catalogue, opened.wake_up,
-        opened.transaction_writer, not_wanted, not_wanted, not_wanted, not_wanted, not_wanted,
+        opened.transaction_writer, SqliteKeyRegister(opened.database), not_wanted, not_wanted, not_wanted, not_wanted,
+        not_wanted,
     )  # fmt: skip
 
 

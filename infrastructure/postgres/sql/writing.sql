@@ -25,6 +25,9 @@ SELECT jobledger.save_job_type(%s, %s, %s, %s, %s)
 -- name: save_limit
 SELECT jobledger.save_limit(%s, %s, %s, %s, %s, %s, %s, %s)
 
+-- name: save_api_key
+SELECT jobledger.save_api_key(%s)
+
 -- name: stored_events
 -- What a commit whose answer was lost has stored.
 SELECT originator_id, originator_version, notification_id, state FROM ledger

@@ -53,6 +53,9 @@ DELETE FROM open_jobs WHERE job_id = ?
 INSERT INTO tenants (tenant_id, status, display_name, updated_at) VALUES (?, ?, ?, ?)
 ON CONFLICT (tenant_id) DO UPDATE SET status = excluded.status, updated_at = excluded.updated_at
 
+-- name: save_api_key
+INSERT INTO api_keys (key_id) VALUES (?) ON CONFLICT (key_id) DO NOTHING
+
 -- name: save_job_type
 INSERT INTO job_types (name, definition, fingerprint, code_version, app, updated_at) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, fingerprint = excluded.fingerprint,

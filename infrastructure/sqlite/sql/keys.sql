@@ -1,0 +1,13 @@
+-- API keys: which there are, and when they were used last.
+
+-- name: key_ids
+SELECT key_id FROM api_keys WHERE key_id > ? ORDER BY key_id LIMIT ?
+
+-- name: key_uses
+SELECT key_id, last_used_at, address FROM api_key_uses WHERE key_id IN (SELECT value FROM json_each(?))
+
+-- name: record_key_use
+-- The latest stays, in whatever order the processes of an installation come.
+INSERT INTO api_key_uses (key_id, last_used_at, address) VALUES (?, ?, ?)
+ON CONFLICT (key_id) DO UPDATE SET last_used_at = excluded.last_used_at, address = excluded.address
+WHERE api_key_uses.last_used_at < excluded.last_used_at
