@@ -60,6 +60,16 @@ class Ports:
     key_mint: KeyMint
 
 
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What use cases have in common, so that what one of them learns the others know."""
+
+    tenants: KnownTenants
+    types: KnownTypes
+    finder: JobFinder
+    positions: Positions
+
+
 def use_cases(
     ports: Ports,
     *,
@@ -72,22 +82,37 @@ def use_cases(
     With `app`, its job types are checked by its own code; all others by the schemas in the installation's registry.
     """
     dispatcher = Dispatcher(ports.clock, ports.identifiers, telemetry)
-    positions = Positions(ports.reader)
     tenants = KnownTenants(ports.catalogue, ports.clock)
     types = KnownTypes(app, ports.catalogue, ports.clock)
-    finder = JobFinder(ports.views, tenants)
+    shared = _Shared(tenants, types, JobFinder(ports.views, tenants), Positions(ports.reader))
+    _register_jobs(dispatcher, ports, shared, defaults)
+    _register_questions(dispatcher, ports, shared)
+    _register_installation(dispatcher, ports, shared)
+    return dispatcher
+
+
+def _register_jobs(dispatcher: Dispatcher, ports: Ports, shared: _Shared, defaults: OptionDefaults | None) -> None:
+    """What changes jobs."""
     Dispatching(
-        writer=ports.writer, transaction_writer=ports.transaction_writer, tenants=tenants, types=types,
-        positions=positions, clock=ports.clock, identifiers=ports.identifiers, defaults=defaults,
+        writer=ports.writer, transaction_writer=ports.transaction_writer, tenants=shared.tenants, types=shared.types,
+        positions=shared.positions, clock=ports.clock, identifiers=ports.identifiers, defaults=defaults,
     ).register(dispatcher)  # fmt: skip
     JobControl(
-        repository=LedgerJobRepository(ports.reader, ports.writer), queue=ports.queue, finder=finder, types=types,
-        positions=positions, identifiers=ports.identifiers,
+        repository=LedgerJobRepository(ports.reader, ports.writer), queue=ports.queue, finder=shared.finder,
+        types=shared.types, positions=shared.positions, identifiers=ports.identifiers,
     ).register(dispatcher)  # fmt: skip
+    DlqControl(
+        views=ports.views, reader=ports.reader, writer=ports.writer, tenants=shared.tenants,
+        positions=shared.positions,
+    ).register(dispatcher)  # fmt: skip
+
+
+def _register_questions(dispatcher: Dispatcher, ports: Ports, shared: _Shared) -> None:
+    """What is asked about jobs."""
     body_reads = BodyReads(ports.writer, ports.identifiers)
     reading = Reading(
-        reader=ports.reader, views=ports.views, finder=finder, tenants=tenants, positions=positions,
-        body_reads=body_reads,
+        reader=ports.reader, views=ports.views, finder=shared.finder, tenants=shared.tenants,
+        positions=shared.positions, body_reads=body_reads,
     )  # fmt: skip
     reading.register(dispatcher)
     Investigating(
@@ -95,34 +120,37 @@ def use_cases(
     ).register(dispatcher)  # fmt: skip
     TracingRequests(reading=reading, reader=ports.reader, views=ports.views).register(dispatcher)
     DeadJobs(
-        reading=reading, reader=ports.reader, tenants=tenants, positions=positions, body_reads=body_reads
-    ).register(dispatcher)  # fmt: skip
-    DlqControl(
-        views=ports.views, reader=ports.reader, writer=ports.writer, tenants=tenants, positions=positions
-    ).register(dispatcher)  # fmt: skip
-    Tenants(
-        reader=ports.reader, writer=ports.writer, catalogue=ports.catalogue, tenants=tenants, positions=positions
-    ).register(dispatcher)  # fmt: skip
-    Keys(
-        reader=ports.reader, writer=ports.writer, register=ports.keys, mint=ports.key_mint, tenants=tenants,
-        positions=positions,
+        reading=reading, reader=ports.reader, tenants=shared.tenants, positions=shared.positions,
+        body_reads=body_reads,
     ).register(dispatcher)  # fmt: skip
     Explaining(
-        reader=ports.reader, queue=ports.queue, catalogue=ports.catalogue, finder=finder
+        reader=ports.reader, queue=ports.queue, catalogue=ports.catalogue, finder=shared.finder
+    ).register(dispatcher)  # fmt: skip
+    Statistics(
+        statistics=ports.statistics, views=ports.views, tenants=shared.tenants, positions=shared.positions
+    ).register(dispatcher)  # fmt: skip
+
+
+def _register_installation(dispatcher: Dispatcher, ports: Ports, shared: _Shared) -> None:
+    """What is done to the installation, and asked about it."""
+    Tenants(
+        reader=ports.reader, writer=ports.writer, catalogue=ports.catalogue, tenants=shared.tenants,
+        positions=shared.positions,
+    ).register(dispatcher)  # fmt: skip
+    Keys(
+        reader=ports.reader, writer=ports.writer, register=ports.keys, mint=ports.key_mint, tenants=shared.tenants,
+        positions=shared.positions,
     ).register(dispatcher)  # fmt: skip
     Limiting(
         reader=ports.reader, writer=ports.writer, catalogue=ports.catalogue, queue=ports.queue, views=ports.views,
-        tenants=tenants, positions=positions,
-    ).register(dispatcher)  # fmt: skip
-    Statistics(
-        statistics=ports.statistics, views=ports.views, tenants=tenants, positions=positions
+        tenants=shared.tenants, positions=shared.positions,
     ).register(dispatcher)  # fmt: skip
     Auditing(
-        reader=ports.reader, writer=ports.writer, identifiers=ports.identifiers, tenants=tenants, positions=positions
+        reader=ports.reader, writer=ports.writer, identifiers=ports.identifiers, tenants=shared.tenants,
+        positions=shared.positions,
     ).register(dispatcher)  # fmt: skip
     Workers(ports.queue).register(dispatcher)
-    ProjectionControl(reader=ports.reader, writer=ports.writer, positions=positions).register(dispatcher)
+    ProjectionControl(reader=ports.reader, writer=ports.writer, positions=shared.positions).register(dispatcher)
     JobTypes(
-        reader=ports.reader, writer=ports.writer, catalogue=ports.catalogue, positions=positions
+        reader=ports.reader, writer=ports.writer, catalogue=ports.catalogue, positions=shared.positions
     ).register(dispatcher)  # fmt: skip
-    return dispatcher
