@@ -29,7 +29,8 @@ class Dispatch(NamedTuple):
     Nothing is checked here: an item is checked where it is dispatched, so that a reaction stays a pure function.
     `run_at` (aware) and `delay_seconds` exclude each other. A `manual` dispatch needs a `reason`. `line` is the line
     or number of the item in its batch; results repeat it. `key_prefix` makes a key of prefix and payload where neither
-    the item nor its type gives one: what a handler dispatches again in its next attempt is the same job.
+    the item nor its type gives one: what a handler dispatches again in its next attempt is the same job. With
+    `allowed_queues` it is refused where its options bring it into another queue: authorization says so.
     """
 
     job_type: str
@@ -56,6 +57,7 @@ class Dispatch(NamedTuple):
     reason: str | None = None
     line: int | None = None
     key_prefix: str | None = None
+    allowed_queues: frozenset[str] | None = None
 
 
 class Malformed(NamedTuple):

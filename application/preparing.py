@@ -15,9 +15,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from jobledger.domain.errors import InvalidInput, ReasonRequired
+from jobledger.domain.errors import InvalidInput, NotPermitted, ReasonRequired
 from jobledger.domain.event import Event, Metadata
 from jobledger.domain.identifiers import check_supplied_id
+from jobledger.domain.identity import Permission
 from jobledger.domain.job import JobDispatched, JobState, evolve
 from jobledger.domain.options import JobOptions, Key, PersonaName, ResolvedOptions, resolve
 from jobledger.domain.tenant import TenantName
@@ -119,8 +120,11 @@ class Plans:
         self._tenants.require_active(asked.tenant)
         known = self._types.get(asked.job_type)
         definition, has_code = known.definition, self._types.has_code(asked.job_type)
+        options = self._resolve(asked, known, now)
+        if item.allowed_queues is not None and options.queue not in item.allowed_queues:
+            raise NotPermitted("this identity", Permission.DISPATCH.value, f"in queue {options.queue}")
         return _Plan(
-            asked, known, self._resolve(asked, known, now), valid_until=moment + REMEMBER_SECONDS,
+            asked, known, options, valid_until=moment + REMEMBER_SECONDS,
             needs_key=not has_code and definition.idempotency_key_computed and definition.effects is None,
             needs_lock_key=not has_code and definition.lock_key_computed and asked.options.lock_key is None,
         )  # fmt: skip
@@ -189,8 +193,8 @@ class Preparation:
         return NewJob(event, state, IdempotencyKey(facts.job_type, key, sha256(body).hexdigest()))
 
     def _what_is_shared(self, item: Dispatch) -> _Shared:
-        # the shape is all of the item but payload, key, id, flow and line
-        shape: Shape = (item[0], *item[2:4], *item[6:17], *item[20:22])
+        # the shape is all of the item but payload, key, id, flow, line and the key's prefix
+        shape: Shape = (item[0], *item[2:4], *item[6:17], *item[20:22], item[24])
         try:
             shared = self._shared.get(shape)
         except TypeError:  # a list or a dict: works, is read anew each time

@@ -51,6 +51,18 @@ class AuditExported(Facts):
     sha256: str
 
 
+class AccessRefused(Facts):
+    """Somebody asked for what they may not have. `tenant_claimed` is what was asked for: it may not exist. `count` sums
+    up requests of one address without a valid key or token."""
+
+    topic: ClassVar[str] = "access.refused"
+
+    asked: str
+    permission: str
+    tenant_claimed: str
+    count: Annotated[int, Field(ge=1)] = 1
+
+
 class BodiesRead(Facts):
     """Somebody looked at bodies of a job: those of these versions."""
 
@@ -60,7 +72,7 @@ class BodiesRead(Facts):
     versions: tuple[int, ...]
 
 
-AUDIT_FACTS: tuple[type[Facts], ...] = (AuditExportBegun, AuditExported, BodiesRead)
+AUDIT_FACTS: tuple[type[Facts], ...] = (AuditExportBegun, AuditExported, BodiesRead, AccessRefused)
 
 
 def audit_stream(tenant: str, act: str) -> UUID:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, cast
 
 from .api_key import API_KEY_FACTS
-from .audit import AuditExportBegun, AuditExported, BodiesRead
+from .audit import AccessRefused, AuditExportBegun, AuditExported, BodiesRead
 from .dlq import DlqBulkBegun, DlqBulkEnded
 from .event import Facts
 from .job import (
@@ -143,7 +143,7 @@ MANUAL: Mapping[type[Facts], _Kind] = {
 NOT_MANUAL: frozenset[type[Facts]] = frozenset(
     {
         *(facts for facts in JOB_FACTS if facts not in MANUAL),
-        JobTypeRegistered, DispatchRefused, DlqBulkEnded, ProjectionRebuilt, AuditExported,
+        JobTypeRegistered, DispatchRefused, DlqBulkEnded, ProjectionRebuilt, AuditExported, AccessRefused,
     }
 )  # fmt: skip
 

@@ -1,0 +1,194 @@
+"""Who may do what, decided in one place: messages go through here on their way to the dispatcher.
+
+Programs that open the ledger themselves (the CLI, embedded services) use the dispatcher as it is: there the database's
+login decides. Whoever asks over the network does so as an `Identity`.
+
+Of a tenant that an identity has no grant for it learns nothing: the answer is that of a tenant that does not exist,
+after the same statement. What is allowed is recorded by what it does, with actor, address and request; what is
+refused, here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar, cast
+from uuid import UUID
+
+import structlog
+
+from jobledger.domain.errors import NotPermitted, Refusal, UnknownTenant
+from jobledger.domain.identity import Identity, Permission
+
+from .access_messages import RecordRefusedAccess
+from .commands import DispatchJob, DispatchJobs
+from .dispatch_item import Dispatch, Malformed
+from .dispatcher import Dispatcher
+from .job_repository import no_such_job
+from .message import Actor, Message
+from .needs import NEEDS, Need, Scope
+from .ports import Catalogue
+from .queries import GetJob, ListTenants
+from .result import Accepted, Refused, Result
+from .writes import TenantRow
+
+R = TypeVar("R")
+
+_log = structlog.get_logger(__name__)
+
+
+class Authorization:
+    """Opens the dispatcher to identities; one for a process."""
+
+    def __init__(
+        self, dispatcher: Dispatcher, catalogue: Catalogue, needs: Mapping[type[Message[Any]], Need] = NEEDS
+    ) -> None:
+        self.dispatcher = dispatcher
+        self._catalogue = catalogue
+        self._needs = needs
+
+    def of(self, identity: Identity) -> Authorized:
+        """The dispatcher, as far as this identity may use it."""
+        return Authorized(self, identity)
+
+    def need(self, message_type: type[Message[Any]]) -> Need:
+        """What it needs; what nobody thought of is for the program alone."""
+        return self._needs.get(message_type, Need(Scope.INTERNAL, ()))
+
+    def require_tenant(self, identity: Identity, tenant: str) -> None:
+        """Raise `UnknownTenant` where the identity has no grant there: whether it exists is looked up, and not told."""
+        if not identity.knows(tenant):
+            self._catalogue.tenant(tenant)
+            raise UnknownTenant(tenant)
+
+    def record(self, actor: Actor, message: Message[Any], error: NotPermitted) -> None:
+        """Record a refusal. It is durable before it is told."""
+        self.dispatcher.execute(RecordRefusedAccess(
+            actor=actor, asked=type(message).__name__, permission=error.permission, tenant_claimed=_claimed(message),
+            trace_parent=message.trace_parent, correlation_id=message.correlation_id,
+        )).unwrap()  # fmt: skip
+
+
+class Authorized:
+    """What a `Dispatcher` is to one identity."""
+
+    def __init__(self, authorization: Authorization, identity: Identity) -> None:
+        self._authorization = authorization
+        self.identity = identity
+
+    def execute(self, message: Message[R]) -> Result[R]:
+        """Carry a message out, if the identity may."""
+        need = self._authorization.need(type(message))
+        try:
+            allowed = self._allowed(message, need)
+        except NotPermitted as error:
+            if need.recorded or error.permission == Permission.READ_PAYLOADS:
+                self._authorization.record(message.actor, message, error)
+            return Refused(error)
+        except Refusal as error:
+            return Refused(error)
+        result = self._authorization.dispatcher.execute(allowed)
+        if isinstance(message, ListTenants) and isinstance(result, Accepted):
+            return cast("Result[R]", self._own_tenants(result))
+        return result
+
+    def require(self, permission: Permission, tenant: str | None, queue: str | None = None) -> None:
+        """Raise `UnknownTenant` or `NotPermitted`, for what is no message (a stream of events, say)."""
+        if tenant is not None:
+            self._authorization.require_tenant(self.identity, tenant)
+        if not self.identity.permits(permission, tenant, queue):
+            raise self._not_permitted(permission, tenant, queue)
+
+    # --- scopes ----------------------------------------------------------------------------------------------------
+
+    def _allowed(self, message: Message[R], need: Need) -> Message[R]:
+        """The message, narrowed to what the identity may; raises `NotPermitted`, `UnknownTenant` or `NotFound`."""
+        permissions = need.permissions
+        if getattr(message, "bodies", False):
+            permissions = (*permissions, Permission.READ_PAYLOADS)
+        match need.scope:
+            case Scope.INTERNAL:
+                raise NotPermitted(self.identity.id, "none: nobody may", "from outside")
+            case Scope.OWN:
+                return message
+            case Scope.DISPATCH:
+                return self._dispatching(message, permissions)
+            case Scope.JOB:
+                self._require_job(message, permissions)
+            case scope:
+                for permission in permissions:
+                    self.require(permission, *_place(message, scope))
+        return message
+
+    def _dispatching(self, message: Message[R], permissions: Iterable[Permission]) -> Message[R]:
+        """Queues are known once an item's options are: those that are permitted go along with the command."""
+        (permission,) = permissions
+        if isinstance(message, DispatchJob):
+            queues = self._queues(permission, message.item.tenant)
+            item = message.item._replace(allowed_queues=queues)
+            narrowed: Message[Any] = message.model_copy(update={"item": item})
+        else:
+            assert isinstance(message, DispatchJobs)
+            narrowed = message.model_copy(update={"items": self._items(message.items, permission)})
+        return cast("Message[R]", narrowed)
+
+    def _items(self, items: Iterable[Dispatch | Malformed], permission: Permission) -> Iterator[Dispatch | Malformed]:
+        """Items of a batch, those that are not permitted marked as refused."""
+        for number, item in enumerate(items, start=1):
+            if isinstance(item, Malformed):
+                yield item
+                continue
+            try:
+                queues = self._queues(permission, item.tenant)
+            except Refusal as error:
+                yield Malformed(item.line or number, error, item.tenant, item.job_type)
+                continue
+            yield item if queues is None else item._replace(allowed_queues=queues)
+
+    def _queues(self, permission: Permission, tenant: str) -> frozenset[str] | None:
+        self._authorization.require_tenant(self.identity, tenant)
+        queues = self.identity.queues_for(permission, tenant)
+        if queues is not None and not queues:
+            raise self._not_permitted(permission, tenant, None)
+        return queues
+
+    def _require_job(self, message: Message[Any], permissions: Iterable[Permission]) -> None:
+        """A job in a queue that the identity may not see is as absent as one that is not there."""
+        tenant: str = getattr(message, "tenant")  # noqa: B009 - every message about one job has it
+        reference: UUID | str = getattr(message, "job")  # noqa: B009
+        self._authorization.require_tenant(self.identity, tenant)
+        for permission in permissions:
+            queues = self._queues(permission, tenant)
+            if queues is not None and self._queue_of(message, tenant, reference) not in queues:
+                raise no_such_job(tenant, reference)
+
+    def _queue_of(self, message: Message[Any], tenant: str, reference: UUID | str) -> str | None:
+        asked = GetJob(actor=message.actor, tenant=tenant, job=reference)
+        found = self._authorization.dispatcher.execute(asked)
+        return found.value.state.queue if isinstance(found, Accepted) else None
+
+    def _own_tenants(self, result: Accepted[Any]) -> Accepted[tuple[TenantRow, ...]]:
+        rows = cast("tuple[TenantRow, ...]", result.value)
+        return Accepted(tuple(row for row in rows if self.identity.knows(row.name)), result.position)
+
+    def _not_permitted(self, permission: Permission, tenant: str | None, queue: str | None) -> NotPermitted:
+        place = f"for tenant {tenant}" if tenant is not None else "for the whole installation"
+        if queue is not None:
+            place = f"{place} in queue {queue}" if tenant is not None else f"in queue {queue} of all tenants"
+        return NotPermitted(self.identity.id, permission.value, place)
+
+
+def _place(message: Message[Any], scope: Scope) -> tuple[str | None, str | None]:
+    """The tenant and the queue that a grant has to cover; None stands for all."""
+    if scope is Scope.INSTALLATION:
+        return None, None
+    if scope is Scope.NAME:
+        return str(getattr(message, "name")), None  # noqa: B009 - the scope says that it is there
+    tenant: str | None = getattr(message, "tenant", None)
+    queue: str | None = getattr(message, "queue", None) if scope in (Scope.LIST, Scope.TARGET) else None
+    return tenant, queue
+
+
+def _claimed(message: Message[Any]) -> str:
+    about = getattr(message, "item", message)
+    claimed = str(getattr(about, "tenant", None) or getattr(message, "name", "") or "")
+    return claimed[:200].replace("\x00", "").encode("utf-8", "replace").decode()

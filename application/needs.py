@@ -1,0 +1,154 @@
+"""What each message needs: which permission, and for what. A test goes over all messages, so none can be forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, Final, NamedTuple
+
+from jobledger.domain.identity import Permission
+
+from .access_messages import RecordRefusedAccess
+from .audit_messages import BeginExport, EndExport, GetExport, ListManualActs
+from .commands import (
+    CancelJob,
+    CreateTenant,
+    DiscardJob,
+    DispatchJob,
+    DispatchJobs,
+    RegisterJobTypes,
+    RequeueJob,
+    RescheduleJob,
+    ResumeTenant,
+    SuspendTenant,
+    UpdateJobStatus,
+)
+from .dlq_messages import CountDlq, DiscardDlq, GetDeadJob, ListDlqActs, RequeueDlq
+from .key_messages import CreateFirstKey, CreateKey, GetKey, ListKeys, RevokeKey, RotateKey
+from .limit_messages import (
+    ExplainJob,
+    GetLimitHistory,
+    ListLimits,
+    ListQueues,
+    PauseTarget,
+    RemoveLimits,
+    ResumeTarget,
+    SetLimits,
+)
+from .message import Message
+from .projection_messages import (
+    BeginRebuild,
+    CancelRebuild,
+    DropPrevious,
+    EndRebuild,
+    ListSkips,
+    RecordParkedRetried,
+    SkipParked,
+    SkippedEvents,
+    WithdrawSkip,
+)
+from .queries import (
+    DiffJob,
+    GetCauses,
+    GetJob,
+    GetJobHistory,
+    ListDlq,
+    ListJobsAsOf,
+    ListJobTypes,
+    ListPersonaJobs,
+    ListTenantJobs,
+    ListTenants,
+    ListWorkers,
+    TraceRequest,
+)
+from .statistics import GetQueueStatistics, GetTenantStatistics
+
+
+class Scope(Enum):
+    """What a message is about, and so what a grant has to cover."""
+
+    INSTALLATION = "the installation: a grant for all tenants and queues"
+    TENANT = "the message's tenant, all of its queues"
+    LIST = "the message's tenant, and the queue that it filters by, else all of its queues"
+    JOB = "one job: its tenant, and the queue that it is in"
+    DISPATCH = "the tenants of the items, and the queues that they go into"
+    TARGET = "the queue, tenant or persona that is paused or limited"
+    NAME = "the tenant that the message names"
+    OWN = "whoever is known: the answer holds what is its own"
+    INTERNAL = "nobody: only the program itself sends it"
+
+
+class Need(NamedTuple):
+    """All of `permissions`, for what `scope` says; with a true field `bodies` the message needs `payloads.read`, too.
+    A refusal is recorded where `recorded`: of what changes something, or shows customers' data or the audit."""
+
+    scope: Scope
+    permissions: tuple[Permission, ...]
+    recorded: bool = True
+
+
+def _reading(scope: Scope, permission: Permission = Permission.READ) -> Need:
+    return Need(scope, (permission,), recorded=False)
+
+
+NEEDS: Final[Mapping[type[Message[Any]], Need]] = {
+    DispatchJob: Need(Scope.DISPATCH, (Permission.DISPATCH,)),
+    DispatchJobs: Need(Scope.DISPATCH, (Permission.DISPATCH,)),
+    CancelJob: Need(Scope.JOB, (Permission.OPERATE,)),
+    RescheduleJob: Need(Scope.JOB, (Permission.OPERATE,)),
+    DiscardJob: Need(Scope.JOB, (Permission.OPERATE,)),
+    RequeueJob: Need(Scope.JOB, (Permission.REQUEUE,)),
+    UpdateJobStatus: Need(Scope.JOB, (Permission.OPERATE, Permission.REQUEUE)),
+    GetJob: _reading(Scope.JOB),
+    GetJobHistory: _reading(Scope.JOB),
+    GetDeadJob: _reading(Scope.JOB),
+    DiffJob: _reading(Scope.JOB),
+    GetCauses: _reading(Scope.JOB),
+    ExplainJob: _reading(Scope.JOB),
+    TraceRequest: _reading(Scope.TENANT),
+    ListTenantJobs: _reading(Scope.LIST),
+    ListPersonaJobs: _reading(Scope.LIST),
+    ListJobsAsOf: _reading(Scope.LIST),
+    ListDlq: _reading(Scope.LIST),
+    CountDlq: _reading(Scope.LIST),
+    ListDlqActs: _reading(Scope.TENANT),
+    RequeueDlq: Need(Scope.LIST, (Permission.REQUEUE,)),
+    DiscardDlq: Need(Scope.LIST, (Permission.OPERATE,)),
+    GetTenantStatistics: _reading(Scope.TENANT),
+    GetQueueStatistics: _reading(Scope.INSTALLATION),
+    ListWorkers: _reading(Scope.INSTALLATION),
+    ListQueues: _reading(Scope.INSTALLATION),
+    ListJobTypes: Need(Scope.OWN, (), recorded=False),
+    ListTenants: Need(Scope.OWN, (), recorded=False),
+    CreateTenant: Need(Scope.INSTALLATION, (Permission.TENANTS,)),
+    SuspendTenant: Need(Scope.NAME, (Permission.TENANTS,)),
+    ResumeTenant: Need(Scope.NAME, (Permission.TENANTS,)),
+    RegisterJobTypes: Need(Scope.INSTALLATION, (Permission.REGISTER_TYPES,)),
+    SetLimits: Need(Scope.TARGET, (Permission.FLOW,)),
+    RemoveLimits: Need(Scope.TARGET, (Permission.FLOW,)),
+    PauseTarget: Need(Scope.TARGET, (Permission.FLOW,)),
+    ResumeTarget: Need(Scope.TARGET, (Permission.FLOW,)),
+    ListLimits: _reading(Scope.TARGET),
+    GetLimitHistory: _reading(Scope.TARGET),
+    BeginExport: Need(Scope.TENANT, (Permission.AUDIT,)),
+    EndExport: Need(Scope.TENANT, (Permission.AUDIT,)),
+    GetExport: Need(Scope.TENANT, (Permission.AUDIT,)),
+    ListManualActs: Need(Scope.TENANT, (Permission.AUDIT,)),
+    BeginRebuild: Need(Scope.INSTALLATION, (Permission.VIEWS,)),
+    EndRebuild: Need(Scope.INSTALLATION, (Permission.VIEWS,)),
+    CancelRebuild: Need(Scope.INSTALLATION, (Permission.VIEWS,)),
+    DropPrevious: Need(Scope.INSTALLATION, (Permission.VIEWS,)),
+    SkipParked: Need(Scope.INSTALLATION, (Permission.VIEWS,)),
+    RecordParkedRetried: Need(Scope.INSTALLATION, (Permission.VIEWS,)),
+    WithdrawSkip: Need(Scope.INSTALLATION, (Permission.VIEWS,)),
+    ListSkips: _reading(Scope.INSTALLATION, Permission.VIEWS),
+    SkippedEvents: _reading(Scope.INSTALLATION, Permission.VIEWS),
+    CreateKey: Need(Scope.INSTALLATION, (Permission.KEYS,)),
+    CreateFirstKey: Need(Scope.INTERNAL, ()),
+    RotateKey: Need(Scope.INSTALLATION, (Permission.KEYS,)),
+    RevokeKey: Need(Scope.INSTALLATION, (Permission.KEYS,)),
+    ListKeys: _reading(Scope.INSTALLATION, Permission.KEYS),
+    GetKey: _reading(Scope.INSTALLATION, Permission.KEYS),
+    RecordRefusedAccess: Need(Scope.INTERNAL, ()),
+}
+"""By message. Those of workers over the network stand in `lease_needs.py`."""

@@ -1,0 +1,208 @@
+"""Who may do what: messages of identities, on a ledger in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from jobledger.application.authorization import Authorization, Authorized
+from jobledger.application.commands import (
+    CancelJob,
+    CreateTenant,
+    DispatchJob,
+    DispatchJobs,
+    RequeueJob,
+    RescheduleJob,
+    SuspendTenant,
+)
+from jobledger.application.limit_messages import PauseTarget
+from jobledger.application.message import Actor, Message
+from jobledger.application.needs import NEEDS, Scope
+from jobledger.application.queries import GetJob, ListTenantJobs, ListTenants
+from jobledger.application.result import Accepted, Refused
+from jobledger.domain.audit import AccessRefused
+from jobledger.domain.errors import JobledgerError, NotFound, NotPermitted, UnknownTenant
+from jobledger.domain.identity import EXTRA_PERMISSIONS, Grant, Identity, Permission, Role
+from tests.support.use_cases import UseCases, item
+
+ACTOR = Actor(id="key:k1", address="203.0.113.7", request_id="r-1", on_behalf_of="person:ana")
+
+
+@pytest.fixture
+def cases() -> UseCases:
+    """A ledger in memory."""
+    return UseCases()
+
+
+@pytest.fixture
+def authorization(cases: UseCases) -> Authorization:
+    """Its use cases, for identities."""
+    return Authorization(cases.dispatcher, cases.ledger.ports.catalogue)
+
+
+def who(
+    authorization: Authorization, role: Role, *, tenants: Iterable[str] | None = ("acme",),
+    queues: Iterable[str] | None = None, extra: Iterable[Permission] = (), technical: bool = True,
+) -> Authorized:  # fmt: skip
+    """An identity with one grant."""
+    grant = Grant(
+        role=role, tenants=None if tenants is None else frozenset(tenants),
+        queues=None if queues is None else frozenset(queues), extra=frozenset(extra),
+    )  # fmt: skip
+    return authorization.of(Identity(id="key:k1", grants=(grant,), technical=technical))
+
+
+def error_of(by: Authorized, message: Message[Any]) -> JobledgerError:
+    """Why a message was refused."""
+    result = by.execute(message)
+    assert isinstance(result, Refused), result
+    return result.error
+
+
+def refused_access(cases: UseCases) -> list[AccessRefused]:
+    """What was recorded."""
+    events = cases.ledger.reader.read_after(0, limit=100_000).events
+    return [event.facts for event in events if isinstance(event.facts, AccessRefused)]
+
+
+def test_every_message_says_what_it_needs(cases: UseCases) -> None:
+    """A message without a line in the table would be for nobody; one that has none is a mistake."""
+    missing = {message.__name__ for message in cases.dispatcher.messages if message not in NEEDS}
+    assert not missing
+
+
+def test_what_nobody_thought_of_is_for_nobody(cases: UseCases) -> None:
+    """A message without a line is refused even to an administrator."""
+    nothing_known = Authorization(cases.dispatcher, cases.ledger.ports.catalogue, needs={})
+    admin = who(nothing_known, Role.ADMIN, tenants=None)
+    assert type(error_of(admin, ListTenants(actor=ACTOR))) is NotPermitted
+
+
+@pytest.mark.parametrize("message_type", sorted(NEEDS, key=lambda one: one.__name__), ids=lambda one: one.__name__)
+def test_no_role_is_above_what_is_needed(
+    cases: UseCases, authorization: Authorization, message_type: type[Message[Any]]
+) -> None:
+    """Each message is refused to an identity whose grants permit nothing of what it needs."""
+    need = NEEDS[message_type]
+    if need.scope is Scope.OWN:
+        return
+    powerless = authorization.of(Identity(id="key:k1", grants=()))
+    fields: dict[str, object] = {"actor": ACTOR, "tenant": "acme", "name": "acme", "bodies": False, "job": UUID(int=1)}
+    message = message_type.model_construct(**fields, item=item(), items=[])
+    if message_type is DispatchJobs:
+        message = message_type.model_construct(actor=ACTOR, items=[item()])
+        bulk = powerless.execute(message)
+        assert isinstance(bulk, Accepted)
+        assert bulk.value.refused == 1
+        return
+    assert type(error_of(powerless, message)) in (UnknownTenant, NotPermitted)
+
+
+def test_another_tenant_is_as_absent_as_none(cases: UseCases, authorization: Authorization) -> None:
+    """A job of another tenant, named by that tenant, answers like one of a tenant that does not exist."""
+    job_id = cases.dispatch(tenant="other").job_id
+    operator = who(authorization, Role.OPERATOR)
+    there = error_of(operator, GetJob(actor=ACTOR, tenant="other", job=job_id))
+    nowhere = error_of(operator, GetJob(actor=ACTOR, tenant="nobody", job=job_id))
+    assert type(there) is type(nowhere) is UnknownTenant
+    assert str(there).replace("other", "nobody") == str(nowhere)
+
+
+def test_anothers_job_under_ones_own_name_is_absent(cases: UseCases, authorization: Authorization) -> None:
+    """The id of another tenant's job answers like an id that nobody has."""
+    job_id = cases.dispatch(tenant="other").job_id
+    operator = who(authorization, Role.OPERATOR)
+    error = error_of(operator, GetJob(actor=ACTOR, tenant="acme", job=job_id))
+    absent = error_of(operator, GetJob(actor=ACTOR, tenant="acme", job=UUID(int=7)))
+    assert type(error) is type(absent) is NotFound
+    assert str(error).replace(str(job_id), str(UUID(int=7))) == str(absent)
+
+
+def test_what_is_refused_is_recorded(cases: UseCases, authorization: Authorization) -> None:
+    """Who, from where, in which request, on whose behalf, and what was missing."""
+    job_id = cases.dead().job_id
+    operator = who(authorization, Role.OPERATOR)
+    error = error_of(operator, RequeueJob(actor=ACTOR, tenant="acme", job=job_id, reason="again"))
+    assert isinstance(error, NotPermitted)
+    assert error.permission == "dlq.requeue"
+    (event,) = [
+        event
+        for event in cases.ledger.reader.read_after(0, limit=1_000).events
+        if isinstance(event.facts, AccessRefused)
+    ]
+    assert event.facts == AccessRefused(asked="RequeueJob", permission="dlq.requeue", tenant_claimed="acme")
+    metadata = event.metadata
+    assert (metadata.actor, metadata.address, metadata.request_id, metadata.on_behalf_of) == (
+        "key:k1", "203.0.113.7", "r-1", "person:ana",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("extra", sorted(EXTRA_PERMISSIONS))
+def test_some_permissions_are_granted_by_name(cases: UseCases, authorization: Authorization, extra: Permission) -> None:
+    """An operator neither sees payloads nor requeues, unless that is granted beside the role."""
+    job_id = cases.dead().job_id
+    messages: dict[Permission, Message[Any]] = {
+        Permission.READ_PAYLOADS: GetJob(actor=ACTOR, tenant="acme", job=job_id, bodies=True),
+        Permission.REQUEUE: RequeueJob(actor=ACTOR, tenant="acme", job=job_id, reason="again"),
+    }
+    without, beside = who(authorization, Role.OPERATOR), who(authorization, Role.OPERATOR, extra=[extra])
+    for permission, message in messages.items():
+        assert isinstance(without.execute(message), Refused)
+        assert beside.execute(message).is_accepted is (permission is extra)
+    assert [facts.permission for facts in refused_access(cases)] == [
+        permission for one in messages for permission in ([one] if one is extra else [one, one])
+    ]
+
+
+def test_queues_bound_what_is_dispatched(cases: UseCases, authorization: Authorization) -> None:
+    """The queue that counts is the one that the options resolve to."""
+    emitter = who(authorization, Role.EMITTER, queues=["special"])
+    assert type(error_of(emitter, DispatchJob(actor=ACTOR, item=item()))) is NotPermitted
+    assert emitter.execute(DispatchJob(actor=ACTOR, item=item(queue="special"))).is_accepted
+    bulk = emitter.execute(DispatchJobs(actor=ACTOR, items=[item(), item(queue="special"), item(tenant="other")]))
+    assert isinstance(bulk, Accepted)
+    kinds = [type(one.result.error) if isinstance(one.result, Refused) else Accepted for one in bulk.value.results]
+    assert kinds == [NotPermitted, Accepted, UnknownTenant]
+
+
+def test_queues_bound_what_is_seen(cases: UseCases, authorization: Authorization) -> None:
+    """A job of another queue is absent, and a list that does not name an own queue is refused."""
+    hidden, seen = cases.dispatch(invoice_id="1").job_id, cases.dispatch(invoice_id="2", queue="special").job_id
+    operator = who(authorization, Role.OPERATOR, queues=["special"])
+    assert operator.execute(GetJob(actor=ACTOR, tenant="acme", job=seen)).is_accepted
+    assert type(error_of(operator, GetJob(actor=ACTOR, tenant="acme", job=hidden))) is NotFound
+    assert type(error_of(operator, CancelJob(actor=ACTOR, tenant="acme", job=hidden, reason="no"))) is NotFound
+    assert cases.topics(hidden) == ["job.dispatched"]
+    assert type(error_of(operator, ListTenantJobs(actor=ACTOR, tenant="acme"))) is NotPermitted
+    assert operator.execute(PauseTarget(actor=ACTOR, tenant="acme", queue="special", reason="x")).is_accepted is False
+
+
+def test_a_tenants_administrator_is_none_of_the_installation(cases: UseCases, authorization: Authorization) -> None:
+    """Own tenants are seen and suspended; others are neither made nor seen."""
+    admin = who(authorization, Role.ADMIN)
+    listed = admin.execute(ListTenants(actor=ACTOR))
+    assert isinstance(listed, Accepted)
+    assert [row.name for row in listed.value] == ["acme"]
+    assert type(error_of(admin, CreateTenant(actor=ACTOR, name="third"))) is NotPermitted
+    assert type(error_of(admin, SuspendTenant(actor=ACTOR, name="other", reason="x"))) is UnknownTenant
+    assert admin.execute(SuspendTenant(actor=ACTOR, name="acme", reason="x")).is_accepted
+
+
+def test_a_person_is_no_worker(authorization: Authorization) -> None:
+    """Technical identities only: a role for workers permits a person nothing of theirs."""
+    grant = Grant(role=Role.WORKER)
+    assert Identity(id="service:w", grants=(grant,)).permits(Permission.WORK, "acme", "default")
+    assert not Identity(id="person:a", grants=(grant,), technical=False).permits(Permission.WORK, "acme", "default")
+
+
+def test_reading_facts_is_refused_without_a_record(cases: UseCases, authorization: Authorization) -> None:
+    """Writes, bodies and the audit are recorded; who may not see a list is told so, no more."""
+    worker = who(authorization, Role.WORKER)
+    assert type(error_of(worker, ListTenantJobs(actor=ACTOR, tenant="acme"))) is NotPermitted
+    assert refused_access(cases) == []
+    reschedule = RescheduleJob(actor=ACTOR, tenant="acme", job=UUID(int=1), reason="x")
+    assert type(error_of(worker, reschedule)) is NotPermitted
+    assert [facts.asked for facts in refused_access(cases)] == ["RescheduleJob"]
