@@ -119,6 +119,7 @@ def unskip(
 def _settle(
     handle: LedgerHandle, actor: Actor, projection: Projection, events: Sequence[Parked], report: Report
 ) -> Settled:
+    handle.settings.require_sessions("retrying what was parked")
     skipped = skipped_events(handle, actor, projection.name)
     retrying = Retrying(handle.view_store, handle.event_source, projection, skipped=skipped, report=report)
     if events:

@@ -28,6 +28,7 @@ _log = structlog.get_logger("jobledger.projecting")
 def make_runner(handle: LedgerHandle, views: Collection[str] = EVERY_VIEW) -> Runner:
     """What keeps the read models current (or only these); commits of this process wake it."""
     settings = handle.settings
+    settings.require_sessions("keeping the lists current")
     runner = Runner(
         handle.view_store, handle.event_source, _named(views), batch_size=settings.projection_batch_events,
         pace=Pace(poll_seconds=settings.projection_poll_seconds), park_after=settings.projection_park_after,
@@ -61,8 +62,10 @@ def catch_up(handle: LedgerHandle, seconds: float, views: Collection[str] = EVER
     """Bring these read models up to date here and now, for at most about `seconds`; whether they are.
 
     For a ledger on which nothing else runs just now. Where another process does it already, or the database is busy,
-    nothing is forced; nor where this login may not keep read models.
+    nothing is forced; nor where this login may not keep read models, or a pooler is in the way.
     """
+    if handle.settings.postgres_pooler != "none":
+        return False
     try:
         head = handle.event_source.head()
         if _reached(handle, head, views):

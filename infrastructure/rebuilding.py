@@ -89,6 +89,7 @@ class LedgerRecords:
 
 def rebuild_ports(handle: LedgerHandle, actor: Actor) -> RebuildPorts:
     """What a rebuild needs, from the open ledger."""
+    handle.settings.require_sessions("a rebuild")
     return RebuildPorts(
         handle.shadows, handle.view_store, handle.event_source, LedgerRecords(handle, actor), handle.ports.clock.now,
         time.sleep,

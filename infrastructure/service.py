@@ -49,6 +49,7 @@ class Service:
         projections: bool = True,
         maintenance: bool = True,
     ) -> None:
+        handle.settings.require_sessions("a worker")
         self.events = WorkerEvents()
         self._handle = handle
         self._app = app

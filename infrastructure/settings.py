@@ -35,6 +35,7 @@ from jobledger.domain.tenant import TenantName
 
 from . import database_url
 from .database_url import DatabaseUrl
+from .pooler import Pooler, not_through_a_pooler
 
 PREFIX = "JOBLEDGER_"
 _KUBERNETES_LINKS = ("JOBLEDGER_PORT", "JOBLEDGER_SERVICE_")
@@ -264,6 +265,12 @@ class Settings(BaseSettings):
     pool_max_size: int = Field(
         default=8, ge=2, le=200, description="PostgreSQL connections of a process at most. Default 8."
     )
+    postgres_pooler: Pooler = Field(
+        default="none",
+        description="What `JOBLEDGER_DATABASE` reaches PostgreSQL through: `transaction` for PgBouncer in transaction "
+        "mode: for programs that dispatch, ask and change. Workers, projections, rebuilds and migrations refuse "
+        "to run through it. Default `none`.",
+    )
     connect_timeout_seconds: float = Field(
         default=5.0, ge=1, le=300, description="Seconds to wait for a PostgreSQL connection. Default 5."
     )
@@ -297,7 +304,14 @@ class Settings(BaseSettings):
             )
         if self.pool_min_size > self.pool_max_size:
             raise ValueError(f"{variable('pool_min_size')} must not be above {variable('pool_max_size')}")
+        if self.postgres_pooler != "none" and self.database.engine != "postgresql":
+            raise ValueError(f"{variable('postgres_pooler')} needs a postgresql: URL in {variable('database')}")
         return self
+
+    def require_sessions(self, what: str) -> None:
+        """Raises InvalidSettings where `what` (a worker, a rebuild) needs sessions and a pooler has none for it."""
+        if self.postgres_pooler != "none":
+            raise not_through_a_pooler(what)
 
     @property
     def acting(self) -> Actor:

@@ -7,9 +7,8 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-import psycopg
-
 from jobledger.application.ports import Claim, ClaimRequest, OpenJob
+from jobledger.domain.errors import JobledgerError
 from jobledger.domain.job import JobStatus
 
 from ..queue_row import StartFragments, open_job, start_fragments
@@ -53,21 +52,21 @@ class Claims:
         limited = False
         again: list[float] = []
         fragments = start_fragments(request)
-        with self._connections.connection(Role.WORKER) as connection:
-            for queue in self._in_turn(request):
-                try:
+        for queue in self._in_turn(request):
+            try:
+                with self._connections.connection(Role.WORKER) as connection:
                     found = self._claim_from(connection, queue, request, fragments, len(jobs))
-                except psycopg.Error:
-                    if not jobs:
-                        raise
-                    break  # those of the queues before are ours already: they must not get lost
-                jobs += found.jobs
-                inactive += found.inactive
-                limited |= found.limited
-                if found.again_seconds is not None:
-                    again.append(found.again_seconds)
-                if len(jobs) >= request.limit or any(job.state.stalls for job in found.jobs):
-                    break
+            except JobledgerError:
+                if not jobs:
+                    raise
+                break  # those of the queues before are ours already: they must not get lost
+            jobs += found.jobs
+            inactive += found.inactive
+            limited |= found.limited
+            if found.again_seconds is not None:
+                again.append(found.again_seconds)
+            if len(jobs) >= request.limit or any(job.state.stalls for job in found.jobs):
+                break
         return Claim(tuple(jobs), tuple(dict.fromkeys(inactive)), limited, min(again, default=None))
 
     def forget(self, worker: str) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..group_commit import GroupCommit, Limits
+from ..group_commit import Engine, GroupCommit, Limits
+from ..pooler import Pooler
 from .attempt_transactions import PostgresAttemptTransactions
 from .catalogue import PostgresCatalogue
 from .connections import Connections, Role
 from .ledger_writer import PostgresEngine
 from .migrations import check_schema
+from .pooled import PooledConnections
+from .pooled_writer import PooledEngine
 from .queue import PostgresQueue
 from .reader import Horizon, PostgresEventReader
 from .statements import SQL
@@ -54,13 +57,16 @@ def open_ledger(
     connect_timeout_seconds: float = 5.0,
     limits: Limits | None = None,
     notify_in_transactions: bool = True,
+    pooler: Pooler = "none",
 ) -> PostgresLedger:
     """Open the ledger in the database `dsn`.
 
     `LedgerNotFound` where there is none, `SchemaOutdated` or `SchemaTooNew` where its schema is not this program's,
-    `LedgerUnavailable` where the server does not answer.
+    `LedgerUnavailable` where the server does not answer. `pooler`: what the database is reached through; in transaction
+    mode what needs sessions (workers, projections, rebuilds) is refused with `InvalidSettings`.
     """
-    connections = Connections(
+    connect = PooledConnections if pooler == "transaction" else Connections
+    connections = connect(
         dsn, min_size=pool_min_size, max_size=pool_max_size, connect_timeout_seconds=connect_timeout_seconds
     )
     try:
@@ -68,10 +74,14 @@ def open_ledger(
     except BaseException:
         connections.close()
         raise
-    horizon, writer = Horizon(connections), GroupCommit(PostgresEngine(connections), limits)
+    horizon, writer = Horizon(connections), GroupCommit(_engine(connections), limits)
     return PostgresLedger(
         connections, horizon, writer,
         PostgresEventReader(connections, horizon), PostgresQueue(connections), PostgresCatalogue(connections),
         PostgresWakeUp(connections), PostgresTransactionWriter(notifies=notify_in_transactions),
         PostgresAttemptTransactions(connections, writer.announce),
     )  # fmt: skip
+
+
+def _engine(connections: Connections) -> Engine:
+    return PooledEngine(connections) if isinstance(connections, PooledConnections) else PostgresEngine(connections)

@@ -15,7 +15,8 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from jobledger.domain.errors import JobledgerError, LedgerBusy, LedgerUnavailable, LoginRefused
 
-from .driver_errors import parse_dsn, translate, where
+from ..pooler import pooler_found
+from .driver_errors import parse_dsn, translate, where, wrapped
 from .statements import SQL
 
 PgConnection = psycopg.Connection[tuple[Any, ...]]
@@ -37,11 +38,12 @@ class Role(StrEnum):
     """Makes and replaces tables of views. Only logins that may migrate may act in it; it has no pool."""
 
 
-_SESSION = {
+SESSION = {
     "search_path": "jobledger,pg_temp", "timezone": "UTC", "client_encoding": "UTF8", "jit": "off",
     "enable_seqscan": "off",  # plans are kept: one made while a table is small must not read all of it later
     "idle_in_transaction_session_timeout": "60s", "lock_timeout": f"{LOCK_TIMEOUT_MS}ms",
 }  # fmt: skip
+"""What holds for each session of ours."""
 READS_ALL = (Role.WORKER, Role.PROJECTOR, Role.AUDITOR)
 """Roles that see the tenants, limits and queues of everybody."""
 
@@ -59,13 +61,16 @@ class Connections:
     server costs at most the transactions that were under way. Errors are ours (`LedgerUnavailable`, `LedgerBusy`).
     """
 
+    pooled = False
+    """Whether a pooler in transaction mode stands between: then there is no session that lasts."""
+
     def __init__(self, dsn: str, *, min_size: int = 1, max_size: int = 8, connect_timeout_seconds: float = 5.0) -> None:
         self._parts = parse_dsn(dsn)
         self.where = where(dsn)
         self._min_size = min_size
         self._max_size = max_size
         self._timeout_seconds = connect_timeout_seconds
-        self._pools: dict[Role, ConnectionPool[PgConnection]] = {}
+        self._pools: dict[Role | None, ConnectionPool[PgConnection]] = {}
         self._refused: set[Role] = set()
         self._lock = Lock()
         self._closed = False
@@ -86,8 +91,8 @@ class Connections:
         return True
 
     @contextmanager
-    def connection(self, role: Role) -> Iterator[PgConnection]:
-        """A connection in autocommit mode: one statement is one transaction."""
+    def connection(self, role: Role | None) -> Iterator[PgConnection]:
+        """A connection in autocommit mode: one statement is one transaction. None: as the login itself."""
         connection = self.take(role)
         try:
             yield connection
@@ -97,7 +102,7 @@ class Connections:
             self.give_back(role, connection)
 
     @contextmanager
-    def transaction(self, role: Role) -> Iterator[PgConnection]:
+    def transaction(self, role: Role | None) -> Iterator[PgConnection]:
         """A connection in a transaction that commits at the end, or rolls back on an error."""
         with self.connection(role) as connection, connection.transaction():
             yield connection
@@ -112,7 +117,7 @@ class Connections:
             connection.execute(SQL["set_tenant"], (tenant,), prepare=True)
             yield connection
 
-    def take(self, role: Role) -> PgConnection:
+    def take(self, role: Role | None) -> PgConnection:
         """A connection for as long as the caller wants; `give_back` returns it."""
         pool = self._pool(role)
         try:
@@ -122,7 +127,7 @@ class Connections:
         except psycopg.Error as error:
             raise translate(error) from error
 
-    def give_back(self, role: Role, connection: PgConnection) -> None:
+    def give_back(self, role: Role | None, connection: PgConnection) -> None:
         """Return what `take` gave."""
         pool = self._pools.get(role)
         if pool is None:
@@ -150,6 +155,9 @@ class Connections:
         connection.isolation_level = IsolationLevel.READ_COMMITTED  # a database's default may be another
         return connection
 
+    def require_sessions(self, what: str) -> None:
+        """Refuse `what` where there is no session that lasts."""
+
     def close(self) -> None:
         """Close all; harmless when closed already."""
         with self._lock:
@@ -159,7 +167,7 @@ class Connections:
         for pool in pools:
             pool.close()
 
-    def _pool(self, role: Role) -> ConnectionPool[PgConnection]:
+    def _pool(self, role: Role | None) -> ConnectionPool[PgConnection]:
         pool = self._pools.get(role)
         if pool is None:
             with self._lock:
@@ -169,30 +177,47 @@ class Connections:
                 self._pools[role] = pool
         return pool
 
-    def _open_pool(self, role: Role) -> ConnectionPool[PgConnection]:
+    def _open_pool(self, role: Role | None) -> ConnectionPool[PgConnection]:
         # asked for at once, so that what is wrong (no server, wrong password) is said and not waited for
-        connect(self._parts, role, self._timeout_seconds).close()
-        size = max(1, int(self._max_size * _SHARES[role]))
+        self._probe(role)
+        size = max(1, int(self._max_size * (1.0 if role is None else _SHARES[role])))
         return ConnectionPool(
-            conninfo="", kwargs=connect_arguments(self._parts, role, self._timeout_seconds),
-            min_size=min(self._min_size, size), max_size=size, timeout=self._timeout_seconds,
-            reconnect_timeout=self._timeout_seconds, check=_check_open, name=f"jobledger-{role.value}", open=True,
+            conninfo="", kwargs=self._arguments(role), configure=self._configure, min_size=min(self._min_size, size),
+            max_size=size, timeout=self._timeout_seconds, reconnect_timeout=self._timeout_seconds, check=_check_open,
+            name=f"jobledger-{_name(role)}", open=True,
         )  # fmt: skip
 
-    def _no_connection(self, role: Role, error: PoolTimeout) -> JobledgerError:
+    def _arguments(self, role: Role | None) -> dict[str, Any]:
+        return connect_arguments(self._parts, role, self._timeout_seconds)
+
+    def _configure(self, connection: PgConnection) -> None:
+        """What a connection of a pool is told when it is new."""
+
+    def _probe(self, role: Role | None) -> None:
+        """Connect once, and see that the connection acts in its role: a pooler may have left that out."""
+        with wrapped(), psycopg.connect(**self._arguments(role)) as connection:
+            row = connection.execute("SELECT current_user").fetchone()
+        if role is not None and row != (role.value,):
+            raise pooler_found(f"it left out that a session acts as {role.value}")
+
+    def _no_connection(self, role: Role | None, error: PoolTimeout) -> JobledgerError:
         """Why the pool had none: the server is away, or all are in use."""
         try:
-            connect(self._parts, role, self._timeout_seconds).close()
+            self._probe(role)
         except JobledgerError as reason:
             return reason
-        return LedgerBusy(f"all connections of {role.value} are in use: {error}", hint="raise JOBLEDGER_POOL_MAX_SIZE")
+        return LedgerBusy(f"all connections of {_name(role)} are in use: {error}", hint="raise JOBLEDGER_POOL_MAX_SIZE")
+
+
+def _name(role: Role | None) -> str:
+    return "this login" if role is None else role.value
 
 
 def connect_arguments(
     parts: dict[str, str], role: Role | None, timeout_seconds: float, application_name: str = "jobledger"
 ) -> dict[str, Any]:
     """psycopg.connect's arguments for a connection that acts in a role."""
-    session = dict(_SESSION) if role is None else {"role": role.value, **_SESSION}
+    session = dict(SESSION) if role is None else {"role": role.value, **SESSION}
     if role is Role.WORKER:
         session["plan_cache_mode"] = "force_generic_plan"  # its statements are calls of functions: nothing to plan
     options = " ".join(f"-c {name}={value}" for name, value in session.items())

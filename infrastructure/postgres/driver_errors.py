@@ -22,6 +22,8 @@ from jobledger.domain.errors import (
     SchemaOutdated,
 )
 
+from ..pooler import pooler_found
+
 CONFLICT, RESTORED, FOREIGN_STREAM = "JL001", "JL002", "JL003"
 """What our SQL functions raise: versions or ids that exist, a position below a checkpoint, another tenant's stream."""
 
@@ -30,6 +32,7 @@ _BUSY = (
     errors.TooManyConnections,
 )  # fmt: skip
 _NO_SCHEMA = (errors.InvalidSchemaName, errors.UndefinedObject)
+_ROLE = (errors.InsufficientPrivilege, errors.InvalidParameterValue)
 _OTHER_SCHEMA = (errors.UndefinedTable, errors.UndefinedFunction, errors.UndefinedColumn)
 
 
@@ -71,11 +74,13 @@ def translate(error: Exception) -> JobledgerError:
         return _no_connection(str(error).rpartition("FATAL:")[2].strip().splitlines()[0])
     if isinstance(error, _BUSY):
         return LedgerBusy(f"PostgreSQL could not do it in time: {text}", hint="try again")
+    if isinstance(error, _ROLE) and ("permission denied to set role" in text or 'role "jobledger_' in text):
+        return _no_connection(text)  # a role that is taken for a transaction is refused in the same words
     if isinstance(error, _NO_SCHEMA):
         return LedgerNotFound(f"there is no ledger in this database: {text}", hint="run: jobledger migrate")
     if isinstance(error, _OTHER_SCHEMA):
         return SchemaOutdated(f"the ledger's schema is not this program's: {text}", hint="run: jobledger migrate")
-    if isinstance(error, errors.InsufficientPrivilege | errors.InvalidParameterValue):
+    if isinstance(error, _ROLE):
         return LedgerUnavailable(
             f"PostgreSQL refuses this login: {text}", hint="the login must be a member of jobledger's roles"
         )
@@ -118,7 +123,9 @@ def _no_connection(reason: str) -> JobledgerError:
         return LoginRefused(
             f"PostgreSQL refuses this login: {reason}", hint="the login must be a member of jobledger's roles"
         )
-    if "too many" in reason or "remaining connection slots" in reason:
+    if "unsupported startup parameter" in reason:
+        return pooler_found(reason)
+    if "too many" in reason or "remaining connection slots" in reason or "no more connections allowed" in reason:
         return LedgerBusy(f"PostgreSQL takes no more connections: {reason}", hint="try again")
     return LedgerUnavailable(f"PostgreSQL refuses the connection: {reason}")
 

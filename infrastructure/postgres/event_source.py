@@ -20,7 +20,7 @@ from ..sql_blocks import load
 from .connections import Connections, Role
 from .large_results import fetch_all
 from .reader import Horizon
-from .session import Session
+from .session import open_session
 
 SQL = load("jobledger.infrastructure.postgres", "sql/views.sql")
 
@@ -46,9 +46,9 @@ class PostgresEventSource:
     """Reads as `jobledger_projector` on a connection of its own, below a horizon that no list has to be waited for."""
 
     def __init__(self, connections: Connections, horizon: Horizon | None = None) -> None:
-        self.session = Session(lambda: connections.connect(Role.PROJECTOR), INDEXES_ONLY)
-        self.tail = Session(lambda: connections.connect(Role.PROJECTOR), IN_ORDER)
-        self._streams = Session(lambda: connections.connect(Role.PROJECTOR), STREAM_BY_STREAM)
+        self.session = open_session(connections, Role.PROJECTOR, INDEXES_ONLY)
+        self.tail = open_session(connections, Role.PROJECTOR, IN_ORDER)
+        self._streams = open_session(connections, Role.PROJECTOR, STREAM_BY_STREAM)
         self._facts = LazyFacts()
         self._connections = connections
         self._horizon = horizon or Horizon(connections, role=Role.PROJECTOR)

@@ -16,7 +16,7 @@ from ..group_commit import DEFERRED, Answer, GroupBlocked
 from .calls import Call, plan
 from .connections import Connections, PgConnection, Role
 from .driver_errors import CONFLICT, FOREIGN_STREAM, translate
-from .lost_commit import Session, find_stored, own_session
+from .lost_commit import Mark, Session, find_stored, own_session
 from .statements import Row
 
 _log = structlog.get_logger(__name__)
@@ -34,10 +34,10 @@ class _Refused(Exception):
 
 
 class _Unresolved(NamedTuple):
-    """A transaction whose answer was lost: until its session is gone it may still commit."""
+    """A transaction whose answer was lost: until its session is gone, or it itself, it may still commit."""
 
     writes: Sequence[Write]
-    session: Session
+    lost: Session | Mark
 
 
 class PostgresEngine:
@@ -49,7 +49,8 @@ class PostgresEngine:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._connection: PgConnection | None = None
-        self._session: Session | None = None
+        self._under_way: Session | Mark | None = None
+        """What a transaction is found by after its answer was lost; None before anything was sent in it."""
         self._unresolved: _Unresolved | None = None
 
     def flush(self, writes: Sequence[Write]) -> list[Answer]:
@@ -91,11 +92,11 @@ class PostgresEngine:
         """One transaction. False where its answer was lost, though it stored something: the rest was refused."""
         connection = self._open()
         try:
-            results = _execute(connection, calls)
+            results = self._run(connection, calls)
         except _BLOCKED as error:
             raise GroupBlocked from error
         except psycopg.Error as error:
-            if not connection.broken:
+            if not connection.broken and not is_connection_error(error):
                 _raise_known(error)
             self._after_loss(writes, answers, error)
             return False
@@ -109,16 +110,22 @@ class PostgresEngine:
         if self._connection is None or self._connection.closed:
             role = self._connections.acting(Role.WORKER, Role.API)
             self._connection = self._connections.connect(role, application_name="jobledger writer")
-            self._session = own_session(self._connection, role)
+            self._under_way = own_session(self._connection, role)
         return self._connection
+
+    def _run(self, connection: PgConnection, calls: list[Call]) -> list[Row]:
+        """One row for each call, committed. Without BEGIN a pipeline is one transaction, and one round trip."""
+        return execute(connection, calls)
 
     # --- a commit whose answer was lost ------------------------------------------------------------------------------
 
     def _after_loss(self, writes: Sequence[Write], answers: dict[int, Answer], error: psycopg.Error) -> None:
         """Acknowledge what was stored; where nothing was, the group commit tries again."""
-        assert self._session is not None, "a connection has its session from the start"
-        self._unresolved = _Unresolved(writes, self._session)
+        lost = self._under_way
         self.close()
+        if lost is None:
+            raise translate(error) from error
+        self._unresolved = _Unresolved(writes, lost)
         try:
             found = self._resolve(writes)
         except JobledgerError as unresolved:
@@ -136,23 +143,25 @@ class PostgresEngine:
         """What the lost transaction stored of these writes (not of others that only look like them)."""
         unresolved = self._unresolved
         assert unresolved is not None
-        found = find_stored(self._connections, unresolved.session, unresolved.writes)
+        found = find_stored(self._connections, unresolved.lost, unresolved.writes)
         self._unresolved = None
         of_write = {id(unresolved.writes[index]): outcome for index, outcome in found.items()}
         return {index: of_write[id(write)] for index, write in enumerate(writes) if id(write) in of_write}
 
 
-def _execute(connection: PgConnection, calls: list[Call]) -> list[Row]:
-    """One row for each call, committed. Without BEGIN a pipeline is one transaction, and one round trip."""
+def execute(connection: PgConnection, calls: list[Call], *, commit: bool = False) -> list[Row]:
+    """One row for each call. With `commit` it ends the transaction that was begun before, in the same round trip."""
     cursors = [connection.cursor(binary=True) for _ in calls]
     try:
-        if len(calls) == 1:
+        if len(calls) == 1 and not commit:
             cursors[0].execute(calls[0].statement, calls[0].parameters(), prepare=True)
         else:
             with connection.pipeline():
                 for call, cursor in zip(calls, cursors, strict=True):
                     # the server works on this one while the next is encoded
                     _send(connection, cursor, call)
+                if commit:
+                    connection.execute("COMMIT")
     except psycopg.DatabaseError as error:
         if error.sqlstate in (CONFLICT, FOREIGN_STREAM):
             failed = next(call for call, cursor in zip(calls, cursors, strict=True) if cursor.pgresult is None)
@@ -182,6 +191,11 @@ def _row(cursor: psycopg.Cursor[Row]) -> Row:
     row = cursor.fetchone()
     assert row is not None, "our functions return one row"
     return row
+
+
+def is_connection_error(error: psycopg.Error) -> bool:
+    """Whether it was the connection that failed (a pooler says so in words of the protocol), not a statement."""
+    return (error.sqlstate or "").startswith("08")
 
 
 def _raise_known(error: psycopg.Error) -> NoReturn:

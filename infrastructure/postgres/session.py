@@ -9,18 +9,18 @@ from threading import Lock
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from .connections import PgConnection
+from .connections import Connections, PgConnection, Role
 from .driver_errors import translate
+from .pooled import PooledConnections
 
 Connect = Callable[[], PgConnection]
+Prepare = Callable[[PgConnection], None]
 
 
 class Session:
     """Used by one thread at a time; others wait. `settings` are this session's own."""
 
-    def __init__(
-        self, connect: Connect, settings: Mapping[str, str], prepare: Callable[[PgConnection], None] | None = None
-    ) -> None:
+    def __init__(self, connect: Connect, settings: Mapping[str, str], prepare: Prepare | None = None) -> None:
         self._connect = connect
         self._settings = settings
         self._prepare = prepare
@@ -61,3 +61,36 @@ class Session:
                 self._prepare(connection)
             self._connection = connection
         return self._connection
+
+
+class PooledSession(Session):
+    """The same behind a pooler in transaction mode: each use is one transaction, with the same settings."""
+
+    def __init__(
+        self, connections: PooledConnections, role: Role, settings: Mapping[str, str], prepare: Prepare | None
+    ) -> None:
+        super().__init__(lambda: connections.connect(role), settings, prepare)
+        self._connections = connections
+        self._role = role
+
+    @contextmanager
+    def use(self) -> Iterator[PgConnection]:
+        """A connection in a transaction. Errors of the driver are raised as ours."""
+        with self._connections.transaction(self._role, self._settings) as connection:
+            if self._prepare is not None:
+                self._prepare(connection)
+            yield connection
+
+
+def open_session(
+    connections: Connections,
+    role: Role,
+    settings: Mapping[str, str],
+    prepare: Prepare | None = None,
+    *,
+    application_name: str = "jobledger",
+) -> Session:
+    """A session of this role, as these connections can have it."""
+    if isinstance(connections, PooledConnections):
+        return PooledSession(connections, role, settings, prepare)
+    return Session(lambda: connections.connect(role, application_name=application_name), settings, prepare)

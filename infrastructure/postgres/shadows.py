@@ -24,7 +24,7 @@ from .connections import Connections, PgConnection, Role
 from .driver_errors import wrapped
 from .rebuild_rows import ENDINGS
 from .refusing import refusing
-from .session import Session
+from .session import open_session
 from .view_tables import bare_table, key, protection
 
 SQL = load("jobledger.infrastructure.postgres", "sql/shadows.sql", "sql/views.sql")
@@ -46,7 +46,7 @@ class PostgresShadows:
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
-        self._session = Session(lambda: connections.connect(Role.PROJECTOR, application_name=_APPLICATION), {})
+        self._session = open_session(connections, Role.PROJECTOR, {}, application_name=_APPLICATION)
         self._owned: set[tuple[UUID, int]] = set()
         self._owning = Lock()
 
@@ -103,6 +103,7 @@ class PostgresShadows:
     @contextmanager
     def own_slice(self, rebuild: Rebuild) -> Iterator[Slice | None]:
         """Own a slice that is not done; see the port."""
+        self._connections.require_sessions("a rebuild")
         part = self._take_slice(rebuild)
         try:
             yield part

@@ -22,7 +22,7 @@ from .binary_arrays import FORMS, columns_of, encode_array, register
 from .connections import Connections, PgConnection, Role
 from .event_source import INDEXES_ONLY
 from .refusing import refusing
-from .session import Session
+from .session import open_session
 
 SQL = load("jobledger.infrastructure.postgres", "sql/views.sql")
 
@@ -47,7 +47,7 @@ class PostgresViewStore:
     """Stores views as `jobledger_projector`, on one connection; threads take turns."""
 
     def __init__(self, connections: Connections) -> None:
-        self.session = Session(lambda: connections.connect(Role.PROJECTOR), _SETTINGS, register)
+        self.session = open_session(connections, Role.PROJECTOR, _SETTINGS, register)
 
     def checkpoints(self) -> Mapping[str, Checkpoint]:
         """The checkpoints of all projections by name."""

@@ -55,8 +55,10 @@ class PostgresWakeUp:
         self._ensure("notify", self._send)
 
     def wait(self, timeout_seconds: float) -> bool:
-        """Wait for a hint, from this process or another; True if one came since this thread's last wait."""
-        self._ensure("listen", self._listen)
+        """Wait for a hint, from this process or another; True if one came since this thread's last wait. Behind a
+        pooler nobody listens: it is for those who look again when time is out."""
+        if not self._connections.pooled:
+            self._ensure("listen", self._listen)
         with self._changed:
             seen = getattr(self._seen, "generation", 0)
             self._changed.wait_for(lambda: self._closed.is_set() or self._generation != seen, timeout_seconds)
@@ -91,6 +93,9 @@ class PostgresWakeUp:
         while not self._closed.is_set():
             try:
                 role = self._connections.acting(Role.WORKER, Role.API, Role.PROJECTOR, Role.AUDITOR)  # any will do
+                if self._connections.pooled:
+                    self._send_in_transactions(role)
+                    continue
                 with self._connections.connect(role, application_name=f"jobledger {name}") as connection:
                     run(connection)
             except (psycopg.Error, JobledgerError) as error:
@@ -102,6 +107,15 @@ class PostgresWakeUp:
             self._to_send.wait()
             self._to_send.clear()
             connection.execute(SQL["notify"], (self._channel, ""), prepare=True)
+            if self._closed.wait(self._gather_seconds):
+                return
+
+    def _send_in_transactions(self, role: Role) -> None:
+        while True:
+            self._to_send.wait()
+            self._to_send.clear()
+            with self._connections.connection(role) as connection:
+                connection.execute(SQL["notify"], (self._channel, ""))
             if self._closed.wait(self._gather_seconds):
                 return
 

@@ -4,6 +4,10 @@
 -- For the rest of the transaction: what row-level security lets through.
 SELECT set_config('jobledger.tenant', %s, true)
 
+-- name: act_as
+-- Role, tenant and settings of one transaction: behind a pooler the next one of this session is another program's.
+SELECT count(set_config(name, value, true)) FROM unnest(%s::text[], %s::text[]) AS setting (name, value)
+
 -- name: stream
 -- Without bodies: folds never read one.
 SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state, NULL::bytea

@@ -31,7 +31,7 @@ SELECT jobledger.save_api_key(%s)
 -- name: stored_events
 -- What a commit whose answer was lost has stored.
 SELECT originator_id, originator_version, notification_id, state FROM ledger
-WHERE originator_id = ANY (%s)
+WHERE tenant_id = %s AND originator_id = ANY (%s)
 ORDER BY originator_id, originator_version
 
 -- name: own_session
@@ -40,6 +40,16 @@ SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()
 -- name: end_session
 -- Waits until it is gone: from then on what it did is decided. A login may end its own sessions.
 SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE pid = %s AND backend_start = %s
+
+-- name: mark_transaction
+-- Until its end the transaction can be told by this number: behind a pooler nothing else says which one is ours.
+SELECT pg_advisory_xact_lock_shared(1818584171, %s)
+
+-- name: end_marked
+-- Ends the server process in whose transaction the mark still stands, and waits until it is gone. No row: it is over.
+SELECT pg_terminate_backend(l.pid, 5000) FROM pg_locks AS l
+JOIN pg_database AS d ON d.oid = l.database AND d.datname = current_database()
+WHERE l.locktype = 'advisory' AND l.classid = 1818584171 AND l.objid = %s::bigint::oid AND l.objsubid = 2
 
 -- name: begin_attempt
 -- Marks the transaction as that of an attempt: a handler that ends it takes the mark away.
