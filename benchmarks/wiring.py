@@ -19,7 +19,7 @@ from jobledger.application.queries import History
 from jobledger.application.worker import WorkerEvent, WorkerOptions
 from jobledger.infrastructure import bootstrap, service
 from jobledger.infrastructure.bootstrap import LedgerHandle
-from jobledger.infrastructure.cli.history_pages import read_page
+from jobledger.infrastructure.shapes.history_pages import read_page
 from jobledger.infrastructure.projecting import Hurrying, make_runner
 from jobledger.infrastructure.service import Service
 from jobledger.infrastructure.settings import load

@@ -42,12 +42,13 @@ from ..audit_files import (
     write_events,
 )
 from ..audit_files import verify as verify_file
+from ..shapes.texts import first_line, iso, time_text
 from . import options
 from .asking import ask, ask_calling
 from .exit_codes import ExitCode
-from .json_output import iso, print_json
+from .json_output import print_json
 from .lists import repeat
-from .output import console, error_console, first_line, table, time_text
+from .output import console, error_console, table
 from .session import Session, opened
 from .streams import forget_stdout, require_stdout
 from .times import parse_past

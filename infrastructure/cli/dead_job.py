@@ -10,8 +10,9 @@ from jobledger.application.dlq_messages import Attempt, DeadJob
 from jobledger.domain.identifiers import short_id
 from jobledger.domain.job import DlqReason
 
+from ..shapes.texts import duration_text, time_text
 from .details import body_text
-from .output import duration_text, table, time_text
+from .output import table
 
 _MEANING: dict[DlqReason, str] = {
     "attempts_exhausted": "every attempt failed; once what it needs works again, requeue it",

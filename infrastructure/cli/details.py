@@ -13,9 +13,10 @@ from jobledger.application.past_jobs import Past
 from jobledger.application.queries import JobDetails
 from jobledger.domain.identifiers import short_id
 
-from . import shapes
-from .output import duration_text, moment_text, status_text, utc_text
-from .timeline import policy_text
+from ..shapes import jobs as shapes
+from ..shapes.texts import duration_text, moment_text, utc_text
+from ..shapes.timeline import policy_text
+from .output import status_text
 
 
 def print_details(console: Console, job: JobDetails, waits: Explanation | None = None) -> None:

@@ -12,8 +12,8 @@ from rich.text import Text
 from jobledger.application.queries import FieldChange, JobDiff, PayloadChange, Revision
 from jobledger.domain.identifiers import short_id
 
+from ..shapes.texts import moment_text
 from .history import difference_text
-from .output import moment_text
 
 _SIGNS = {"add": "+", "remove": "-", "replace": "~"}
 _PLACES_SHOWN = 50

@@ -16,12 +16,15 @@ from jobledger.application.queries import DlqList, ListDlq
 from jobledger.application.result import Refused, Result
 from jobledger.domain.errors import InvalidInput
 
-from . import dlq_bulk, dlq_filters, dlq_shapes, lists, options, shapes
+from ..shapes import dlq as dlq_shapes
+from ..shapes import jobs as shapes
+from ..shapes.texts import time_text
+from . import dlq_bulk, dlq_filters, lists, options
 from .dead_job import print_dead_job
 from .dlq_bulk import Bulk
 from .input import parse_edits, pointer, read_payload
 from .json_output import print_json
-from .output import console, time_text
+from .output import console
 from .session import job_reference, opened
 
 _group = typer.Typer(help="Jobs that failed for good; only people get them out.", no_args_is_help=True)

@@ -20,10 +20,12 @@ from jobledger.domain.errors import CountChanged, NotConfirmed, ReasonRequired
 from jobledger.domain.identifiers import short_id
 
 from ..projecting import catch_up
-from . import dlq_filters, dlq_shapes, lists
+from ..shapes import dlq as dlq_shapes
+from ..shapes.texts import first_line, time_text
+from . import dlq_filters, lists
 from .exit_codes import ExitCode
 from .json_output import print_json
-from .output import console, error_console, first_line, table, time_text
+from .output import console, error_console, table
 from .session import Session
 
 _TROUBLES_SHOWN = 20

@@ -12,9 +12,8 @@ from jobledger.domain.dlq import DlqFilter
 from jobledger.domain.errors import InvalidInput
 from jobledger.domain.job import DlqReason
 
+from ..shapes.texts import iso, time_text
 from . import lists
-from .json_output import iso
-from .output import time_text
 from .times import parse_past
 
 Persona = Annotated[str | None, typer.Option("--persona", "-p", help="Only jobs of this persona.", show_default=False)]

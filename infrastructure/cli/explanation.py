@@ -10,7 +10,8 @@ from jobledger.application.limit_messages import Explanation
 from jobledger.domain.identifiers import short_id
 from jobledger.domain.job import JobStatus
 
-from .output import status_text, time_text
+from ..shapes.texts import time_text
+from .output import status_text
 
 
 def print_explanation(console: Console, tenant: str, found: Explanation) -> None:

@@ -21,9 +21,10 @@ from jobledger.domain.difference import Difference
 from jobledger.domain.identifiers import short_id
 from jobledger.domain.job import JobFacts
 
-from .history_pages import HistoryPage
-from .output import duration_text, status_text
-from .timeline import Entry, why
+from ..shapes.history_pages import HistoryPage
+from ..shapes.texts import duration_text
+from ..shapes.timeline import Entry, why
+from .output import status_text
 
 _STYLE = {
     "dispatched": "cyan", "started": "yellow", "completed": "green", "failed": "red", "retried": "blue",

@@ -24,11 +24,14 @@ from jobledger.application.result import Accepted
 from jobledger.domain.identifiers import short_id
 from jobledger.domain.job import WAITING, JobStatus
 
-from . import lists, options, past, past_shapes, shapes
+from ..shapes import jobs as shapes
+from ..shapes import past as past_shapes
+from ..shapes.texts import first_line, iso, moment_text, time_text
+from . import lists, options, past
 from .asking import ask, send
 from .details import print_details
-from .json_output import iso, print_json
-from .output import console, first_line, moment_text, status_text, table, time_text
+from .json_output import print_json
+from .output import console, status_text, table
 from .session import job_reference, opened
 from .times import parse_as_of, parse_past, parse_time
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 
 from ..harmless import escaped_json
+from ..shapes.texts import iso
 
 
 def print_json(document: object) -> None:
@@ -17,11 +18,6 @@ def print_json(document: object) -> None:
 def print_error_json(document: object) -> None:
     """One JSON object on one line of stderr."""
     sys.stderr.write(escaped_json(json.dumps(document, ensure_ascii=False, default=_plain)) + "\n")
-
-
-def iso(moment: datetime | None) -> str | None:
-    """RFC 3339 in UTC."""
-    return None if moment is None else moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _plain(value: object) -> object:

@@ -20,14 +20,15 @@ from jobledger.application.writes import LimitRow
 from jobledger.domain.event import RecordedEvent
 from jobledger.domain.limit import CONCURRENCY_MAX, NO_LIMITS, WEIGHT_MAX, Rate, Scope
 
-from . import options, shapes
+from ..shapes import jobs as shapes
+from ..shapes.timeline import Entry, entries
+from . import options
 from .history import print_entries
 from .json_output import print_json
 from .output import console, table
 from .session import opened
 from .targets import PAUSED_STYLE, Key, Persona, Queue, Tenant, named, owner, print_target, state_text
 from .targets import target_text as text_of
-from .timeline import Entry, entries
 
 _group = typer.Typer(
     help="How much may run at once, how fast it may start, and what may not start now: of a queue (--queue), a tenant "

@@ -21,11 +21,13 @@ from jobledger.domain.identifiers import short_id
 from jobledger.domain.job import JobKind, JobStatus
 
 from ..projecting import catch_up
-from . import errors, shapes
+from ..shapes import jobs as shapes
+from ..shapes.texts import duration_text, time_text
+from . import errors
 from .asking import ask
 from .exit_codes import ExitCode
 from .json_output import print_json
-from .output import console, duration_text, status_text, time_text
+from .output import console, status_text
 from .session import Session, job_reference
 
 R = TypeVar("R")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from typing import TextIO
 
 from rich.cells import cell_len
@@ -81,12 +80,6 @@ def table(*columns: str | tuple[str, str], rows: Iterable[Sequence[str | Text]],
     return made
 
 
-def first_line(text: str) -> str:
-    """What a list shows of a message (PostgreSQL's have several lines); the whole stands in the job's details."""
-    first, _, rest = text.strip().partition("\n")
-    return f"{first.rstrip()} ..." if rest else first
-
-
 def _cell(value: str | Text) -> Text:
     text = value.copy() if isinstance(value, Text) else Text(value)
     text.plain = harmless(text.plain)  # before it is measured: a control has no width, what stands for it has
@@ -112,33 +105,3 @@ def status_text(status: str, *, failed: bool = False) -> Text:
     """A status in its colour; `!` marks a job whose last attempt failed."""
     mark = " !" if failed and status != "dlq" else ""
     return Text(f"{status}{mark}", style=STATUS_STYLE.get(status, ""))
-
-
-def time_text(moment: datetime | None) -> str:
-    """`2026-03-01 09:30:05`, in UTC; `-` for no time."""
-    return "-" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def utc_text(moment: datetime | None) -> str:
-    """`2026-03-01 09:30:05 UTC`, where nothing else says of which zone it is; `-` for no time."""
-    return "-" if moment is None else f"{time_text(moment)} UTC"
-
-
-def moment_text(moment: datetime) -> str:
-    """`2026-03-01 09:30:05.250 UTC`: to the millisecond where it is not on a whole second."""
-    text = time_text(moment)
-    milliseconds = moment.microsecond // 1000
-    return f"{text}.{milliseconds:03d} UTC" if moment.microsecond else f"{text} UTC"
-
-
-def duration_text(seconds: float) -> str:
-    """`0 s`, `0.4 ms`, `12.3 s`, `2 min 5 s`, `3 h 2 min`, `4 d 1 h`."""
-    if 0 < seconds < 0.9995:  # what rounds to 1,000 ms is 1 s
-        return f"{seconds * 1000:.3g} ms"
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    if seconds < 3_600:
-        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
-    if seconds < 86_400:
-        return f"{int(seconds // 3_600)} h {int(seconds % 3_600 // 60)} min"
-    return f"{int(seconds // 86_400)} d {int(seconds % 86_400 // 3_600)} h"

@@ -23,10 +23,11 @@ from jobledger.projections.retrying import Retried
 from .. import parked as parking
 from ..bootstrap import LedgerHandle
 from ..parked import Report, Settled
+from ..shapes.texts import first_line, iso, time_text
 from . import options
 from .exit_codes import ExitCode
-from .json_output import iso, print_json
-from .output import console, error_console, first_line, table, time_text
+from .json_output import print_json
+from .output import console, error_console, table
 from .session import opened
 
 _FAILED_SHOWN = 5

@@ -14,12 +14,14 @@ from jobledger.domain.errors import InvalidInput
 from jobledger.domain.identifiers import short_id
 
 from ..projecting import catch_up
-from . import lists, options, past_shapes, shapes
+from ..shapes import jobs as shapes
+from ..shapes import past as past_shapes
+from ..shapes.history_pages import read_page
+from . import lists, options
 from .asking import ask
 from .diff import print_diff
 from .explanation import print_explanation
 from .history import HistoryCommand, print_history
-from .history_pages import read_page
 from .json_output import print_json
 from .output import console
 from .session import job_reference, opened

@@ -6,8 +6,9 @@ from jobledger.domain.errors import InvalidInput
 from jobledger.projections.open_jobs import NAME
 
 from ..queue_rebuilding import rebuild_queue, verify_queue
+from ..shapes.texts import duration_text
 from .json_output import print_json
-from .output import console, duration_text
+from .output import console
 from .rebuild_output import comparison, print_comparison
 from .session import Session
 

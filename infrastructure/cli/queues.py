@@ -10,7 +10,8 @@ from rich.text import Text
 from jobledger.application.limit_messages import ListQueues, PauseTarget, QueueOverview, ResumeTarget
 from jobledger.domain.job import JobStatus
 
-from . import options, shapes
+from ..shapes import jobs as shapes
+from . import options
 from .json_output import print_json
 from .output import console, table
 from .session import opened

@@ -15,8 +15,8 @@ from jobledger.projections.rebuild import End, Outcome
 from jobledger.projections.shadow import Comparison, Difference, Purpose, Rebuild, RebuildState
 
 from ..bootstrap import LedgerHandle
-from .json_output import iso
-from .output import duration_text, table, time_text
+from ..shapes.texts import duration_text, iso, time_text
+from .output import table
 
 _NOUN = {Purpose.REBUILD: "rebuild", Purpose.DRY_RUN: "dry run", Purpose.VERIFY: "verification"}
 _WIDTH = 24

@@ -25,12 +25,13 @@ from ..bootstrap import LedgerHandle, open_ledger
 from ..metrics import serving_metrics
 from ..service import Service, tune_garbage_collector, worker_options
 from ..settings import Settings
+from ..shapes.texts import duration_text
 from ..telemetry import configure_logging
 from .app_loader import load_app
 from .conformance import require_conforming
 from .exit_codes import ExitCode
 from .json_output import print_json
-from .output import console, duration_text
+from .output import console
 from .session import load_settings
 
 _EXIT_CODES = {RunResult.RECYCLE: ExitCode.RECYCLE, RunResult.FAILED: ExitCode.UNAVAILABLE}

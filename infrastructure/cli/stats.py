@@ -14,9 +14,11 @@ from jobledger.application.ports import GroupBy, StatisticsGroup
 from jobledger.application.statistics import GetQueueStatistics, GetTenantStatistics, StatisticsReport
 from jobledger.domain.errors import InvalidInput
 
-from . import lists, options, stats_shapes
+from ..shapes import statistics as stats_shapes
+from ..shapes.texts import duration_text, time_text
+from . import lists, options
 from .json_output import print_json
-from .output import STATUS_STYLE, console, duration_text, table, time_text
+from .output import STATUS_STYLE, console, table
 from .session import opened
 from .times import parse_past
 

@@ -13,7 +13,7 @@ from jobledger.domain.errors import InvalidInput
 from jobledger.domain.identifiers import SYSTEM_TENANT
 from jobledger.domain.limit import FlowState, Scope, Target
 
-from . import shapes
+from ..shapes import jobs as shapes
 from .json_output import print_json
 from .output import console
 from .session import Session

@@ -13,7 +13,8 @@ from jobledger.application.queries import ListTenants
 from jobledger.application.writes import TenantRow
 from jobledger.domain.limit import FlowState, Scope
 
-from . import options, shapes
+from ..shapes import jobs as shapes
+from . import options
 from .json_output import print_json
 from .output import console, status_text, table
 from .session import opened

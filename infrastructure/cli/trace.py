@@ -16,8 +16,9 @@ from jobledger.application.queries import RefusedDispatch, Trace
 from jobledger.domain.identifiers import short_id
 from jobledger.domain.refusal import DispatchRefused
 
+from ..shapes.texts import duration_text, first_line
 from .lists import as_of_text
-from .output import duration_text, first_line, status_text
+from .output import status_text
 
 _BRANCHES_SHOWN = 100
 """Branches of one kind below one place; `--json` has all of the page."""

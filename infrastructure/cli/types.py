@@ -7,7 +7,8 @@ import typer
 from jobledger.application.queries import ListJobTypes
 from jobledger.application.writes import JobTypeRow
 
-from . import options, shapes
+from ..shapes import jobs as shapes
+from . import options
 from .json_output import print_json
 from .output import console, table
 from .session import opened

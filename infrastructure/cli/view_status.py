@@ -19,8 +19,8 @@ from jobledger.projections.shadow import Kept, Rebuild, RebuildState, Versions, 
 
 from .. import parked as parking
 from ..bootstrap import LedgerHandle
-from .json_output import iso
-from .output import duration_text, table, time_text
+from ..shapes.texts import duration_text, iso, time_text
+from .output import table
 from .rebuild_output import what
 from .rebuild_progress import STATE_TEXT
 

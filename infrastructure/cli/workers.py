@@ -14,9 +14,11 @@ from jobledger.application.ports import WorkerRow
 from jobledger.application.queries import ListWorkers
 from jobledger.application.worker.clock_skew import SKEW_SECONDS_MAX, skew_text
 
-from . import options, shapes
+from ..shapes import jobs as shapes
+from ..shapes.texts import duration_text
+from . import options
 from .json_output import print_json
-from .output import console, duration_text
+from .output import console
 from .session import opened
 
 _TYPES_SHOWN = 3

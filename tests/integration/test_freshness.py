@@ -12,11 +12,12 @@ import pytest
 
 from jobledger.application.ports import Freshness, HorizonHold, JobFilter, JobPage
 from jobledger.domain.dlq import DlqFilter
-from jobledger.infrastructure.cli import lists, shapes
+from jobledger.infrastructure.cli import lists
 from jobledger.infrastructure.postgres.connect import PostgresLedger, open_ledger
 from jobledger.infrastructure.postgres.event_source import PostgresEventSource
 from jobledger.infrastructure.postgres.job_views import PostgresJobViews
 from jobledger.infrastructure.postgres.views import PostgresViewStore
+from jobledger.infrastructure.shapes import jobs as shapes
 from jobledger.projections.catalogue import ALL_PROJECTIONS
 from jobledger.projections.runner import Runner
 from tests.support.cli import Cli

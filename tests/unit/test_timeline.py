@@ -13,9 +13,9 @@ from jobledger.domain import job as jobs
 from jobledger.domain.event import Facts, Metadata, RecordedEvent
 from jobledger.domain.job import JOB_FACTS
 from jobledger.domain.retry import Retry
-from jobledger.infrastructure.cli.history_pages import read_page
-from jobledger.infrastructure.cli.output import duration_text
-from jobledger.infrastructure.cli.timeline import Entry, folded, folded_count, policy_text, timeline, why
+from jobledger.infrastructure.shapes.history_pages import read_page
+from jobledger.infrastructure.shapes.texts import duration_text
+from jobledger.infrastructure.shapes.timeline import Entry, folded, folded_count, policy_text, timeline, why
 
 AT = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 ABOUT: dict[str, Any] = {"job_type": "invoice.send", "queue": "billing", "persona": "robot"}
@@ -100,7 +100,7 @@ def test_every_decision_says_why(facts: Facts, words: str) -> None:
 
 def test_no_event_of_a_job_is_without_words() -> None:
     """A new event needs its sentence, too."""
-    from jobledger.infrastructure.cli import timeline as module
+    from jobledger.infrastructure.shapes import timeline as module
 
     assert set(module._EXPLAIN) == set(JOB_FACTS)
 
