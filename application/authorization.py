@@ -24,6 +24,7 @@ from .commands import DispatchJob, DispatchJobs
 from .dispatch_item import Dispatch, Malformed
 from .dispatcher import Dispatcher
 from .job_repository import no_such_job
+from .lease_messages import WorkScope
 from .message import Actor, Message
 from .needs import NEEDS, Need, Scope
 from .ports import Catalogue
@@ -112,6 +113,8 @@ class Authorized:
                 return message
             case Scope.DISPATCH:
                 return self._dispatching(message, permissions)
+            case Scope.WORK:
+                return self._working(message, permissions)
             case Scope.JOB:
                 self._require_job(message, permissions)
             case scope:
@@ -130,6 +133,20 @@ class Authorized:
             assert isinstance(message, DispatchJobs)
             narrowed = message.model_copy(update={"items": self._items(message.items, permission)})
         return cast("Message[R]", narrowed)
+
+    def _working(self, message: Message[R], permissions: Iterable[Permission]) -> Message[R]:
+        """What a worker asks: the tenants and queues that it may work for go along."""
+        (permission,) = permissions
+        for tenant in _tenants_named(message):
+            self._queues(permission, tenant)
+        grants = self.identity.grants_for(permission)
+        scopes = tuple(WorkScope(tenants=grant.tenants, queues=grant.queues) for grant in grants)
+        if not scopes:
+            raise NotPermitted(self.identity.id, permission.value, "for any tenant")
+        for queue in getattr(message, "queues", ()):
+            if not any(scope.has_queue(queue) for scope in scopes):
+                raise NotPermitted(self.identity.id, permission.value, f"in queue {queue}")
+        return message.model_copy(update={"scopes": scopes}) if hasattr(message, "scopes") else message
 
     def _items(self, items: Iterable[Dispatch | Malformed], permission: Permission) -> Iterator[Dispatch | Malformed]:
         """Items of a batch, those that are not permitted marked as refused."""
@@ -186,6 +203,12 @@ def _place(message: Message[Any], scope: Scope) -> tuple[str | None, str | None]
     tenant: str | None = getattr(message, "tenant", None)
     queue: str | None = getattr(message, "queue", None) if scope in (Scope.LIST, Scope.TARGET) else None
     return tenant, queue
+
+
+def _tenants_named(message: Message[Any]) -> Iterable[str]:
+    """The tenant of a message about one attempt, those that a claim is narrowed to."""
+    tenant: str | None = getattr(message, "tenant", None)
+    return [tenant] if tenant is not None else sorted(getattr(message, "tenants", None) or ())
 
 
 def _claimed(message: Message[Any]) -> str:

@@ -25,6 +25,18 @@ from .commands import (
 )
 from .dlq_messages import CountDlq, DiscardDlq, GetDeadJob, ListDlqActs, RequeueDlq
 from .key_messages import CreateFirstKey, CreateKey, GetKey, ListKeys, RevokeKey, RotateKey
+from .lease_messages import (
+    ClaimJobs,
+    CompleteAttempt,
+    FailAttempt,
+    GiveBackAttempt,
+    RecordStep,
+    RenewLeases,
+    ReportLog,
+    ReportProgress,
+    RetireWorker,
+    SnoozeAttempt,
+)
 from .limit_messages import (
     ExplainJob,
     GetLimitHistory,
@@ -74,6 +86,7 @@ class Scope(Enum):
     DISPATCH = "the tenants of the items, and the queues that they go into"
     TARGET = "the queue, tenant or persona that is paused or limited"
     NAME = "the tenant that the message names"
+    WORK = "the tenants and queues whose jobs are worked on: its grants go along with the message"
     OWN = "whoever is known: the answer holds what is its own"
     INTERNAL = "nobody: only the program itself sends it"
 
@@ -150,5 +163,15 @@ NEEDS: Final[Mapping[type[Message[Any]], Need]] = {
     ListKeys: _reading(Scope.INSTALLATION, Permission.KEYS),
     GetKey: _reading(Scope.INSTALLATION, Permission.KEYS),
     RecordRefusedAccess: Need(Scope.INTERNAL, ()),
+    ClaimJobs: Need(Scope.WORK, (Permission.WORK,)),
+    RenewLeases: Need(Scope.WORK, (Permission.WORK,)),
+    RetireWorker: Need(Scope.WORK, (Permission.WORK,)),
+    ReportProgress: Need(Scope.WORK, (Permission.WORK,)),
+    ReportLog: Need(Scope.WORK, (Permission.WORK,)),
+    RecordStep: Need(Scope.WORK, (Permission.WORK,)),
+    CompleteAttempt: Need(Scope.WORK, (Permission.WORK,)),
+    FailAttempt: Need(Scope.WORK, (Permission.WORK,)),
+    SnoozeAttempt: Need(Scope.WORK, (Permission.WORK,)),
+    GiveBackAttempt: Need(Scope.WORK, (Permission.WORK,)),
 }
-"""By message. Those of workers over the network stand in `lease_needs.py`."""
+"""By message."""

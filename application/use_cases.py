@@ -20,6 +20,7 @@ from .job_types import JobTypes
 from .key_ports import KeyMint, KeyRegister
 from .keys import Keys
 from .known import KnownTenants, KnownTypes
+from .leasing import register_leasing
 from .limits import Limiting
 from .ports import (
     Catalogue,
@@ -31,6 +32,7 @@ from .ports import (
     Queue,
     StatisticsViews,
     TransactionWriter,
+    WakeUp,
 )
 from .positions import Positions
 from .preparing import OptionDefaults
@@ -77,10 +79,12 @@ def use_cases(
     app: App | None = None,
     defaults: OptionDefaults | None = None,
     telemetry: Telemetry | None = None,
+    wake_up: WakeUp | None = None,
 ) -> Dispatcher:
     """A dispatcher that answers every command and query.
 
     With `app`, its job types are checked by its own code; all others by the schemas in the installation's registry.
+    `wake_up` hears when the ending of a remote attempt may let another job go.
     """
     dispatcher = Dispatcher(ports.clock, ports.identifiers, telemetry)
     tenants = KnownTenants(ports.catalogue, ports.clock)
@@ -89,6 +93,10 @@ def use_cases(
     _register_jobs(dispatcher, ports, shared, defaults)
     _register_questions(dispatcher, ports, shared)
     _register_installation(dispatcher, ports, shared)
+    register_leasing(
+        dispatcher, queue=ports.queue, writer=ports.writer, reader=ports.reader, catalogue=ports.catalogue,
+        clock=ports.clock, identifiers=ports.identifiers, types=types, positions=shared.positions, wake_up=wake_up,
+    )  # fmt: skip
     return dispatcher
 
 

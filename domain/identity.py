@@ -106,6 +106,12 @@ class Identity(BaseModel):
             return False
         return any(permission in grant.permissions and grant.covers(tenant, queue) for grant in self.grants)
 
+    def grants_for(self, permission: Permission) -> tuple[Grant, ...]:
+        """The grants that permit something."""
+        if permission in TECHNICAL_ONLY and not self.technical:
+            return ()
+        return tuple(grant for grant in self.grants if permission in grant.permissions)
+
     def queues_for(self, permission: Permission, tenant: str | None) -> frozenset[str] | None:
         """The queues within which it may do something for a tenant: None for all, empty for none."""
         if permission in TECHNICAL_ONLY and not self.technical:

@@ -23,7 +23,7 @@ LOG_LIMIT_BYTES = 1_000_000
 NOTE_CHARACTERS = 500
 LINE_CHARACTERS = 16_000
 LEVELS = ("debug", "info", "warning", "error", "critical")
-_TRUNCATED = "... the log of this job is full; further lines are dropped"
+TRUNCATED = "... the log of this job is full; further lines are dropped"
 
 
 class Reporter:
@@ -78,7 +78,7 @@ class Reporter:
         size = len(line.encode()) + 1
         if self._logged_bytes + size > LOG_LIMIT_BYTES:
             self._full = True
-            line, size = _TRUNCATED, len(_TRUNCATED) + 1
+            line, size = TRUNCATED, len(TRUNCATED) + 1
         self._lines.append(line)
         self._line_bytes += size
         self._logged_bytes += size
