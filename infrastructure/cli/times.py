@@ -43,6 +43,21 @@ def parse_past(text: str | None, field: str, now: datetime) -> datetime | None:
         raise InvalidInput(f"{text} ago is before all time", field=field, rule="is a time in UTC") from error
 
 
+def parse_future(text: str | None, field: str, now: datetime) -> datetime | None:
+    """A time as `parse_time` takes it, a date (its beginning in UTC), or a while: `90d`, `12h` from `now`."""
+    if text is None:
+        return None
+    if _DATE.fullmatch(text):
+        return _parse_time(f"{text}T00:00:00Z", field, _UNTIL)
+    span = _AGE.fullmatch(text)
+    if span is None:
+        return _parse_time(text, field, _UNTIL)
+    try:
+        return now + timedelta(**{_UNITS[span[2]]: int(span[1])})
+    except OverflowError as error:
+        raise InvalidInput(f"{text} from now is behind all time", field=field, rule="is a time in UTC") from error
+
+
 def parse_as_of(text: str | None, field: str, now: datetime) -> int | datetime | None:
     """A version of a job (digits), or a moment as `parse_past` takes it."""
     if text is not None and text.isascii() and text.isdigit() and len(text) <= _VERSION_LENGTH_MAX:
@@ -56,4 +71,6 @@ _VERSION_LENGTH_MAX = 10
 _AGES = "for example 2h, 30m, 7d"
 _AGE = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_UNTIL = "for example 90d, 12h, 2026-12-31 or 2026-12-31T09:30:00Z"
 _EXAMPLE = "for example 2026-03-01T09:30:00Z or 2026-03-01T06:30:00-03:00"

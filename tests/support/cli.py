@@ -26,10 +26,10 @@ from .repository import ROOT
 PROGRAM = Path(sys.executable).parent / "jobledger"
 _TIMEOUT_SECONDS = 120
 _COMMANDS = (
-    "up", "work", "dispatch", "jobs", "dlq", "queues", "stats", "limits", "tenants", "types", "workers", "migrate",
-    "audit", "projections", "check", "version",
+    "up", "work", "dispatch", "jobs", "dlq", "queues", "stats", "limits", "tenants", "keys", "types", "workers",
+    "migrate", "audit", "projections", "check", "version",
 )  # fmt: skip
-_ADAPTERS = ("connect", "event_source", "job_views", "queue_tables", "shadows", "statistics", "views")
+_ADAPTERS = ("connect", "event_source", "job_views", "keys", "queue_tables", "shadows", "statistics", "views")
 _PRELOADED = (
     *(f"jobledger.infrastructure.cli.{command}" for command in _COMMANDS),
     *(f"jobledger.infrastructure.{engine}.{name}" for engine in ("sqlite", "postgres") for name in _ADAPTERS),
