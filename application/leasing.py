@@ -39,7 +39,7 @@ from .ports import (
 )
 from .positions import Positions
 from .recorded_steps import LoggedBytes, RecordedSteps
-from .remote_workers import RemoteWorkers, runs_alone
+from .remote_workers import UNKNOWN_SECONDS, RemoteWorkers, runs_alone
 from .result import Accepted
 from .transitions import TransitionLog
 from .worker.failures import misfit
@@ -205,14 +205,17 @@ def _request(
 def register_leasing(
     dispatcher: Dispatcher, *, queue: Queue, writer: LedgerWriter, reader: EventReader, catalogue: Catalogue,
     clock: Clock, identifiers: Identifiers, types: KnownTypes, positions: Positions, wake_up: WakeUp | None,
+    unknown_seconds: float = UNKNOWN_SECONDS,
 ) -> None:  # fmt: skip
-    """Answer everything that remote workers ask. `wake_up` hears when an ending may let another job go."""
+    """Answer everything that remote workers ask. `wake_up` hears when an ending may let another job go;
+    `unknown_seconds`: see `UNKNOWN_SECONDS`."""
     held, waiting, steps = HeldLeases(queue), WaitingProgress(clock), RecordedSteps(reader)
     recorder = EndingRecorder(writer=writer, types=types, identifiers=identifiers, waiting=waiting, wake_up=wake_up)
     reports = LeaseReports(held=held, waiting=waiting, writer=writer, steps=steps, logged=LoggedBytes(reader))
     workers = RemoteWorkers(
-        queue=queue, writer=writer, clock=clock, recorder=recorder, reports=reports, wake_up=wake_up
-    )
+        queue=queue, writer=writer, clock=clock, recorder=recorder, reports=reports, wake_up=wake_up,
+        unknown_seconds=unknown_seconds,
+    )  # fmt: skip
     leasing = Leasing(
         queue=queue, writer=writer, catalogue=catalogue, clock=clock, types=types, workers=workers, recorder=recorder,
         steps=steps,

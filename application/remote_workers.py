@@ -55,7 +55,7 @@ class RemoteWorkers:
 
     def __init__(
         self, *, queue: Queue, writer: LedgerWriter, clock: Clock, recorder: EndingRecorder, reports: LeaseReports,
-        wake_up: WakeUp | None,
+        wake_up: WakeUp | None, unknown_seconds: float = UNKNOWN_SECONDS,
     ) -> None:  # fmt: skip
         self._queue = queue
         self._writer = writer
@@ -63,6 +63,7 @@ class RemoteWorkers:
         self._recorder = recorder
         self._reports = reports
         self._wake_up = wake_up
+        self._unknown_seconds = unknown_seconds
         self._lock = threading.Lock()
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
@@ -79,7 +80,8 @@ class RemoteWorkers:
         known = self._remembered(heartbeat.worker)
         recent = self._clock.monotonic() - heartbeat.lease_seconds * _SHARE_RENEWED
         if known is None or known.suspects or known.renewed_at < recent or not _is_alike(known.heartbeat, heartbeat):
-            known = self._renew(heartbeat, None, flow).known
+            running = 0 if known is None else known.heartbeat.running
+            known = self._renew(heartbeat._replace(running=running), None, flow).known
         return not known.suspects
 
     def claimed(self, worker: str, claimed: Iterable[OpenJob]) -> None:
@@ -125,7 +127,7 @@ class RemoteWorkers:
         verdicts: dict[LeaseKey, Verdict] = {}
         forgotten: list[UUID] = []
         for key, job in rows.items():
-            if names is not None and key not in names and _is_older(job, renewal.database_now, UNKNOWN_SECONDS):
+            if names is not None and key not in names and _is_older(job, renewal.database_now, self._unknown_seconds):
                 if self._stall(job, heartbeat, flow):
                     forgotten.append(job.job_id)
                 continue
