@@ -75,11 +75,13 @@ class JobChanged(NamedTuple):
 
 
 class JobCommand(Command[JobChanged]):
-    """A command about one job, named by its id or by the last eight characters of it."""
+    """A command about one job, named by its id or by the last eight characters of it. With `expected_version` it is
+    carried out on the job as somebody saw it, or refused."""
 
     tenant: TenantName
     job: JobReference
     reason: Reason = ""
+    expected_version: Annotated[int, Field(ge=1)] | None = None
 
 
 class CancelJob(JobCommand):

@@ -186,6 +186,7 @@ class JobControl:
         busy = False
         for _ in range(TRIES):
             job = self._repository.get(command.tenant, job_id)
+            _require_version(command, job)
             decided = decide(job)
             after = reduce(_evolved, decided.facts, job.state)
             outcome = self._repository.save(
@@ -202,6 +203,14 @@ class JobControl:
     def _changed(self, job: Job, after: JobState, outcome: Outcome) -> Accepted[JobChanged]:
         changed = JobChanged(job.job_id, after.status, outcome.version or job.version)
         return Accepted(changed, self._positions.text(outcome.position))
+
+
+def _require_version(command: JobCommand, job: Job) -> None:
+    if command.expected_version is not None and command.expected_version != job.version:
+        raise VersionConflict(
+            f"job {job.job_id} has version {job.version} by now, not {command.expected_version}",
+            field="expected_version", rule="is the job's version", hint="look at the job again, then decide",
+        )  # fmt: skip
 
 
 def _evolved(state: JobState, facts: decisions.JobFacts) -> JobState:

@@ -199,6 +199,12 @@ class Unauthenticated(Refusal):
     code = "unauthenticated"
 
 
+class IssuerUnavailable(JobledgerError):
+    """Whether a token is good cannot be found out: its issuer does not answer, and none of its keys is known yet."""
+
+    code = "issuer_unavailable"
+
+
 class NotPermitted(Refusal):
     """Who asks is known, and may not do that."""
 

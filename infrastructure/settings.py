@@ -15,7 +15,7 @@ from collections.abc import Iterable, MutableMapping
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -35,6 +35,7 @@ from jobledger.domain.tenant import TenantName
 
 from . import database_url
 from .database_url import DatabaseUrl
+from .oidc_settings import DEFAULT_ALGORITHMS, Algorithm, GrantsByValue, Mark, OidcSettings, Url
 from .pooler import Pooler, not_through_a_pooler
 
 PREFIX = "JOBLEDGER_"
@@ -207,10 +208,81 @@ class Settings(BaseSettings):
         description="The address that the port is opened on; `0.0.0.0` is every one of the machine. There is neither a "
         "password nor encryption. Default `127.0.0.1`.",
     )  # fmt: skip
+    http_host: str = Field(
+        default="127.0.0.1", min_length=1,
+        description="The address that the HTTP API listens on; `0.0.0.0` is every one of the machine. There is no "
+        "encryption: beyond this machine, put a proxy that has it in front. Default `127.0.0.1`.",
+    )  # fmt: skip
+    http_port: int = Field(
+        default=8321, ge=0, le=65_535,
+        description="The port of the HTTP API; 0 takes any that is free. Default 8321.",
+    )  # fmt: skip
+    http_body_bytes_max: int = Field(
+        default=8_000_000, ge=10_000, le=1_000_000_000,
+        description="The most bytes of a request's body (of a line, where it is JSON Lines). Default 8000000.",
+    )  # fmt: skip
+    http_requests_per_second: float | None = Field(
+        default=None, gt=0, le=1_000_000,
+        description="How many requests a second each identity may make of one server; more are answered 429. "
+        "Default: as many as it likes.",
+    )  # fmt: skip
+    signing_key: SecretStr | None = Field(
+        default=None, min_length=32,
+        description="With it servers sign page cursors and console sessions; the same for all servers of an "
+        "installation. Default: made at each start, so that both end with the server that gave them.",
+    )  # fmt: skip
     metrics_tenant_label: bool = Field(
         default=False,
         description="Whether metrics of jobs carry a label `tenant`: 200 tenants at most, further ones are `(other)`. "
         "Default false.",
+    )
+
+    # --- who may come in: tokens of an OIDC issuer (API keys need no setting) --------------------------------------
+
+    oidc_issuer: Url | None = Field(
+        default=None,
+        description="The issuer whose tokens the HTTP API takes beside API keys, as its tokens name it (`iss`): an "
+        "https URL. Its keys are found by discovery. Default: none, only API keys are taken.",
+    )
+    oidc_audience: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        default=None,
+        description="What tokens must name as audience (`aud`). Default: none; needed with `JOBLEDGER_OIDC_ISSUER`.",
+    )
+    oidc_jwks_url: Url | None = Field(
+        default=None, description="Where the issuer's keys are, where there is no discovery. Default: by discovery."
+    )
+    oidc_algorithms: Annotated[tuple[Algorithm, ...], NoDecode, BeforeValidator(_names), Field(min_length=1)] = Field(
+        default=DEFAULT_ALGORITHMS,
+        description="Algorithms that tokens may be signed with, with commas between: RS, PS and ES with 256, 384 or "
+        "512, EdDSA, Ed25519. Default `RS256,ES256,EdDSA`.",
+    )
+    oidc_leeway_seconds: int = Field(
+        default=60, ge=0, le=300,
+        description="Seconds that the issuer's clock may be off when a token begins or ends. Default 60.",
+    )  # fmt: skip
+    oidc_identity_claim: Annotated[str, Field(min_length=1, max_length=200)] = Field(
+        default="sub",
+        description="The claim that names a person in the ledger, as `person:<claim>`: something that never changes "
+        "hands. Default `sub`.",
+    )
+    oidc_technical_claim: Annotated[Mark, NoDecode] = Field(
+        default=None,
+        description="What marks the token of a service, which is `service:<sub>` and may run jobs: a claim that only "
+        "they have, as `CLAIM`, or with its value, as `CLAIM=VALUE` (`gty=client-credentials`, `idtyp=app`). Default: "
+        "none, every token is a person's.",
+    )
+    oidc_grants_claim: Annotated[str, Field(min_length=1, max_length=200)] = Field(
+        default="groups",
+        description="The claim whose values decide what a token may do; dots lead into objects "
+        "(`realm_access.roles`). Default `groups`.",
+    )
+    oidc_grants: Annotated[GrantsByValue, NoDecode, BeforeValidator(_json)] = Field(
+        default={},
+        description=(
+            "What each value of that claim grants, as JSON: "
+            '`{"ops": {"role": "operator", "tenants": ["acme"], "extra": ["dlq.requeue"]}, "it": [{"role": "admin"}]}`.'
+            " Default: nothing."
+        ),
     )
 
     # --- defaults of job options (precedence: job, job type, queue, these) -----------------------------------------
@@ -296,6 +368,8 @@ class Settings(BaseSettings):
         _require_less(
             self.lease_renew_buffer_seconds, self.lease_seconds, "lease_renew_buffer_seconds", "lease_seconds"
         )
+        if self.oidc_issuer is not None and self.oidc_audience is None:
+            raise ValueError(f"{variable('oidc_issuer')} needs {variable('oidc_audience')}: whom are its tokens for?")
         if self.worker_personas and not self.worker_tenants:
             raise ValueError(f"{variable('worker_personas')} needs {variable('worker_tenants')}: whose personas?")
         if self.job_retry_base_seconds > self.job_retry_cap_seconds:
@@ -317,6 +391,16 @@ class Settings(BaseSettings):
     def acting(self) -> Actor:
         """Who acts: JOBLEDGER_ACTOR, else the operating system's user and host."""
         return Actor(self.actor or f"os:{getpass.getuser()}@{socket.gethostname()}", authenticated=False)
+
+    @property
+    def oidc(self) -> OidcSettings | None:
+        """The issuer whose tokens are taken, or None."""
+        if self.oidc_issuer is None or self.oidc_audience is None:
+            return None
+        return OidcSettings(
+            self.oidc_issuer, self.oidc_audience, self.oidc_jwks_url, self.oidc_algorithms, self.oidc_leeway_seconds,
+            self.oidc_identity_claim, self.oidc_technical_claim, self.oidc_grants_claim, self.oidc_grants,
+        )  # fmt: skip
 
     @property
     def job_defaults(self) -> JobOptions:

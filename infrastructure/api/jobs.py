@@ -1,0 +1,137 @@
+"""Jobs as they are asked for and answered."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+JobId = UUID
+Reason = Annotated[str, Field(max_length=1_000, examples=["the customer called"])]
+
+_EXAMPLE_JOB = "0199d5a2-7c10-7cc1-9f0e-3d2b1a0c9e8f"
+
+
+class Request(BaseModel):
+    """A body that a caller sends: a member that nobody knows is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Answer(BaseModel):
+    """A body that a server sends: a client ignores members that it does not know."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class DispatchRequest(Request):
+    """A job to dispatch. Options that are left out are those of the job type, the queue, the installation."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"type": "invoice.send", "payload": {"invoice_id": "42"}, "persona": "billing-bot", "priority": 10}
+            ]
+        },
+    )
+
+    type: Annotated[str, Field(min_length=1, max_length=200)]
+    payload: dict[str, Any] = Field(default={}, repr=False)
+    persona: str | None = None
+    queue: str | None = None
+    priority: int | None = None
+    run_at: AwareDatetime | None = None
+    delay_seconds: float | None = None
+    idempotency_key: str | None = Field(
+        default=None, description="The same key again gives the first job back. May stand in the header, too."
+    )
+    lock_key: str | None = None
+    limit_key: str | None = None
+    timeout_seconds: float | None = None
+    soft_timeout_seconds: float | None = None
+    max_stalled: int | None = None
+    retry: dict[str, Any] | None = Field(default=None, description="A retry policy, as job types declare it.")
+    correlation_id: str | None = None
+    causation_id: str | None = None
+
+
+class Dispatched(Answer):
+    """A dispatch that is durable. `duplicate`: the key was used before, and this is the first job."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"job_id": _EXAMPLE_JOB, "duplicate": False, "position": "5f0c.8192"}]}
+    )
+
+    job_id: JobId
+    duplicate: bool
+    position: str | None
+
+
+class Job(Answer):
+    """A job as it is, or (with `past`) as it was. Bodies are null where they were not asked for."""
+
+    job_id: JobId
+    tenant: str
+    version: int
+    type: str
+    kind: str
+    status: str
+    failed: bool
+    persona: str | None
+    queue: str
+    priority: int
+    attempt: int
+    attempts_counted: int
+    attempts_allowed: int
+    stalls: int
+    retry: dict[str, Any]
+    timeout_seconds: float
+    soft_timeout_seconds: float | None
+    worker: str | None
+    lock_key: str | None
+    limit_key: str | None
+    cancel_reason: str | None
+    due_at: datetime
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    error_type: str | None
+    error_message: str | None
+    error_fingerprint: str | None
+    progress: float | None
+    estimated_cost: float
+    idempotency_key: str | None
+    actor: str
+    authenticated: bool
+    correlation_id: str
+    trace_parent: str
+    payload: Any = Field(repr=False)
+    result: Any = Field(repr=False)
+    past: dict[str, Any] | None
+
+
+class ReasonRequest(Request):
+    """Why somebody does it."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reason": "the customer called"}]})
+
+    reason: Reason
+
+
+class JobChanged(Answer):
+    """A job after a command; `version` is the ETag of the job from now on."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"job_id": _EXAMPLE_JOB, "status": "cancelled", "version": 2, "position": "5f0c.12288"}]
+        }
+    )
+
+    job_id: JobId
+    status: str
+    version: int
+    position: str | None

@@ -1,0 +1,121 @@
+"""`jobledger serve`: the HTTP API, until it is told to stop."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from threading import Event
+from types import FrameType
+from typing import Annotated
+
+import structlog
+import typer
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+
+from ..bootstrap import LedgerHandle, open_ledger
+from ..identities import ensure_admin_key
+from ..projecting import Hurrying, make_runner
+from ..settings import Settings
+from ..telemetry import configure_logging
+from ..web import Place, serving
+from . import options
+from .exit_codes import ExitCode
+from .output import console
+from .session import load_settings
+
+_LOOK_SECONDS = 1.0
+
+_log = structlog.get_logger("jobledger")
+
+Host = Annotated[str | None, typer.Option("--host", help="The address to listen on.", show_default=False)]
+Port = Annotated[int | None, typer.Option("--port", help="The port; 0 takes any that is free.", show_default=False)]
+Uds = Annotated[
+    Path | None,
+    typer.Option("--uds", help="A Unix socket; alone, unless --host or --port is given.", show_default=False),
+]
+Projections = Annotated[bool, typer.Option(help="Whether this process keeps the lists up to date, too.")]
+Create = Annotated[bool, typer.Option("--create", help="Create or migrate the ledger first.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(serve)
+
+
+def serve(
+    *, host: Host = None, port: Port = None, uds: Uds = None, projections: Projections = True, create: Create = False,
+    as_json: options.Json = False,
+) -> None:  # fmt: skip
+    """Serve the HTTP API (and the console), until Ctrl-C. Jobs are run by `jobledger work`."""
+    settings = load_settings(http_host=host, http_port=port)
+    configure_logging(level=settings.log_level, form=settings.log_format)
+    only_socket = uds is not None and host is None and port is None
+    place = Place(None if only_socket else settings.http_host, settings.http_port, uds)
+    with closing(open_ledger(settings, create=create)) as handle, _read_models(handle, wanted=projections):
+        first_key = ensure_admin_key(handle)
+        with _stopped_by_signals() as stopped, serving(handle, place) as server:
+            announce(settings, server.url, uds, as_json=as_json)
+            show_first_key(first_key)
+            while not stopped.wait(_LOOK_SECONDS):
+                if server.has_died:
+                    raise typer.Exit(ExitCode.UNAVAILABLE)
+
+
+def announce(settings: Settings, url: str | None, uds: Path | None, *, as_json: bool) -> None:
+    """Say where the API is: for people in a panel, else as a log event."""
+    if as_json or not sys.stdout.isatty():
+        _log.info("serve.started", database=str(settings.database), url=url, uds=None if uds is None else str(uds))
+        return
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row("database", escape(str(settings.database)))
+    if url is not None:
+        grid.add_row("console", f"{url}/")
+        grid.add_row("HTTP API", f"{url}/v1/openapi.json")
+    if uds is not None:
+        grid.add_row("socket", escape(str(uds)))
+    grid.add_row("stop", "Ctrl-C (requests under way are finished)")
+    console().print(Panel(grid, title="[bold]jobledger serve[/]", title_align="left", expand=False, padding=(1, 2)))
+
+
+def show_first_key(key: str | None) -> None:
+    """Show the key of a first start; it stands nowhere else."""
+    if key is not None:
+        console().print(f"The first key of this installation, shown this once (it may do everything): [bold]{key}[/]")
+
+
+@contextmanager
+def _read_models(handle: LedgerHandle, *, wanted: bool) -> Iterator[None]:
+    if not wanted:
+        yield
+        return
+    runner = make_runner(handle)
+    runner.start()
+    hurrying = Hurrying(handle, runner)
+    try:
+        yield
+    finally:
+        hurrying.stop()
+        runner.stop()
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[Event]:
+    stopped = Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopped.set()
+
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

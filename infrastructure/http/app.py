@@ -1,0 +1,36 @@
+"""The HTTP application, put together."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.middleware.gzip import GZipMiddleware
+
+from . import problems
+from .context import RequestContext
+from .routes import health, jobs, tenants
+from .services import Services
+
+DESCRIPTION = """\
+Background jobs whose history is kept: every answer stands in the ledger before it is given.
+
+Errors are problem documents (RFC 9457) with a stable `type`. `Jobledger-Position` says how far a write reached: given
+as `after`, lists hold at least that. Dispatches with an `Idempotency-Key` can be sent again safely."""
+
+ROUTERS = (jobs.router, tenants.router, health.router)
+
+_GZIP_BYTES_MIN = 1_024
+
+
+def make_app(services: Services, *, body_bytes_max: int, version: str) -> FastAPI:
+    """The application of a server."""
+    app = FastAPI(
+        title="jobledger", version=version, description=DESCRIPTION, openapi_url="/v1/openapi.json", docs_url=None,
+        redoc_url=None, redirect_slashes=False,
+    )  # fmt: skip
+    app.state.services = services
+    for router in ROUTERS:
+        app.include_router(router)
+    problems.install(app)
+    app.add_middleware(GZipMiddleware, minimum_size=_GZIP_BYTES_MIN)
+    app.add_middleware(RequestContext, body_bytes_max=body_bytes_max)
+    return app

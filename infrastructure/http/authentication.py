@@ -1,0 +1,77 @@
+"""Who asks is proved before a body is read: routes of a router with this class have a `Caller`, or answer 401."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+from starlette.concurrency import run_in_threadpool
+
+from jobledger.application.authentication import unauthenticated
+from jobledger.application.message import Actor
+
+from .problems import ApiError
+from .services import Caller, services_of
+
+bearer = HTTPBearer(
+    auto_error=False, scheme_name="bearer",
+    description="An API key (`jl_<id>.<secret>`) or, where the installation trusts an issuer, a JWT.",
+)  # fmt: skip
+"""For the OpenAPI document; the work is done in `AuthenticatedRoute`."""
+
+ON_BEHALF_OF = "jobledger-on-behalf-of"
+_CREDENTIAL_LENGTH_MAX = 16_384
+
+Handle = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class AuthenticatedRoute(APIRoute):
+    """A route that proves who asks, then goes on."""
+
+    def get_route_handler(self) -> Handle:
+        """The handler, with the proof in front."""
+        handle = super().get_route_handler()
+
+        async def authenticated(request: Request) -> Response:
+            request.state.caller = await authenticate(request)
+            return await handle(request)
+
+        return authenticated
+
+
+async def authenticate(request: Request) -> Caller:
+    """Who asks. Raises `Unauthenticated`."""
+    services = services_of(request)
+    address = address_of(request)
+    credential = _credential(request)
+    identity = await run_in_threadpool(services.authenticator.authenticate, credential, address=address)
+    services.rates.take(identity.id)
+    actor = Actor(
+        id=identity.id, address=address, request_id=request.state.request_id, on_behalf_of=_on_behalf_of(request)
+    )
+    return Caller(services, services.authorization.of(identity), actor, request.state.trace_parent)
+
+
+def address_of(request: Request) -> str | None:
+    """Where the request came from; None over a Unix socket."""
+    return request.client.host[:100] if request.client and request.client.host else None
+
+
+def _credential(request: Request) -> str:
+    scheme, _, credential = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not 0 < len(credential.strip()) <= _CREDENTIAL_LENGTH_MAX:
+        raise unauthenticated()
+    return credential.strip()
+
+
+def _on_behalf_of(request: Request) -> str | None:
+    text = request.headers.get(ON_BEHALF_OF)
+    if text is not None and not (0 < len(text) <= 200 and text.isprintable()):
+        raise ApiError(
+            "invalid_input", "nobody can be named like that", field="header.Jobledger-On-Behalf-Of",
+            rule="1 to 200 printable characters",
+        )  # fmt: skip
+    return text

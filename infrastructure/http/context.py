@@ -1,0 +1,120 @@
+"""What surrounds every request: its id, its trace, how large its body may be, and headers that every answer has."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .problems import ApiError, answer, problem_of
+
+REQUEST_ID = "X-Request-Id"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
+_TRACE_PARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
+
+_log = structlog.get_logger("jobledger.http")
+
+
+class RequestContext:
+    """ASGI middleware around everything."""
+
+    def __init__(self, app: ASGIApp, *, body_bytes_max: int) -> None:
+        self._app = app
+        self._body_bytes_max = body_bytes_max
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Carry a request through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        request_id = _request_id(headers)
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        state["trace_parent"] = _trace_parent(headers)
+        began = time.monotonic()
+        status = 0
+
+        async def told(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                answered = MutableHeaders(scope=message)
+                answered[REQUEST_ID] = request_id
+                answered.setdefault("X-Content-Type-Options", "nosniff")
+                answered.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._bounded(scope, receive, told, headers)
+            finally:
+                _log.debug(
+                    "http.request", method=scope["method"], path=scope["path"], status=status,
+                    seconds=round(time.monotonic() - began, 6),
+                )  # fmt: skip
+
+    async def _bounded(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
+        """Refuse a body that is too large: before it is read where its length is told, else while it is."""
+        limit, started = self._body_bytes_max, False
+        if _told_length(headers) > limit and not _is_stream(headers):
+            await answer(problem_of(_too_large(limit), scope["state"]["request_id"]))(scope, receive, send)
+            return
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            if message["type"] == "http.request" and not _is_stream(headers):
+                received += len(message.get("body", b""))
+                if received > limit:
+                    raise _TooLarge
+            return message
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, counted, watched)
+        except _TooLarge:
+            if started:
+                raise
+            await answer(problem_of(_too_large(limit), scope["state"]["request_id"]))(scope, receive, send)
+
+
+class _TooLarge(Exception):
+    """More was sent than may be."""
+
+
+def _too_large(limit: int) -> ApiError:
+    return ApiError(
+        "payload_too_large", f"the body is larger than {limit:,} bytes", field="body", rule=f"at most {limit:,} bytes"
+    )
+
+
+def _is_stream(headers: Headers) -> bool:
+    """JSON Lines are read line by line: the lines are bounded, their number is not."""
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return media_type in ("application/jsonl", "application/x-ndjson")
+
+
+def _told_length(headers: Headers) -> int:
+    text = headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+
+
+def _request_id(headers: Headers) -> str:
+    given = headers.get(REQUEST_ID, "")
+    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+
+def _trace_parent(headers: Headers) -> str | None:
+    """What W3C Trace Context says of one that is none: it is ignored."""
+    given = headers.get("traceparent", "").strip()
+    return given if _TRACE_PARENT.fullmatch(given) else None

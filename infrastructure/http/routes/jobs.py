@@ -1,0 +1,114 @@
+"""Jobs: dispatch, look at, change."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Query, Response, Security
+from pydantic import ValidationError
+
+from jobledger.application.commands import CancelJob, DispatchJob, JobChanged
+from jobledger.application.dispatch_item import Dispatch
+from jobledger.application.queries import GetJob
+from jobledger.application.result import Accepted
+from jobledger.application.validation import invalid_input
+from jobledger.domain.errors import InvalidInput
+from jobledger.domain.retry import Retry
+
+from ...api import jobs as api
+from ...shapes import jobs as shapes
+from ..authentication import AuthenticatedRoute, bearer
+from ..conditions import IfMatch, expected_version, tagged
+from ..documented import problems
+from ..services import Calling
+
+router = APIRouter(
+    prefix="/v1/tenants/{tenant}/jobs", tags=["jobs"], route_class=AuthenticatedRoute,
+    dependencies=[Security(bearer)],
+)  # fmt: skip
+
+IdempotencyKey = Annotated[
+    str | None, Header(alias="Idempotency-Key", description="The same key again gives the first job back.")
+]
+After = Annotated[str | None, Query(description="A position: the answer holds what was written up to it.")]
+
+
+@router.post(
+    "", operation_id="dispatch_job", summary="Dispatch a job", status_code=201, response_model=api.Dispatched,
+    responses={200: {"model": api.Dispatched, "description": "The first job of that key."}, **problems(409)},
+)  # fmt: skip
+def dispatch_job(
+    *,
+    tenant: str,
+    body: api.DispatchRequest,
+    caller: Calling,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> Any:  # noqa: ANN401, fmt: skip - as the response model says
+    """Durable once it is answered. With an idempotency key it can be sent again safely."""
+    accepted = caller.ask(DispatchJob, item=dispatch_of(tenant, body, idempotency_key))
+    receipt = accepted.value
+    response.status_code = 200 if receipt.duplicate else 201
+    response.headers["Location"] = f"/v1/tenants/{tenant}/jobs/{receipt.job_id}"
+    tagged(response, None, receipt.position)
+    return {"job_id": receipt.job_id, "duplicate": receipt.duplicate, "position": receipt.position}
+
+
+def dispatch_of(tenant: str, body: api.DispatchRequest, key: str | None = None) -> Dispatch:
+    """The item that a body asks for."""
+    if key is not None and body.idempotency_key not in (None, key):
+        raise InvalidInput(
+            "header and body name different keys", field="header.Idempotency-Key", rule="is the body's, or absent"
+        )
+    return Dispatch(
+        body.type, body.payload, tenant, persona=body.persona, idempotency_key=key or body.idempotency_key,
+        queue=body.queue, priority=body.priority, retry=_retry(body.retry), timeout_seconds=body.timeout_seconds,
+        soft_timeout_seconds=body.soft_timeout_seconds, max_stalled=body.max_stalled, lock_key=body.lock_key,
+        limit_key=body.limit_key, run_at=body.run_at, delay_seconds=body.delay_seconds,
+        correlation_id=body.correlation_id, causation_id=body.causation_id,
+    )  # fmt: skip
+
+
+def _retry(given: dict[str, Any] | None) -> Retry | None:
+    try:
+        return None if given is None else Retry.model_validate(given)
+    except ValidationError as error:
+        raise invalid_input(error) from error
+
+
+@router.get("/{job_id}", operation_id="get_job", summary="A job", response_model=api.Job, responses=problems(504))
+def get_job(
+    tenant: str,
+    job_id: UUID,
+    caller: Calling,
+    response: Response,
+    *,
+    payload: Annotated[bool, Query(description="With payload and result: recorded, and a permission.")] = False,
+    as_of: Annotated[datetime | None, Query(description="As it was then.")] = None,
+    after: After = None,
+) -> Any:  # noqa: ANN401, fmt: skip
+    """Read from its history, so always current."""
+    job = caller.ask(GetJob, tenant=tenant, job=job_id, bodies=payload, as_of=as_of, after=after).value
+    tagged(response, job.version)
+    return shapes.details(job)
+
+
+@router.post(
+    "/{job_id}/cancel", operation_id="cancel_job", summary="Cancel a job", response_model=api.JobChanged,
+    responses=problems(409, 412),
+)  # fmt: skip
+def cancel_job(
+    *, tenant: str, job_id: UUID, body: api.ReasonRequest, caller: Calling, response: Response, if_match: IfMatch = None
+) -> Any:  # noqa: ANN401
+    """A job that waits is cancelled; one that runs is asked to stop."""
+    return changed(response, caller.ask(
+        CancelJob, tenant=tenant, job=job_id, reason=body.reason, expected_version=expected_version(if_match)
+    ))  # fmt: skip
+
+
+def changed(response: Response, accepted: Accepted[JobChanged]) -> dict[str, object]:
+    """The answer to a command about one job."""
+    tagged(response, accepted.value.version, accepted.position)
+    return {**shapes.changed(accepted.value), "position": accepted.position}

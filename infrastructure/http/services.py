@@ -1,0 +1,88 @@
+"""What routes need of a running server, and who calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Request
+from pydantic import ValidationError
+
+from jobledger.application.authentication import Authenticator, unauthenticated
+from jobledger.application.authorization import Authorization, Authorized
+from jobledger.application.message import Actor, Message
+from jobledger.application.result import Accepted, Refused
+from jobledger.application.validation import invalid_input
+from jobledger.domain.identity import Identity
+
+from ..bootstrap import LedgerHandle
+from .cursors import Cursors
+from .rates import Rates
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Of one server; at `app.state.services`."""
+
+    handle: LedgerHandle
+    authorization: Authorization
+    authenticator: Authenticator
+    cursors: Cursors
+    rates: Rates
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, in which request: messages are sent as its identity."""
+
+    services: Services
+    authorized: Authorized
+    actor: Actor
+    trace_parent: str | None
+
+    @property
+    def identity(self) -> Identity:
+        """Who it is."""
+        return self.authorized.identity
+
+    def ask(self, message_type: type[Message[R]], /, **fields: object) -> Accepted[R]:
+        """Carry a message out; raises the refusal. Fields that are None are left to the message's defaults."""
+        given = {name: value for name, value in fields.items() if value is not None}
+        about: dict[str, object] = {"actor": self.actor, "trace_parent": self.trace_parent}
+        try:
+            message = message_type.model_validate({**about, **given})
+        except ValidationError as error:
+            raise invalid_input(error) from error
+        result = self.authorized.execute(message)
+        if isinstance(result, Refused):
+            raise result.error
+        return result
+
+
+def services_of(request: Request) -> Services:
+    """The server's."""
+    services: Services = request.app.state.services
+    return services
+
+
+def caller_of(request: Request) -> Caller:
+    """Who asks; proved before the body was read (see `authentication.py`)."""
+    caller: Caller | None = getattr(request.state, "caller", None)
+    if caller is None:
+        raise unauthenticated()
+    return caller
+
+
+async def _caller(request: Request) -> Caller:
+    return caller_of(request)
+
+
+Calling = Annotated[Caller, Depends(_caller)]
+"""A route's parameter: who calls it."""
+
+
+def state_of(request: Request) -> Any:  # noqa: ANN401 - starlette's bag of attributes
+    """What the middlewares said about the request."""
+    return request.state
