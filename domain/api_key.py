@@ -164,7 +164,7 @@ def create(
     """Make a key; its id is taken once and for all."""
     _require_reason(reason, "making a key")
     _require_future(expires_at, now)
-    _require_sound(grants, technical=technical)
+    require_sound_grants(grants, technical=technical)
     created = ApiKeyCreated(
         key_id=key_id, name=name, secret_sha256=secret_sha256, grants=grants, technical=technical,
         expires_at=expires_at, reason=reason,
@@ -219,7 +219,8 @@ def _require_future(expires_at: datetime | None, now: datetime) -> None:
         raise InvalidInput("the key would have expired already", field="expires_at", rule="lies in the future")
 
 
-def _require_sound(grants: tuple[Grant, ...], *, technical: bool) -> None:
+def require_sound_grants(grants: tuple[Grant, ...], *, technical: bool) -> None:
+    """Raise `InvalidInput` for grants that make no sense, or that nobody could have."""
     if not 1 <= len(grants) <= GRANTS_MAX:
         raise InvalidInput(f"{len(grants)} grants", field="grants", rule=f"1 to {GRANTS_MAX} grants")
     for number, grant in enumerate(grants):

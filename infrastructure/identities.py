@@ -9,8 +9,11 @@ from jobledger.application.authentication import ApiKeys, Authenticator, Authent
 from jobledger.application.key_messages import CreateFirstKey
 from jobledger.application.key_uses import KeyUses, KeyUseThread
 from jobledger.application.message import Actor
+from jobledger.application.ports import Clock
+from jobledger.domain.errors import InvalidSettings
 
 from .bootstrap import LedgerHandle
+from .oidc_settings import OidcSettings
 
 FIRST_START = Actor(id="system:first-start")
 
@@ -25,7 +28,23 @@ def open_authenticator(handle: LedgerHandle) -> Iterator[Authenticator]:
         thread = KeyUseThread(uses)
         thread.start()
         closing.callback(thread.close)
-        yield Authenticators(ApiKeys(ports.reader, ports.clock, uses))
+        keys = ApiKeys(ports.reader, ports.clock, uses)
+        oidc = handle.settings.oidc
+        yield Authenticators(keys, None if oidc is None else _tokens(oidc, ports.clock, closing))
+
+
+def _tokens(oidc: OidcSettings, clock: Clock, closing: ExitStack) -> Authenticator:
+    try:
+        from .http.issuer_keys import IssuerKeys  # noqa: PLC0415 - only servers that take tokens have what it needs
+        from .http.oidc import OidcTokens  # noqa: PLC0415
+    except ImportError as error:
+        raise InvalidSettings(
+            "tokens need an extra", field="JOBLEDGER_OIDC_ISSUER", rule="needs joserfc and httpx",
+            hint="pip install 'jobledger[server]'",
+        ) from error  # fmt: skip
+    keys = IssuerKeys(oidc, clock)
+    closing.callback(keys.close)
+    return OidcTokens(oidc, keys, clock)
 
 
 def ensure_admin_key(handle: LedgerHandle) -> str | None:

@@ -40,7 +40,7 @@ class _Registry(jws.JWSRegistry):
 
     max_header_length = _HEADER_BYTES_MAX
 
-    def get_alg(self, name: str) -> jws.JWSAlgModel:
+    def get_alg(self, name: str) -> Any:  # noqa: ANN401 - a class that joserfc keeps to itself
         """One that is set; without a warning to stderr that an issuer's choice is not the newest."""
         if name not in (self.allowed or ()):
             raise UnsupportedAlgorithmError(f"{name!r} is not allowed")
