@@ -113,10 +113,11 @@ class LeasedJob(NamedTuple):
 
 class Claimed(NamedTuple):
     """What a claim brought. Where that is nothing, `look_again_seconds` says when a job becomes due, or a rate allows
-    one (None: nothing is foreseen); a hint may come earlier."""
+    one (None: nothing is foreseen); a hint may come earlier. `is_held_back`: the worker holds a job that runs alone."""
 
     jobs: tuple[LeasedJob, ...]
     look_again_seconds: float | None = None
+    is_held_back: bool = False
 
 
 class ClaimJobs(Command[Claimed]):

@@ -85,7 +85,9 @@ class Leasing:
         parts = _parts(command, flow)
         job_types = self._job_types(command)
         heartbeat = _heartbeat(command, flow)
-        if not job_types or not self._workers.sign_on(heartbeat, flow):
+        if not self._workers.sign_on(heartbeat, flow):
+            return Accepted(Claimed((), is_held_back=True))
+        if not job_types:
             return Accepted(Claimed(()))
         again: list[float] = []
         first = next(self._rounds) % len(parts)

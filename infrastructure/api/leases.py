@@ -42,7 +42,7 @@ class ClaimRequest(Request):
     model_config = _example(worker=_WORKER, queues=["billing"], types=["invoice.send"], limit=1, wait_seconds=20)
 
     worker: Worker
-    queues: Annotated[list[str], Field(min_length=1, max_length=100)] = ["default"]
+    queues: Annotated[list[str], Field(min_length=1, max_length=100)] = Field(default=["default"])
     tenants: Annotated[list[str], Field(min_length=1, max_length=1_000)] | None = None
     personas: Annotated[list[str], Field(min_length=1, max_length=1_000)] | None = Field(
         default=None, description="Of the tenants that are named."
@@ -225,7 +225,7 @@ class Usage(Request):
     """What the attempt used, for what it is estimated to cost."""
 
     cpu_seconds: Annotated[float, Field(ge=0)] = 0.0
-    units: Annotated[dict[str, float], Field(max_length=50, examples=[{"tokens": 812}])] = {}
+    units: Annotated[dict[str, float], Field(max_length=50, examples=[{"tokens": 812}])] = Field(default={})
 
 
 class CompleteRequest(Request):

@@ -7,7 +7,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from . import problems
 from .context import RequestContext
-from .routes import health, jobs, tenants
+from .routes import health, jobs, leases, tenants
 from .services import Services
 
 DESCRIPTION = """\
@@ -16,7 +16,7 @@ Background jobs whose history is kept: every answer stands in the ledger before 
 Errors are problem documents (RFC 9457) with a stable `type`. `Jobledger-Position` says how far a write reached: given
 as `after`, lists hold at least that. Dispatches with an `Idempotency-Key` can be sent again safely."""
 
-ROUTERS = (jobs.router, tenants.router, health.router)
+ROUTERS = (jobs.router, leases.router, tenants.router, health.router)
 
 _GZIP_BYTES_MIN = 1_024
 

@@ -26,6 +26,7 @@ from .app import make_app
 from .cursors import Cursors
 from .rates import Rates
 from .services import Services
+from .waiting import listening
 
 THREADS = 64
 """Requests that may wait for the ledger at a time; more wait for one of these."""
@@ -40,11 +41,11 @@ def services_for(handle: LedgerHandle) -> Iterator[Services]:
     """What an open ledger's server needs; to be closed before the ledger is."""
     settings = handle.settings
     key = settings.signing_key
-    with open_authenticator(handle) as authenticator:
+    with open_authenticator(handle) as authenticator, listening(handle.wake_up) as waiting:
         yield Services(
             handle, Authorization(handle.dispatcher, handle.ports.catalogue), authenticator,
             Cursors(key.get_secret_value().encode() if key is not None else secrets.token_bytes(32)),
-            Rates(settings.http_requests_per_second, handle.ports.clock.monotonic),
+            Rates(settings.http_requests_per_second, handle.ports.clock.monotonic), waiting,
         )  # fmt: skip
 
 
@@ -91,6 +92,7 @@ class Server:
         """Take no more requests, finish those under way, close the sockets."""
         if self._server is not None and self._thread is not None:
             self._server.should_exit = True
+            self._app.state.services.waiting.close()
             self._thread.join()
         self._closing.close()
 

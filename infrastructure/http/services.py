@@ -18,6 +18,7 @@ from jobledger.domain.identity import Identity
 from ..bootstrap import LedgerHandle
 from .cursors import Cursors
 from .rates import Rates
+from .waiting import Waiting
 
 R = TypeVar("R")
 
@@ -31,6 +32,7 @@ class Services:
     authenticator: Authenticator
     cursors: Cursors
     rates: Rates
+    waiting: Waiting
 
 
 @dataclass(frozen=True, slots=True)

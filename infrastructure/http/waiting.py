@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterator
 from contextlib import contextmanager
 from weakref import WeakValueDictionary
 
+import structlog
 from starlette.concurrency import run_in_threadpool
 
 from jobledger.application.lease_messages import Claimed
@@ -20,6 +21,8 @@ from jobledger.application.ports import WakeUp
 POLL_SECONDS = 1.0
 """How often who waits looks anyway: hints are only ever hints."""
 _LISTEN_SECONDS = 0.5
+
+_log = structlog.get_logger("jobledger.http")
 
 
 class Doorbell:
@@ -73,7 +76,12 @@ class Doorbell:
     def _listen(self) -> None:
         while not self._closed:
             self._somebody.wait()
-            if self._wake_up.wait(_LISTEN_SECONDS):
+            try:
+                rung = self._wake_up.wait(_LISTEN_SECONDS)
+            except Exception as error:  # noqa: BLE001 - who waits looks again all the same
+                _log.warning("http.hints_failed", error=repr(error))
+                rung = threading.Event().wait(_LISTEN_SECONDS)
+            if rung:
                 self._ring()
             with self._lock:
                 if not self._waiting and not self._closed:
@@ -92,25 +100,25 @@ def _done(ring: asyncio.Future[None]) -> None:
         ring.set_result(None)
 
 
-@contextmanager
-def listening(wake_up: WakeUp) -> Iterator[Doorbell]:
-    """A doorbell during the block."""
-    bell = Doorbell(wake_up)
-    try:
-        yield bell
-    finally:
-        bell.close()
-
-
 class _Line:
-    """Those who wait for the same jobs, in one event loop."""
+    """Those who wait for the same jobs."""
 
     def __init__(self) -> None:
         self.turn = asyncio.Lock()
-        self.in_vain = -1
+        self._in_vain = -1
         """How often the bell had rung when somebody last looked in vain."""
         self.look_at = 0.0
         """When to look again all the same; the loop's time."""
+
+    def has_news(self, rung: int, now: float) -> bool:
+        """Whether a look may bring something that the last one did not."""
+        return self._in_vain != rung or now >= self.look_at
+
+    def looked(self, found: Claimed, rung: int, now: float) -> None:
+        """Somebody looked: where that was in vain, the others need not."""
+        if not found.jobs and not found.is_held_back:
+            again_seconds = POLL_SECONDS if found.look_again_seconds is None else found.look_again_seconds
+            self._in_vain, self.look_at = rung, now + min(POLL_SECONDS, again_seconds)
 
 
 class Waiting:
@@ -126,26 +134,34 @@ class Waiting:
         """Claim, and where that brings nothing wait and claim again, until time is out or whoever asks has gone.
 
         `line_of` is the same for claims that may bring the same jobs."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + seconds
+        now = asyncio.get_running_loop().time
+        end = now() + seconds
+        line = self._lines.setdefault(line_of, _Line())
         rung = self._bell.rung
         found = await run_in_threadpool(claim)
-        line = self._lines.setdefault(line_of, _Line())
-        while True:
-            if found.jobs or loop.time() >= end or self._bell.is_closed or await is_gone():
-                return found
-            self._vain(line, found, rung, loop.time())
-            await self._bell.wait(rung, max(0.0, min(end, line.look_at) - loop.time()))
+        line.looked(found, rung, now())
+        while not found.jobs and now() < end and not self._bell.is_closed and not await is_gone():
+            if found.is_held_back:
+                rung = self._bell.rung  # whatever is dispatched: it is its own job that has to end
+            look_at = now() + POLL_SECONDS if found.is_held_back else line.look_at
+            await self._bell.wait(rung, max(0.0, min(end, look_at) - now()))
             async with line.turn:
                 rung = self._bell.rung
-                if line.in_vain != rung or loop.time() >= line.look_at:
-                    if loop.time() < end and not await is_gone():
-                        found = await run_in_threadpool(claim)
-                        self._vain(line, found, rung, loop.time())
+                if (found.is_held_back or line.has_news(rung, now())) and not await is_gone():
+                    found = await run_in_threadpool(claim)
+                    line.looked(found, rung, now())
+        return found
 
-    @staticmethod
-    def _vain(line: _Line, found: Claimed, rung: int, now: float) -> None:
-        """Somebody looked: the others need not, where that was in vain."""
-        if not found.jobs:
-            again_seconds = POLL_SECONDS if found.look_again_seconds is None else found.look_again_seconds
-            line.in_vain, line.look_at = rung, now + min(POLL_SECONDS, again_seconds)
+    def close(self) -> None:
+        """End every wait: who waits is told that there was nothing."""
+        self._bell.close()
+
+
+@contextmanager
+def listening(wake_up: WakeUp) -> Iterator[Waiting]:
+    """Waits that hear hints, during the block."""
+    waiting = Waiting(Doorbell(wake_up))
+    try:
+        yield waiting
+    finally:
+        waiting.close()

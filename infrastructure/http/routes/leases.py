@@ -1,0 +1,219 @@
+"""Workers in any language: claim, heartbeat, report, end."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response, Security
+from pydantic_core import from_json
+from starlette.concurrency import run_in_threadpool
+
+from jobledger.application.lease_messages import (
+    AttemptEnded,
+    Claimed,
+    ClaimJobs,
+    CompleteAttempt,
+    FailAttempt,
+    GiveBackAttempt,
+    LeasedJob,
+    RecordStep,
+    RenewLeases,
+    ReportLog,
+    ReportProgress,
+    RetireWorker,
+    SnoozeAttempt,
+)
+from jobledger.application.result import Accepted
+from jobledger.domain.errors import JobledgerError
+
+from ...api import leases as api
+from ..authentication import AuthenticatedRoute, bearer
+from ..conditions import tagged
+from ..documented import problems
+from ..services import Caller, Calling
+
+router = APIRouter(prefix="/v1", tags=["workers"], route_class=AuthenticatedRoute, dependencies=[Security(bearer)])
+_ATTEMPT = "/tenants/{tenant}/jobs/{job_id}/attempts/{attempt}"
+
+
+@router.post(
+    "/leases/claim", operation_id="claim_jobs", summary="Take jobs, and wait where there are none",
+    response_model=api.Leases, responses=problems(),
+)  # fmt: skip
+async def claim_jobs(*, body: api.ClaimRequest, caller: Calling, request: Request) -> Any:  # noqa: ANN401
+    """Their attempts begin with the answer. A connection that is closed while it waits takes nothing."""
+    asked = {
+        "worker": body.worker, "queues": body.queues, "tenants": body.tenants, "personas": body.personas,
+        "job_types": body.types, "limit": body.limit, "concurrency": body.concurrency,
+        "lease_seconds": body.lease_seconds, "code_version": body.code_version,
+    }  # fmt: skip
+
+    def claim() -> Claimed:
+        return caller.ask(ClaimJobs, **asked).value
+
+    wishes = (body.queues, body.tenants, body.personas, body.types)
+    line = (caller.identity.id, *(None if wish is None else frozenset(wish) for wish in wishes))
+    found = await caller.services.waiting.claim(claim, line, seconds=body.wait_seconds, is_gone=request.is_disconnected)
+    if found.jobs and await request.is_disconnected():
+        await run_in_threadpool(_give_back, caller, body.worker, found)
+    return {
+        "leases": [_lease(job) for job in found.jobs],
+        "look_again_seconds": None if found.jobs else found.look_again_seconds,
+    }
+
+
+def _give_back(caller: Caller, worker: str, found: Claimed) -> None:
+    """Nobody is there to hear of these jobs."""
+    for job in found.jobs:
+        try:
+            caller.ask(
+                GiveBackAttempt, worker=worker, tenant=job.tenant, job_id=job.job_id, attempt=job.attempt,
+                reason="its worker was gone before it heard of the job",
+            )  # fmt: skip
+        except JobledgerError:
+            return  # their leases run out
+
+
+def _lease(job: LeasedJob) -> dict[str, Any]:
+    return {
+        "path": f"/v1/tenants/{job.tenant}/jobs/{job.job_id}/attempts/{job.attempt}", "job_id": job.job_id,
+        "tenant": job.tenant, "attempt": job.attempt, "attempts_allowed": job.attempts_allowed, "worker": job.worker,
+        "type": job.job_type, "queue": job.queue, "persona": job.persona, "priority": job.priority,
+        "lease_seconds": job.lease_seconds, "started_at": job.started_at, "soft_deadline": job.soft_deadline,
+        "deadline": job.deadline, "timeout_seconds": job.timeout_seconds, "alone": job.alone,
+        "correlation_id": job.correlation_id, "traceparent": job.trace_parent,
+        "steps": [{"step": one.step, "key": one.key, "output": from_json(one.output)} for one in job.steps],
+        "payload": from_json(job.payload),
+    }  # fmt: skip
+
+
+@router.post(
+    "/leases/heartbeat", operation_id="renew_leases", summary="Say that a worker lives, and what it holds",
+    response_model=api.Heartbeat, responses=problems(),
+)  # fmt: skip
+def renew_leases(*, body: api.HeartbeatRequest, caller: Calling) -> Any:  # noqa: ANN401
+    """Leases end where none comes for `lease_seconds`: send one at least every `renew_within_seconds`."""
+    held = [{"job_id": one.job_id, "attempt": one.attempt} for one in body.held]
+    renewed = caller.ask(RenewLeases, worker=body.worker, held=held).value
+    return {
+        "held": [{"job_id": one.job_id, "attempt": one.attempt, "verdict": str(one.verdict)} for one in renewed.held],
+        "forgotten": renewed.forgotten, "lease_seconds": renewed.lease_seconds,
+        "renew_within_seconds": renewed.renew_within_seconds,
+    }  # fmt: skip
+
+
+@router.post(
+    "/leases/retire", operation_id="retire_worker", summary="End a worker", response_model=api.Retired,
+    responses=problems(),
+)  # fmt: skip
+def retire_worker(*, body: api.RetireRequest, caller: Calling) -> Any:  # noqa: ANN401
+    """What it still holds is given back at once, and it is no longer listed."""
+    return {"given_back": caller.ask(RetireWorker, worker=body.worker).value}
+
+
+# --- one attempt -----------------------------------------------------------------------------------------------------
+
+
+@router.post(
+    f"{_ATTEMPT}/progress", operation_id="report_progress", summary="Say how far the work is",
+    response_model=api.Reported, responses=problems(409),
+)  # fmt: skip
+def report_progress(*, tenant: str, job_id: UUID, attempt: int, body: api.ProgressRequest, caller: Calling) -> Any:  # noqa: ANN401
+    """Recorded at most once a second; what comes sooner is recorded with what comes next."""
+    return caller.ask(
+        ReportProgress, worker=body.worker, tenant=tenant, job_id=job_id, attempt=attempt, fraction=body.fraction,
+        note=body.note,
+    ).value._asdict()  # fmt: skip
+
+
+@router.post(
+    f"{_ATTEMPT}/log", operation_id="report_log", summary="Record log lines", response_model=api.Reported,
+    responses=problems(409),
+)  # fmt: skip
+def report_log(*, tenant: str, job_id: UUID, attempt: int, body: api.LogRequest, caller: Calling) -> Any:  # noqa: ANN401
+    """Durable once it is answered. A job's log holds 1 MB; a report counts for 250 bytes at least."""
+    return caller.ask(
+        ReportLog, worker=body.worker, tenant=tenant, job_id=job_id, attempt=attempt, lines=body.lines,
+        level=body.level,
+    ).value._asdict()  # fmt: skip
+
+
+@router.post(
+    f"{_ATTEMPT}/step", operation_id="record_step", summary="Record a step that is never to be done again",
+    response_model=api.StepRecorded, responses=problems(409),
+)  # fmt: skip
+def record_step(*, tenant: str, job_id: UUID, attempt: int, body: api.StepRequest, caller: Calling) -> Any:  # noqa: ANN401
+    """Durable once it is answered, and told to every later attempt with its claim."""
+    recorded = caller.ask(
+        RecordStep, worker=body.worker, tenant=tenant, job_id=job_id, attempt=attempt, step=body.step,
+        output=body.output,
+    ).value  # fmt: skip
+    return {
+        "step": body.step, "key": recorded.key, "output": from_json(recorded.output), "already": recorded.already
+    }  # fmt: skip
+
+
+@router.post(
+    f"{_ATTEMPT}/complete", operation_id="complete_attempt", summary="The work is done",
+    response_model=api.AttemptEnded, responses=problems(409),
+)  # fmt: skip
+def complete_attempt(
+    *, tenant: str, job_id: UUID, attempt: int, body: api.CompleteRequest, caller: Calling, response: Response
+) -> Any:  # noqa: ANN401
+    """May be told again where the answer was lost. `ending` is `failed` where the result does not fit the job type."""
+    return _ended(response, caller.ask(
+        CompleteAttempt, worker=body.worker, tenant=tenant, job_id=job_id, attempt=attempt, result=body.result,
+        cpu_seconds=body.usage.cpu_seconds, units=body.usage.units,
+    ))  # fmt: skip
+
+
+@router.post(
+    f"{_ATTEMPT}/fail", operation_id="fail_attempt", summary="The work failed", response_model=api.AttemptEnded,
+    responses=problems(409),
+)  # fmt: skip
+def fail_attempt(
+    *, tenant: str, job_id: UUID, attempt: int, body: api.FailRequest, caller: Calling, response: Response
+) -> Any:  # noqa: ANN401
+    """Another attempt follows, or the dead-letter queue: the job's policy and what is told here decide."""
+    return _ended(response, caller.ask(
+        FailAttempt, worker=body.worker, tenant=tenant, job_id=job_id, attempt=attempt, error_type=body.error_type,
+        message=body.message, traceback=body.traceback, kind=body.kind, retry_after_seconds=body.retry_after_seconds,
+        never_retry=body.never_retry, cpu_seconds=body.usage.cpu_seconds, units=body.usage.units,
+    ))  # fmt: skip
+
+
+@router.post(
+    f"{_ATTEMPT}/snooze", operation_id="snooze_attempt", summary="Not now", response_model=api.AttemptEnded,
+    responses=problems(409),
+)  # fmt: skip
+def snooze_attempt(
+    *, tenant: str, job_id: UUID, attempt: int, body: api.SnoozeRequest, caller: Calling, response: Response
+) -> Any:  # noqa: ANN401
+    """The job waits for so long; the attempt does not count."""
+    return _ended(response, caller.ask(
+        SnoozeAttempt, worker=body.worker, tenant=tenant, job_id=job_id, attempt=attempt,
+        delay_seconds=body.delay_seconds, reason=body.reason,
+    ))  # fmt: skip
+
+
+@router.post(
+    f"{_ATTEMPT}/release", operation_id="release_attempt", summary="Give the attempt back",
+    response_model=api.AttemptEnded, responses=problems(409),
+)  # fmt: skip
+def release_attempt(
+    *, tenant: str, job_id: UUID, attempt: int, body: api.ReleaseRequest, caller: Calling, response: Response
+) -> Any:  # noqa: ANN401
+    """Ready for others at once; the attempt does not count. A job that was to be cancelled is cancelled."""
+    return _ended(response, caller.ask(
+        GiveBackAttempt, worker=body.worker, tenant=tenant, job_id=job_id, attempt=attempt, reason=body.reason
+    ))  # fmt: skip
+
+
+def _ended(response: Response, accepted: Accepted[AttemptEnded]) -> dict[str, Any]:
+    ended = accepted.value
+    tagged(response, None, accepted.position)
+    return {
+        **ended._asdict(), "ending": ended.ending.removeprefix("job."), "status": str(ended.status),
+        "position": accepted.position,
+    }  # fmt: skip
