@@ -47,7 +47,9 @@ async def authenticate(request: Request) -> Caller:
     services = services_of(request)
     address = address_of(request)
     credential = _credential(request)
-    identity = await run_in_threadpool(services.authenticator.authenticate, credential, address=address)
+    identity = services.authenticator.at_once(credential, address=address)
+    if identity is None:  # the ledger or the issuer has to be asked
+        identity = await run_in_threadpool(services.authenticator.authenticate, credential, address=address)
     services.rates.take(identity.id)
     actor = Actor(
         id=identity.id, address=address, request_id=request.state.request_id, on_behalf_of=_on_behalf_of(request)

@@ -65,6 +65,10 @@ class OidcTokens:
         self._require_valid(claims)
         return self._identity(claims)
 
+    def at_once(self, credential: str, *, address: str | None = None) -> Identity | None:
+        """See `Authenticator`: never, since keys may have to be asked for."""
+        return None
+
     # --- the signature -----------------------------------------------------------------------------------------------
 
     def _verified(self, token: str) -> Claims:

@@ -27,6 +27,7 @@ STATUS: Final[Mapping[str, int]] = {
     "tenant_exists": 409, "idempotency_conflict": 409, "lease_lost": 409, "count_changed": 409, "not_confirmed": 409,
     "rebuild_under_way": 409, "version_conflict": 412, "precondition_required": 428, "too_many_requests": 429,
     "not_yet_visible": 504, "unsupported_media_type": 415, "not_acceptable": 406, "method_not_allowed": 405,
+    "issuer_unavailable": 503,
 }  # fmt: skip
 """By the error's code. What is missing is the server's trouble: 503 where trying again may help, else 500."""
 
@@ -55,7 +56,7 @@ def problem_of(error: JobledgerError, request_id: str | None = None) -> Problem:
     """The problem that an error is."""
     code = error.error_code if isinstance(error, ApiError) else error.code
     status = STATUS.get(code, 503 if isinstance(error, LedgerError) else 500)
-    if status >= 500 and code != "not_yet_visible":
+    if status >= 500 and code not in {"not_yet_visible", "issuer_unavailable"}:
         return _problem(code, status, _unavailable(status), request_id=request_id)
     return _problem(
         code, status, error.message, field=error.field, rule=error.rule, hint=error.hint, request_id=request_id

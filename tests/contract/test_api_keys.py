@@ -273,6 +273,27 @@ def test_a_revoked_key_proves_nothing_two_seconds_later(keys: KeysUnderTest) -> 
         keys.ask(RotateKey, key_id=issued.key.key_id)
 
 
+def test_who_was_just_here_is_known_at_once(keys: KeysUnderTest) -> None:
+    """Without asking the ledger, as long as what was read is trusted; whatever is not good is looked into anew."""
+    at_once, issued = keys.authenticator.at_once, keys.create(expires_at=keys.clock.now() + timedelta(seconds=1.5))
+    other = keys.create()
+    assert at_once(issued.credential) is None
+    assert keys.knows(issued)
+    assert at_once(issued.credential, address="192.0.2.9") == issued.key.identity
+    keys.uses.store()
+    assert last_use(keys, issued) == KeyUse(issued.key.key_id, keys.clock.now(), "192.0.2.9")
+    assert at_once(f"jl_{issued.key.key_id}.{other.credential.partition('.')[2]}") is None
+    assert at_once("nonsense") is None
+    keys.clock.advance(1.5)
+    assert at_once(issued.credential) is None, "expired"
+    assert keys.knows(other) and at_once(other.credential) is not None
+    keys.ask(RevokeKey, key_id=other.key.key_id)
+    keys.clock.advance(REMEMBER_SECONDS)
+    assert at_once(other.credential) is None
+    assert not keys.knows(other)
+    assert at_once(other.credential) is None, "revoked"
+
+
 class ApiKeysOf(KeysUnderTest):
     """Another process on the same ledger."""
 

@@ -430,12 +430,18 @@ class Keys:
         """Whoever."""
         return Identity(id=f"key:{credential}", grants=())
 
+    def at_once(self, credential: str, *, address: str | None = None) -> Identity | None:
+        """Whoever."""
+        return self.authenticate(credential, address=address)
+
 
 def test_the_credential_says_whom_it_is_for(tokens: Tokens) -> None:
     """What begins like a key is one; all else is a token, where tokens are taken."""
     both = Authenticators(Keys(), OidcTokens(tokens.settings, tokens.keys, tokens.clock))
     assert both.authenticate("jl_x").id == "key:jl_x"
     assert both.authenticate(tokens.token()).id == "person:ana"
+    assert both.at_once("jl_x") == both.authenticate("jl_x")
+    assert both.at_once(tokens.token()) is None
     assert Authenticators(Keys()).authenticate("whatever").id == "key:whatever"
 
 
