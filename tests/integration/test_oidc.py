@@ -6,8 +6,11 @@ import base64
 import hmac
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +22,7 @@ from structlog.testing import capture_logs
 from jobledger.application.authentication import Authenticators
 from jobledger.domain.errors import IssuerUnavailable, JobledgerError, Unauthenticated
 from jobledger.domain.identity import Grant, Identity, Permission, Role
+from jobledger.infrastructure.bootstrap import open_ledger
 from jobledger.infrastructure.http.issuer_keys import (
     FIRST_RETRY_SECONDS,
     KEEP_SECONDS,
@@ -26,7 +30,9 @@ from jobledger.infrastructure.http.issuer_keys import (
     IssuerKeys,
 )
 from jobledger.infrastructure.http.oidc import OidcTokens
+from jobledger.infrastructure.identities import ensure_admin_key, open_authenticator
 from jobledger.infrastructure.oidc_settings import DEFAULT_ALGORITHMS, OidcSettings, TechnicalMark
+from jobledger.infrastructure.settings import load
 from tests.support.issuer import DISCOVERY, KEYS, Issuer, ec_key, ed_key, issuer, rsa_key, signed
 from tests.support.use_cases import START, StillClock
 
@@ -443,6 +449,25 @@ def test_the_credential_says_whom_it_is_for(tokens: Tokens) -> None:
     assert both.at_once("jl_x") == both.authenticate("jl_x")
     assert both.at_once(tokens.token()) is None
     assert Authenticators(Keys()).authenticate("whatever").id == "key:whatever"
+
+
+def test_a_server_takes_keys_and_tokens(tmp_path: Path) -> None:
+    """As the settings say, from an open ledger; by the real clock."""
+    with issuer() as running:
+        chosen = load(
+            database=f"sqlite:///{tmp_path}/ledger.db", oidc_issuer=running.url, oidc_audience="jobledger",
+            oidc_grants={"it": {"role": "admin"}},
+        )  # fmt: skip
+        with closing(open_ledger(chosen, create=True)) as handle, open_authenticator(handle) as authenticator:
+            key = ensure_admin_key(handle)
+            assert key is not None
+            assert authenticator.authenticate(key).id == "key:admin"
+            claims = {"iss": running.url, "aud": "jobledger", "sub": "ana", "exp": time.time() + 60, "groups": ["it"]}
+            identity = authenticator.authenticate(signed(claims, rsa_key()))
+            assert (identity.id, identity.grants) == ("person:ana", (ADMIN,))
+            for wrong in (f"{key}x", signed({**claims, "aud": "x"}, rsa_key()), "whatever"):
+                with pytest.raises(Unauthenticated):
+                    authenticator.authenticate(wrong)
 
 
 def test_trouble_of_the_issuer_is_an_error_of_its_own() -> None:

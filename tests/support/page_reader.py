@@ -13,7 +13,10 @@ from typing import NamedTuple
 from .cli import Answer, run_forked
 
 _BLOCK = re.compile(r"^```(?P<language>python|console)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_ID = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|(?<=^key )[a-z0-9]{10}(?= )", re.MULTILINE
+)
+"""Of a job, or of a key."""
 _EXIT_CODE = re.compile(r"^\(exit code (\d+)\)$")
 
 
@@ -66,7 +69,7 @@ class Reader:
         (self._folder / name).write_text(text, encoding="utf-8")
 
     def _learn_ids(self, step: Step, printed: str) -> None:
-        for on_the_page, here in zip(_UUID.findall("\n".join(step.shown)), _UUID.findall(printed), strict=False):
+        for on_the_page, here in zip(_ID.findall("\n".join(step.shown)), _ID.findall(printed), strict=False):
             self._ids.setdefault(on_the_page, here)
             self._ids.setdefault(on_the_page[-8:], here[-8:])
 
