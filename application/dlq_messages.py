@@ -15,8 +15,8 @@ from jobledger.domain.tenant import TenantName
 
 from .commands import Attempts, Reason, Ticket
 from .dlq_filtered import DlqFiltered
-from .message import Command, JobReference, Query
-from .ports import DlqRow, DlqSummary
+from .message import NO_NUL, Command, JobReference, Query
+from .ports import DlqErrors, DlqRow, DlqSummary
 from .queries import PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, JobDetails
 
 # --- queries ---------------------------------------------------------------------------------------------------------
@@ -44,6 +44,12 @@ class CountDlq(DlqFiltered, Query[DlqCount]):
     """
 
     sample: Annotated[int, Field(ge=0, le=50)] = 5
+
+
+class ListDlqErrors(DlqFiltered, Query[DlqErrors]):
+    """Of which errors the dead jobs died that a filter matches: by fingerprint, the most frequent first."""
+
+    limit: Annotated[int, Field(ge=1, le=PAGE_LIMIT_MAX)] = PAGE_LIMIT_DEFAULT
 
 
 class Attempt(NamedTuple):
@@ -77,6 +83,15 @@ class GetDeadJob(Query[DeadJob]):
     bodies: bool = False
 
 
+class DlqProgress(NamedTuple):
+    """How far an act on many dead jobs has come: jobs seen of those confirmed, and what became of them."""
+
+    seen: int
+    changed: int
+    skipped: int
+    refused: int
+
+
 class BulkActOfDlq(NamedTuple):
     """What was done to many dead jobs at once: by whom, when and why, and what came of it (None: it goes on, or its
     process died)."""
@@ -87,6 +102,19 @@ class BulkActOfDlq(NamedTuple):
     begun: DlqBulkBegun
     ended_at: datetime | None
     ended: DlqBulkEnded | None
+    last_seen_at: datetime | None = None
+    """When it said last that it goes on (or that it began, or ended)."""
+    progress: DlqProgress | None = None
+    """How far it had come then."""
+
+
+class GetDlqAct(Query[BulkActOfDlq]):
+    """One act on many dead jobs, by the id of its own record (`dlq.bulk_begun`). Always current. Whoever may see one
+    queue only names it: acts whose filter names another one are not found."""
+
+    tenant: TenantName
+    act: Annotated[str, Field(pattern=NO_NUL, min_length=1, max_length=100)]
+    queue: Annotated[str, Field(pattern=NO_NUL, max_length=500)] | None = None
 
 
 class ListDlqActs(Query[tuple[BulkActOfDlq, ...]]):
@@ -105,15 +133,6 @@ class DlqTrouble(NamedTuple):
     job_id: UUID
     code: str
     message: str
-
-
-class DlqProgress(NamedTuple):
-    """How far an act on many dead jobs has come: jobs seen of those confirmed, and what became of them."""
-
-    seen: int
-    changed: int
-    skipped: int
-    refused: int
 
 
 class DlqBulkDone(NamedTuple):
@@ -138,8 +157,10 @@ class _DlqCommand(DlqFiltered, Command[DlqBulkDone]):
     confirmed: Annotated[int, Field(ge=1)]
     reason: Reason = ""
     ticket: Ticket | None = None
+    begun: SkipValidation[Callable[[str], None] | None] = Field(default=None, repr=False)
+    """Called with the act's id (`DlqBulkDone.event_id`) once its beginning is on record."""
     progress: SkipValidation[Callable[[DlqProgress], None] | None] = Field(default=None, repr=False)
-    """Called after each batch."""
+    """Called after each batch. What it raises breaks the act off, which is recorded."""
 
 
 class RequeueDlq(_DlqCommand):

@@ -23,7 +23,7 @@ from .commands import (
     SuspendTenant,
     UpdateJobStatus,
 )
-from .dlq_messages import CountDlq, DiscardDlq, GetDeadJob, ListDlqActs, RequeueDlq
+from .dlq_messages import CountDlq, DiscardDlq, GetDeadJob, ListDlqActs, ListDlqErrors, RequeueDlq
 from .key_messages import CreateFirstKey, CreateKey, GetKey, ListKeys, RevokeKey, RotateKey
 from .lease_messages import (
     ClaimJobs,
@@ -124,6 +124,7 @@ NEEDS: Final[Mapping[type[Message[Any]], Need]] = {
     ListJobsAsOf: _reading(Scope.LIST),
     ListDlq: _reading(Scope.LIST),
     CountDlq: _reading(Scope.LIST),
+    ListDlqErrors: _reading(Scope.LIST),
     ListDlqActs: _reading(Scope.TENANT),
     RequeueDlq: Need(Scope.LIST, (Permission.REQUEUE,)),
     DiscardDlq: Need(Scope.LIST, (Permission.OPERATE,)),

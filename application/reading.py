@@ -13,7 +13,7 @@ from jobledger.domain.job import JobCompleted, JobDispatched, JobFailed, JobStar
 
 from .body_reads import BodyReads
 from .dispatcher import Dispatcher
-from .dlq_messages import CountDlq, DlqCount
+from .dlq_messages import CountDlq, DlqCount, ListDlqErrors
 from .flow import Flow
 from .job_finder import JobFinder
 from .job_repository import brings_payload, job_from, no_such_job
@@ -22,7 +22,7 @@ from .known import KnownTenants
 from .message import Query
 from .page_keys import cursor_of, key_of
 from .past_jobs import progress_of
-from .ports import EventReader, JobViews, ViewName
+from .ports import DlqErrors, EventReader, JobViews, ViewName
 from .positions import Positions
 from .queries import (
     DlqList,
@@ -78,6 +78,7 @@ class Reading:
         dispatcher.register(ListPersonaJobs, self.persona_jobs)
         dispatcher.register(ListDlq, self.dlq)
         dispatcher.register(CountDlq, self.count_dlq)
+        dispatcher.register(ListDlqErrors, self.dlq_errors)
 
     def get(self, query: GetJob, flow: Flow) -> Accepted[JobDetails]:
         """One job, as it is or as it was. A read of bodies is recorded before they are returned."""
@@ -143,6 +144,11 @@ class Reading:
         last = summary.last_dead_at
         until = None if last is None else last + timedelta(microseconds=1)
         return Accepted(DlqCount(query.tenant, query.where, summary, sample, until))
+
+    def dlq_errors(self, query: ListDlqErrors, flow: Flow) -> Accepted[DlqErrors]:
+        """Of which errors a tenant's dead jobs died."""
+        self.wait(query, query.tenant, ViewName.DLQ_JOBS)
+        return Accepted(self._views.dlq_errors(query.tenant, query.where, limit=query.limit))
 
     def find(self, query: Query[Any], tenant: str, reference: UUID | str) -> UUID:
         """The id; streams are always current, so a position is only checked, not waited for."""

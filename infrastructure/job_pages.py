@@ -9,6 +9,8 @@ from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from jobledger.application.ports import (
+    DlqError,
+    DlqErrors,
     DlqGroup,
     DlqRow,
     DlqSummary,
@@ -89,6 +91,21 @@ def dlq_summary(rows: Sequence[DlqSummaryRow], freshness: Freshness) -> DlqSumma
     first = rows[0]
     groups = tuple(DlqGroup(*row[:4]) for row in rows)
     return DlqSummary(first.all_jobs, first.first_dead_at, first.last_dead_at, groups, first.all_groups, freshness)
+
+
+class DlqErrorRow(NamedTuple):
+    """A row of the query of errors: an error, and what is the same in each row."""
+
+    error: DlqError
+    all_errors: int
+    all_jobs: int
+
+
+def dlq_errors(rows: Sequence[DlqErrorRow], freshness: Freshness) -> DlqErrors:
+    """The errors from their rows."""
+    if not rows:
+        return DlqErrors((), 0, 0, freshness)
+    return DlqErrors(tuple(row.error for row in rows), rows[0].all_errors, rows[0].all_jobs, freshness)
 
 
 def short_id_digits(text: str) -> str | None:

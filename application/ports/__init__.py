@@ -14,6 +14,8 @@ from .identifiers import Identifiers
 from .job_repository import Job, JobRepository
 from .job_views import (
     EVERY_VIEW,
+    DlqError,
+    DlqErrors,
     DlqGroup,
     DlqPage,
     DlqRow,
@@ -57,6 +59,8 @@ __all__ = [
     "Claim",
     "ClaimRequest",
     "Clock",
+    "DlqError",
+    "DlqErrors",
     "DlqGroup",
     "DlqPage",
     "DlqRow",

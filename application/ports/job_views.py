@@ -114,6 +114,29 @@ class DlqSummary(NamedTuple):
     freshness: Freshness
 
 
+class DlqError(NamedTuple):
+    """Dead jobs that died of the same error: `fingerprint` is the same, the rest is that of one of them. `job_types`
+    counts the types among them."""
+
+    fingerprint: str
+    error_type: str
+    error_message: str
+    job_type: str
+    job_types: int
+    jobs: int
+    first_dead_at: datetime
+    last_dead_at: datetime
+
+
+class DlqErrors(NamedTuple):
+    """The errors that most dead jobs died of, the most frequent first; how many errors and jobs there are in all."""
+
+    errors: tuple[DlqError, ...]
+    error_count: int
+    jobs: int
+    freshness: Freshness
+
+
 class TracedJob(NamedTuple):
     """A job in the trace of a request: what caused it, the job that did (None: not a job), and its line in the list
     (None: the list does not show it yet; or this is the record of a refused dispatch)."""
@@ -168,6 +191,10 @@ class JobViews(Protocol):
 
     def dlq_summary(self, tenant: str, where: DlqFilter, *, groups: int) -> DlqSummary:
         """How many dead jobs of a tenant match, with the `groups` largest groups. Visits each of them."""
+        ...
+
+    def dlq_errors(self, tenant: str, where: DlqFilter, *, limit: int) -> DlqErrors:
+        """The errors that most dead jobs of a tenant died of, by fingerprint. Visits each job that matches."""
         ...
 
     def request_jobs(self, tenant: str, correlation_id: str, *, after: UUID | None, limit: int) -> TracePage:

@@ -11,6 +11,8 @@ from uuid import UUID
 
 from jobledger.application.ports import (
     EVERY_VIEW,
+    DlqError,
+    DlqErrors,
     DlqGroup,
     DlqPage,
     DlqRow,
@@ -109,6 +111,18 @@ class MemoryJobViews:
             tuple(DlqGroup(*names, jobs) for names, jobs in largest), len(counted), self._freshness(),
         )  # fmt: skip
 
+    def dlq_errors(self, tenant: str, where: DlqFilter, *, limit: int) -> DlqErrors:
+        """The errors that most dead jobs died of."""
+        rows = self._dead(tenant, where)
+        by_error: dict[str, list[dict[str, Any]]] = {}
+        for row in rows:
+            by_error.setdefault(row["fingerprint"], []).append(row)
+        errors = sorted(
+            (_dlq_error(fingerprint, dead) for fingerprint, dead in by_error.items()),
+            key=lambda error: (-error.jobs, error.fingerprint),
+        )
+        return DlqErrors(tuple(errors[:limit]), len(errors), len(rows), self._freshness())
+
     def _dead(self, tenant: str, where: DlqFilter) -> list[dict[str, Any]]:
         return [row for row in self._dlq.rows() if row["tenant_id"] == tenant and _is_meant(row, where)]
 
@@ -195,6 +209,15 @@ def _page(
 def _list_row(row: dict[str, Any]) -> JobListRow:
     values = {name: row[name] for name in JobListRow._fields if name in row}
     return JobListRow(**{**values, "tenant": row["tenant_id"], "status": JobStatus(row["status"])})
+
+
+def _dlq_error(fingerprint: str, rows: list[dict[str, Any]]) -> DlqError:
+    error_type, error_message, job_type = (
+        min(row[name] for row in rows) for name in ("error_type", "error_message", "job_type")
+    )
+    deaths = [row["dead_at"] for row in rows]
+    types = len({row["job_type"] for row in rows})
+    return DlqError(fingerprint, error_type, error_message, job_type, types, len(rows), min(deaths), max(deaths))
 
 
 def _dlq_row(row: dict[str, Any]) -> DlqRow:

@@ -8,6 +8,8 @@ from uuid import UUID
 
 from jobledger.application.ports import (
     EVERY_VIEW,
+    DlqError,
+    DlqErrors,
     DlqPage,
     DlqRow,
     DlqSummary,
@@ -31,9 +33,11 @@ from jobledger.projections.tenant_jobs import TENANT_JOBS
 
 from ..job_pages import (
     FIRST_ID,
+    DlqErrorRow,
     DlqSummaryRow,
     bounds,
     dlq_bounds,
+    dlq_errors,
     dlq_filters,
     dlq_summary,
     ending_in,
@@ -107,6 +111,12 @@ class PostgresJobViews:
         values = wanted_dead(tenant, where, None, groups - 1)
         found, freshness = self._list(DLQ.name, SQL["dlq_summary"], values, in_index_order=False)
         return dlq_summary([DlqSummaryRow(*row) for row in found], freshness)
+
+    def dlq_errors(self, tenant: str, where: DlqFilter, *, limit: int) -> DlqErrors:
+        """The errors that most dead jobs of a tenant died of."""
+        values = wanted_dead(tenant, where, None, limit - 1)
+        found, freshness = self._list(DLQ.name, SQL["dlq_errors"], values, in_index_order=False)
+        return dlq_errors([DlqErrorRow(DlqError(*row[:-2]), *row[-2:]) for row in found], freshness)
 
     def request_jobs(self, tenant: str, correlation_id: str, *, after: UUID | None, limit: int) -> TracePage:
         """What was dispatched in a request, in the order of births."""

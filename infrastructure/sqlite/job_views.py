@@ -10,6 +10,8 @@ from uuid import UUID
 
 from jobledger.application.ports import (
     EVERY_VIEW,
+    DlqError,
+    DlqErrors,
     DlqPage,
     DlqRow,
     DlqSummary,
@@ -32,9 +34,11 @@ from jobledger.projections.tenant_jobs import TENANT_JOBS
 
 from ..job_pages import (
     FIRST_ID,
+    DlqErrorRow,
     DlqSummaryRow,
     bounds,
     dlq_bounds,
+    dlq_errors,
     dlq_filters,
     dlq_summary,
     ending_in,
@@ -90,6 +94,13 @@ class SqliteJobViews:
             values = wanted_dead(tenant, where, None, groups - 1)
             found = connection.execute(SQL["dlq_summary"], values).fetchall()
         return dlq_summary([_dlq_group(*row) for row in found], freshness)
+
+    def dlq_errors(self, tenant: str, where: DlqFilter, *, limit: int) -> DlqErrors:
+        """The errors that most dead jobs of a tenant died of."""
+        with self._database.read() as connection:
+            freshness = read_freshness(connection, DLQ.name, tenant)
+            found = connection.execute(SQL["dlq_errors"], wanted_dead(tenant, where, None, limit - 1)).fetchall()
+        return dlq_errors([_dlq_error(*row) for row in found], freshness)
 
     def request_jobs(self, tenant: str, correlation_id: str, *, after: UUID | None, limit: int) -> TracePage:
         """What was dispatched in a request, in the order of births."""
@@ -239,6 +250,14 @@ def _dlq_group(  # noqa: PLR0917 - as above
     job_type: str, reason: str, error_type: str, jobs: int, all_jobs: int, all_groups: int, first: int, last: int
 ) -> DlqSummaryRow:
     return DlqSummaryRow(job_type, reason, error_type, jobs, all_jobs, all_groups, moment(first), moment(last))
+
+
+def _dlq_error(  # noqa: PLR0917 - as above
+    fingerprint: str, error_type: str, error_message: str, job_type: str, job_types: int, jobs: int, first: int,
+    last: int, all_errors: int, all_jobs: int,
+) -> DlqErrorRow:  # fmt: skip
+    error = DlqError(fingerprint, error_type, error_message, job_type, job_types, jobs, moment(first), moment(last))
+    return DlqErrorRow(error, all_errors, all_jobs)
 
 
 def _ids(connection: Connection, statement: str, *values: str | bytes) -> list[UUID]:

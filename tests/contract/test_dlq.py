@@ -15,7 +15,15 @@ import pytest
 from jobledger.application import dlq_control
 from jobledger.application.commands import DiscardJob, RequeueJob
 from jobledger.application.dispatcher import Dispatcher
-from jobledger.application.dlq_messages import CountDlq, DiscardDlq, DlqBulkDone, DlqCount, ListDlqActs, RequeueDlq
+from jobledger.application.dlq_messages import (
+    CountDlq,
+    DiscardDlq,
+    DlqBulkDone,
+    DlqCount,
+    ListDlqActs,
+    ListDlqErrors,
+    RequeueDlq,
+)
 from jobledger.application.message import Actor
 from jobledger.application.ports import DlqRow, JobViews
 from jobledger.application.use_cases import Ports, use_cases
@@ -177,6 +185,25 @@ def test_a_summary_names_the_largest_groups_first(dead_letters: DeadLetters) -> 
     assert [(group.error_type, group.jobs) for group in summary.groups] == [("Common", 3), ("Usual", 2)]
     assert (summary.jobs, summary.group_count) == (6, 3)
     assert summary.freshness.position >= summary.freshness.head > 0
+
+
+def test_errors_are_told_apart_by_fingerprint(dead_letters: DeadLetters) -> None:
+    """The most frequent first, with how many jobs of how many types died of each and when, within a filter."""
+    a_mixed_lot(dead_letters)
+    rows = dead_letters.rows(DlqFilter())
+    for where in FILTERS:
+        matching = [row for row in rows if matches(row, where)]
+        found = dead_letters.views.dlq_errors("acme", where, limit=10)
+        assert (found.jobs, found.error_count) == (len(matching), len({row.fingerprint for row in matching})), where
+        assert [error.jobs for error in found.errors] == sorted((e.jobs for e in found.errors), reverse=True)
+        for error in found.errors:
+            same = [row for row in matching if row.fingerprint == error.fingerprint]
+            deaths = [row.dead_at for row in same]
+            assert (error.jobs, error.job_types) == (len(same), len({row.job_type for row in same}))
+            assert (error.first_dead_at, error.last_dead_at) == (min(deaths), max(deaths))
+            assert error.error_type in {row.error_type for row in same}
+    first = dead_letters.send(ListDlqErrors, limit=1).unwrap()
+    assert (first.errors, first.jobs) == (dead_letters.views.dlq_errors("acme", DlqFilter(), limit=9).errors[:1], 6)
 
 
 def test_acts_follow_the_filter_batch_by_batch(dead_letters: DeadLetters, monkeypatch: pytest.MonkeyPatch) -> None:

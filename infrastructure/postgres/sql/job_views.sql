@@ -68,6 +68,25 @@ GROUP BY job_type, reason, error_type
 ORDER BY count(*) DESC, job_type, reason, error_type
 LIMIT %(limit)s
 
+-- name: dlq_errors
+-- By fingerprint; what tells an error is that of any job that died of it.
+SELECT fingerprint, min(error_type), min(error_message), min(job_type), count(DISTINCT job_type), count(*),
+    min(dead_at), max(dead_at), count(*) OVER (), (sum(count(*)) OVER ())::bigint
+FROM dlq_jobs
+WHERE tenant_id = %(tenant)s
+    AND (dead_at, job_id) < (%(before_at)s::timestamptz, %(before_id)s::uuid)
+    AND dead_at >= %(dead_from)s::timestamptz
+    AND (%(job_type)s::text IS NULL OR job_type = %(job_type)s::text)
+    AND (%(kind)s::text IS NULL OR kind = %(kind)s::text)
+    AND (%(queue)s::text IS NULL OR queue = %(queue)s::text)
+    AND (%(persona)s::text IS NULL OR persona = %(persona)s::text)
+    AND (%(reason)s::text IS NULL OR reason = %(reason)s::text)
+    AND (%(error_type)s::text IS NULL OR error_type = %(error_type)s::text)
+    AND (%(fingerprint)s::text IS NULL OR fingerprint = %(fingerprint)s::text)
+GROUP BY fingerprint
+ORDER BY count(*) DESC, fingerprint
+LIMIT %(limit)s
+
 -- name: request_jobs
 SELECT t.job_id, t.correlation_id, t.causation_id, t.caused_by, t.created_at, j.job_id, j.tenant_id, j.persona, j.status, j.failed, j.job_type, j.kind, j.queue,
     j.priority, j.attempt, j.attempts_counted, j.attempts_allowed, j.created_at, j.updated_at, j.due_at, j.started_at,

@@ -99,6 +99,24 @@ GROUP BY job_type, reason, error_type
 ORDER BY count(*) DESC, job_type, reason, error_type
 LIMIT :limit
 
+-- name: dlq_errors
+-- By fingerprint; what tells an error is that of any job that died of it.
+SELECT fingerprint, min(error_type), min(error_message), min(job_type), count(DISTINCT job_type), count(*),
+    min(dead_at), max(dead_at), count(*) OVER (), sum(count(*)) OVER ()
+FROM dlq_jobs
+WHERE tenant_id = :tenant
+    AND (dead_at, job_id) < (:before_at, :before_id) AND dead_at >= :dead_from
+    AND (:job_type IS NULL OR job_type = :job_type)
+    AND (:kind IS NULL OR kind = :kind)
+    AND (:queue IS NULL OR queue = :queue)
+    AND (:persona IS NULL OR persona = :persona)
+    AND (:reason IS NULL OR reason = :reason)
+    AND (:error_type IS NULL OR error_type = :error_type)
+    AND (:fingerprint IS NULL OR fingerprint = :fingerprint)
+GROUP BY fingerprint
+ORDER BY count(*) DESC, fingerprint
+LIMIT :limit
+
 -- name: request_jobs
 SELECT t.job_id, t.correlation_id, t.causation_id, t.caused_by, t.created_at, j.job_id, j.tenant_id, j.persona, j.status, j.failed, j.job_type, j.kind, j.queue,
     j.priority, j.attempt, j.attempts_counted, j.attempts_allowed, j.created_at, j.updated_at, j.due_at, j.started_at,
