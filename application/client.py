@@ -37,6 +37,7 @@ from .commands import (
 from .dispatch_item import Dispatch, Malformed, Payload
 from .dispatcher import Dispatcher
 from .dlq_client import DlqOf, DlqOptions
+from .key_client import KeysOf
 from .limit_client import LimitsOf, QueuesOf
 from .message import Actor
 from .past_client import Job, ListOptions, PastOfJobs
@@ -206,6 +207,7 @@ class LedgerClient(_Client):
         self.types = TypesOf(dispatcher, actor, tenant)
         self.limits = LimitsOf(dispatcher, actor, tenant)
         self.queues = QueuesOf(dispatcher, actor, tenant)
+        self.keys = KeysOf(dispatcher, actor, tenant)
         self.workers = WorkersOf(dispatcher, actor, tenant)
         self.statistics = StatisticsOf(dispatcher, actor, tenant)
         self.audit = AuditOf(dispatcher, actor, tenant)

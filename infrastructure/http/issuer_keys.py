@@ -137,9 +137,11 @@ class IssuerKeys:
         with self._client.stream("GET", url, headers={"Accept": "application/json"}) as answer:
             if answer.status_code != httpx.codes.OK:
                 raise ValueError(f"{url} answers {answer.status_code}")
-            content = b""
+            content, give_up_at = b"", self._clock.monotonic() + TIMEOUT_SECONDS
             for part in answer.iter_bytes():
                 content += part
+                if self._clock.monotonic() > give_up_at:
+                    raise ValueError(f"{url} answers too slowly")
                 if len(content) > _DOCUMENT_BYTES_MAX:
                     raise ValueError(f"{url} answers with more than {_DOCUMENT_BYTES_MAX:,} bytes")
         document = httpx.Response(200, content=content).json()

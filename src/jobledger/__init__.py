@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         UnknownTenant,
         VaultUnavailable,
     )
+    from .domain.identity import Grant, Permission, Role
     from .domain.job import JobStatus
     from .domain.limit import Rate
     from .domain.rate_card import RateCard
@@ -58,6 +59,7 @@ _HOME = {
         "LeaseLost", "LedgerError", "NeverRetry", "NotFound", "Refusal", "RetryAfter", "Snooze", "SoftTimeout",
         "UnknownJobType", "UnknownSecret", "UnknownTenant", "VaultUnavailable",
     ),
+    "domain.identity": ("Grant", "Permission", "Role"),
     "domain.job": ("JobStatus",),
     "domain.limit": ("Rate",),
     "domain.rate_card": ("RateCard",),
@@ -82,9 +84,9 @@ if not TYPE_CHECKING:
 
 
 __all__ = [
-    "Accepted", "Actor", "App", "Dispatch", "IdempotencyConflict", "IllegalTransition", "InvalidInput",
+    "Accepted", "Actor", "App", "Dispatch", "Grant", "IdempotencyConflict", "IllegalTransition", "InvalidInput",
     "JobCancelledError", "JobContext", "JobStatus", "JobledgerError", "LeaseLost", "Ledger", "LedgerClient",
-    "LedgerError", "Malformed", "NeverRetry", "NotFound", "Rate", "RateCard", "Receipt", "Refusal", "Refused", "Result",
-    "Retry", "RetryAfter", "SecretRef", "Snooze", "SoftTimeout", "UnknownJobType", "UnknownSecret", "UnknownTenant",
-    "VaultUnavailable",
+    "LedgerError", "Malformed", "NeverRetry", "NotFound", "Permission", "Rate", "RateCard", "Receipt",
+    "Refusal", "Refused", "Result", "Retry", "RetryAfter", "Role", "SecretRef", "Snooze", "SoftTimeout",
+    "UnknownJobType", "UnknownSecret", "UnknownTenant", "VaultUnavailable",
 ]  # fmt: skip

@@ -16,6 +16,8 @@ from jobledger.application import (
     client,
     dlq_client,
     dlq_messages,
+    key_client,
+    key_messages,
     limit_client,
     limit_messages,
     past_client,
@@ -55,11 +57,13 @@ def test_the_version_command_loads_nothing_that_it_does_not_need() -> None:
     assert answer.splitlines()[-1] == "[]"
 
 
-_CLIENTS = (client, past_client, audit_client, dlq_client, limit_client)
+_CLIENTS = (client, past_client, audit_client, dlq_client, key_client, limit_client)
 
 
 @pytest.mark.parametrize(
-    "module", [audit_messages, dlq_messages, limit_messages, queries, statistics], ids=lambda module: module.__name__
+    "module",
+    [audit_messages, dlq_messages, key_messages, limit_messages, queries, statistics],
+    ids=lambda module: module.__name__,
 )
 def test_every_question_can_be_asked_in_python(module: ModuleType) -> None:
     """What the command line shows, a program gets from a method of the ledger."""
