@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
-from jobledger.domain.dlq import DlqBulkBegun, DlqBulkEnded, dlq_stream
-from jobledger.domain.errors import InvalidInput
-from jobledger.domain.event import RecordedEvent
+from jobledger.domain.dlq import DlqBulkBegun, DlqBulkEnded, DlqBulkProgressed, dlq_stream
+from jobledger.domain.errors import InvalidInput, NotFound
+from jobledger.domain.event import RecordedEvent, event_id
 from jobledger.domain.job import (
     JobCancelled,
     JobCompleted,
@@ -23,7 +22,7 @@ from jobledger.domain.job import (
 
 from .body_reads import BodyReads
 from .dispatcher import Dispatcher
-from .dlq_messages import Attempt, BulkActOfDlq, DeadJob, GetDeadJob, ListDlqActs
+from .dlq_messages import Attempt, BulkActOfDlq, DeadJob, DlqProgress, GetDeadJob, GetDlqAct, ListDlqActs
 from .flow import Flow
 from .known import KnownTenants
 from .ports import EventReader
@@ -60,6 +59,7 @@ class DeadJobs:
         """Answer the queries of this module."""
         dispatcher.register(GetDeadJob, self.get)
         dispatcher.register(ListDlqActs, self.acts)
+        dispatcher.register(GetDlqAct, self.act)
 
     def get(self, query: GetDeadJob, flow: Flow) -> Accepted[DeadJob]:
         """Why a job is dead."""
@@ -88,9 +88,23 @@ class DeadJobs:
         """The last acts on many dead jobs, the latest first."""
         self._tenants.require_known(query.tenant)
         events = self._reader.stream(query.tenant, dlq_stream(query.tenant))
-        endings = {event.facts.begun_version: event for event in events if isinstance(event.facts, DlqBulkEnded)}
-        acts = [_act(event, endings.get(event.originator_version)) for event in events if _begins(event)]
+        last = _last_told(events)
+        acts = [_act(event, last.get(event.originator_version)) for event in events if _begins(event)]
         return Accepted(tuple(reversed(acts[-query.limit :])))
+
+    def act(self, query: GetDlqAct, flow: Flow) -> Accepted[BulkActOfDlq]:
+        """One act on many dead jobs."""
+        self._tenants.require_known(query.tenant)
+        version = _version_of(query.act, query.tenant)
+        events = self._reader.stream(query.tenant, dlq_stream(query.tenant), after_version=max(0, version - 1))
+        if version and events and _begins(events[0]):
+            found = _act(events[0], _last_told(events).get(version))
+            if query.queue is None or found.begun.filter.queue == query.queue:
+                return Accepted(found)
+        raise NotFound(
+            f"{query.tenant!r} has no act {query.act[:60]!r} on its dead-letter queue", field="act",
+            rule="is the id of a dlq.bulk_begun",
+        )  # fmt: skip
 
 
 def attempts_of(events: Sequence[RecordedEvent]) -> tuple[Attempt, ...]:
@@ -124,8 +138,35 @@ def _begins(event: RecordedEvent) -> bool:
     return isinstance(event.facts, DlqBulkBegun)
 
 
-def _act(begun: RecordedEvent, ended: RecordedEvent | None) -> BulkActOfDlq:
-    facts, ending = begun.facts, None if ended is None else ended.facts
-    assert isinstance(facts, DlqBulkBegun) and (ending is None or isinstance(ending, DlqBulkEnded))
-    ended_at: datetime | None = None if ended is None else ended.recorded_at
-    return BulkActOfDlq(begun.event_id, begun.recorded_at, begun.metadata.actor, facts, ended_at, ending)
+def _version_of(act: str, tenant: str) -> int:
+    """The version in the stream of the tenant's dead-letter queue that an event id names; 0 for any other id."""
+    _, _, version = act.rpartition(".")
+    number = int(version) if version.isascii() and version.isdigit() and len(version) < 10 else 0
+    return number if act == event_id(dlq_stream(tenant), number) else 0
+
+
+def _last_told(events: Sequence[RecordedEvent]) -> dict[int, RecordedEvent]:
+    """By the version of its beginning: what an act said last, its end if it has one."""
+    last: dict[int, RecordedEvent] = {}
+    for event in events:
+        if isinstance(event.facts, DlqBulkProgressed | DlqBulkEnded):
+            before = last.get(event.facts.begun_version)
+            if before is None or not isinstance(before.facts, DlqBulkEnded):
+                last[event.facts.begun_version] = event
+    return last
+
+
+def _act(begun: RecordedEvent, last: RecordedEvent | None) -> BulkActOfDlq:
+    assert isinstance(begun.facts, DlqBulkBegun)
+    act = BulkActOfDlq(
+        begun.event_id, begun.recorded_at, begun.metadata.actor, begun.facts, None, None, begun.recorded_at
+    )
+    if last is None:
+        return act
+    told = last.facts
+    assert isinstance(told, DlqBulkProgressed | DlqBulkEnded)
+    seen = told.changed + told.skipped + told.refused
+    act = act._replace(
+        last_seen_at=last.recorded_at, progress=DlqProgress(seen, told.changed, told.skipped, told.refused)
+    )
+    return act._replace(ended_at=last.recorded_at, ended=told) if isinstance(told, DlqBulkEnded) else act

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from jobledger.domain import dlq
 from jobledger.domain import job as decisions
-from jobledger.domain.dlq import BulkAct, DlqBulkBegun, DlqBulkEnded, dlq_stream
+from jobledger.domain.dlq import BulkAct, DlqBulkBegun, DlqBulkEnded, DlqBulkProgressed, dlq_stream
 from jobledger.domain.errors import (
     CorruptEvent,
     CountChanged,
@@ -33,7 +33,7 @@ from .dlq_messages import DiscardDlq, DlqBulkDone, DlqProgress, DlqTrouble, Requ
 from .flow import Flow
 from .job_repository import job_change, job_from
 from .known import KnownTenants
-from .ports import DlqRow, EventReader, Job, JobViews, LedgerWriter
+from .ports import Clock, DlqRow, EventReader, Job, JobViews, LedgerWriter
 from .positions import Positions
 from .result import Accepted
 from .writes import AppendEvents, ChangeJob, Outcome, WriteStatus
@@ -44,6 +44,8 @@ TRIES = 5
 """How often a job is decided anew when it moves on, or is held, between reading and saving."""
 INTERRUPTED_SECONDS = 10.0
 """How long an interrupted act waits to hear what became of the batch under way."""
+PROGRESS_SECONDS = 5.0
+"""How often an act that takes longer says on record that it goes on."""
 TROUBLES_MAX = 50
 """Of jobs that stay in the dead-letter queue, so many are named."""
 
@@ -117,13 +119,21 @@ class DlqControl:
     """The handlers of the commands about many dead jobs."""
 
     def __init__(
-        self, *, views: JobViews, reader: EventReader, writer: LedgerWriter, tenants: KnownTenants, positions: Positions
+        self,
+        *,
+        views: JobViews,
+        reader: EventReader,
+        writer: LedgerWriter,
+        tenants: KnownTenants,
+        positions: Positions,
+        clock: Clock,
     ) -> None:
         self._views = views
         self._reader = reader
         self._writer = writer
         self._tenants = tenants
         self._positions = positions
+        self._clock = clock
 
     def register(self, dispatcher: Dispatcher) -> None:
         """Answer the commands of this module."""
@@ -159,6 +169,8 @@ class DlqControl:
             raise CountChanged(command.confirmed, found)
         run = _Run(act, command, flow, decide, self._record(command.tenant, begun, flow).version or 0)
         try:
+            if command.begun is not None:
+                command.begun(run.event_id)
             self._work(run)
         except BaseException:
             with suppress(LedgerError):  # the ledger may be what failed; what stopped us is what is raised
@@ -173,11 +185,12 @@ class DlqControl:
 
     def _work(self, run: _Run) -> None:
         """Page after page, and never more jobs than were confirmed."""
-        after, left = None, run.command.confirmed
+        after, left, told_at = None, run.command.confirmed, self._clock.monotonic()
         while left > 0:
             page = self._views.dlq(run.command.tenant, run.command.where, after=after, limit=min(BATCH, left))
             self._batch(run, page.rows)
             run.report()
+            told_at = self._tell(run, told_at)
             left -= len(page.rows)
             after = page.next
             if after is None:
@@ -239,6 +252,18 @@ class DlqControl:
                     run.settle(outcome)
             raise
 
+    def _tell(self, run: _Run, told_at: float) -> float:
+        """Say on record that it goes on, unless that was said a moment ago; when it was said last."""
+        now = self._clock.monotonic()
+        if now - told_at < PROGRESS_SECONDS:
+            return told_at
+        progressed = DlqBulkProgressed(
+            act=run.act, begun_version=run.begun_version, changed=run.changed, skipped=run.skipped, refused=run.refused
+        )
+        with suppress(LedgerBusy, VersionConflict):  # then the next time
+            self._record(run.command.tenant, progressed, run.flow, causation_id=run.event_id)
+        return now
+
     def _end(self, run: _Run, *, finished: bool) -> int | None:
         """Record what came of it; the last position reached."""
         ended = DlqBulkEnded(
@@ -248,7 +273,12 @@ class DlqControl:
         return self._record(run.command.tenant, ended, run.flow, causation_id=run.event_id).position
 
     def _record(
-        self, tenant: str, facts: DlqBulkBegun | DlqBulkEnded, flow: Flow, *, causation_id: str | None = None
+        self,
+        tenant: str,
+        facts: DlqBulkBegun | DlqBulkProgressed | DlqBulkEnded,
+        flow: Flow,
+        *,
+        causation_id: str | None = None,
     ) -> Outcome:
         """Append to the stream of the tenant's dead-letter queue, which others may be writing, too."""
         stream = dlq_stream(tenant)

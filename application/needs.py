@@ -23,7 +23,7 @@ from .commands import (
     SuspendTenant,
     UpdateJobStatus,
 )
-from .dlq_messages import CountDlq, DiscardDlq, GetDeadJob, ListDlqActs, ListDlqErrors, RequeueDlq
+from .dlq_messages import CountDlq, DiscardDlq, GetDeadJob, GetDlqAct, ListDlqActs, ListDlqErrors, RequeueDlq
 from .key_messages import CreateFirstKey, CreateKey, GetKey, ListKeys, RevokeKey, RotateKey
 from .lease_messages import (
     ClaimJobs,
@@ -126,6 +126,7 @@ NEEDS: Final[Mapping[type[Message[Any]], Need]] = {
     CountDlq: _reading(Scope.LIST),
     ListDlqErrors: _reading(Scope.LIST),
     ListDlqActs: _reading(Scope.TENANT),
+    GetDlqAct: _reading(Scope.LIST),
     RequeueDlq: Need(Scope.LIST, (Permission.REQUEUE,)),
     DiscardDlq: Need(Scope.LIST, (Permission.OPERATE,)),
     GetTenantStatistics: _reading(Scope.TENANT),

@@ -112,7 +112,7 @@ def _register_jobs(dispatcher: Dispatcher, ports: Ports, shared: _Shared, defaul
     ).register(dispatcher)  # fmt: skip
     DlqControl(
         views=ports.views, reader=ports.reader, writer=ports.writer, tenants=shared.tenants,
-        positions=shared.positions,
+        positions=shared.positions, clock=ports.clock,
     ).register(dispatcher)  # fmt: skip
 
 

@@ -50,6 +50,20 @@ class DlqBulkBegun(Facts):
     """For a requeue; None: as many as the policy of each job has."""
 
 
+class DlqBulkProgressed(Facts):
+    """It goes on, and has come so far: recorded every few seconds of an act that takes longer. After one that falls
+    silent without an end, its process died."""
+
+    topic: ClassVar[str] = "dlq.bulk_progressed"
+
+    act: BulkAct
+    begun_version: Annotated[int, Field(ge=1)]
+    """The version of the beginning in the same stream."""
+    changed: int
+    skipped: int
+    refused: int
+
+
 class DlqBulkEnded(Facts):
     """What came of it. `skipped` had left the dead-letter queue, or died anew, after they were shown; `refused` stay
     in it. Not `finished`: it broke off, the rest was not looked at."""

@@ -12,7 +12,7 @@ from typing import NamedTuple, cast
 
 from .api_key import API_KEY_FACTS
 from .audit import AccessRefused, AuditExportBegun, AuditExported, BodiesRead
-from .dlq import DlqBulkBegun, DlqBulkEnded
+from .dlq import DlqBulkBegun, DlqBulkEnded, DlqBulkProgressed
 from .event import Facts
 from .job import (
     JOB_FACTS,
@@ -143,7 +143,8 @@ MANUAL: Mapping[type[Facts], _Kind] = {
 NOT_MANUAL: frozenset[type[Facts]] = frozenset(
     {
         *(facts for facts in JOB_FACTS if facts not in MANUAL),
-        JobTypeRegistered, DispatchRefused, DlqBulkEnded, ProjectionRebuilt, AuditExported, AccessRefused,
+        JobTypeRegistered, DispatchRefused, DlqBulkProgressed, DlqBulkEnded, ProjectionRebuilt, AuditExported,
+        AccessRefused,
     }
 )  # fmt: skip
 

@@ -11,7 +11,7 @@ from typing import Any
 from . import job, job_type
 from .api_key import API_KEY_FACTS
 from .audit import AUDIT_FACTS
-from .dlq import DlqBulkBegun, DlqBulkEnded
+from .dlq import DlqBulkBegun, DlqBulkEnded, DlqBulkProgressed
 from .event import Facts
 from .job import JOB_FACTS
 from .job_type import JobTypeRegistered
@@ -24,7 +24,7 @@ Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
 ALL_FACTS: tuple[type[Facts], ...] = (
     *JOB_FACTS, TenantCreated, TenantSuspended, TenantResumed, JobTypeRegistered, DispatchRefused,
-    *LIMIT_FACTS, DlqBulkBegun, DlqBulkEnded, *PROJECTION_FACTS, *AUDIT_FACTS, *API_KEY_FACTS,
+    *LIMIT_FACTS, DlqBulkBegun, DlqBulkProgressed, DlqBulkEnded, *PROJECTION_FACTS, *AUDIT_FACTS, *API_KEY_FACTS,
 )  # fmt: skip
 
 TOPICS: Mapping[str, type[Facts]] = {facts.topic: facts for facts in ALL_FACTS}

@@ -25,7 +25,7 @@ EXPECTED_TOPICS = {
     "audit.bodies_read", "audit.export_begun", "audit.exported", "projection.event_skipped",
     "projection.parked_retried", "projection.previous_dropped", "projection.rebuild_begun",
     "projection.rebuild_cancelled", "projection.rebuilt", "projection.skip_withdrawn",
-    "dispatch.refused", "dlq.bulk_begun", "dlq.bulk_ended", "job.cancel_requested", "job.cancelled",
+    "dispatch.refused", "dlq.bulk_begun", "dlq.bulk_ended", "dlq.bulk_progressed", "job.cancel_requested", "job.cancelled",
     "job.completed", "job.discarded", "job.dispatched", "job.failed", "job.interrupted", "job.logged",
     "job.progressed", "job.released", "job.requeued", "job.rescheduled", "job.retried", "job.sent_to_dlq",
     "job.snoozed", "job.stalled", "job.started", "job.step_recorded", "job_type.registered", "key.limited",

@@ -14,11 +14,13 @@ from jobledger.application.commands import DiscardJob, RequeueJob, UpdateJobStat
 from jobledger.application.dispatcher import Dispatcher
 from jobledger.application.dlq_control import BATCH, TRIES, TROUBLES_MAX, DlqControl
 from jobledger.application.dlq_messages import (
+    BulkActOfDlq,
     CountDlq,
     DiscardDlq,
     DlqBulkDone,
     DlqCount,
     DlqProgress,
+    GetDlqAct,
     ListDlqActs,
     RequeueDlq,
 )
@@ -27,13 +29,14 @@ from jobledger.application.ports import DlqPage, DlqSummary, JobViews, ViewName
 from jobledger.application.positions import Positions
 from jobledger.application.queries import ListDlq
 from jobledger.application.writes import AppendEvents, ChangeJob, Outcome, Write, WriteStatus
-from jobledger.domain.dlq import DlqBulkBegun, DlqBulkEnded, DlqFilter, dlq_stream
+from jobledger.domain.dlq import DlqBulkBegun, DlqBulkEnded, DlqBulkProgressed, DlqFilter, dlq_stream
 from jobledger.domain.errors import (
     CorruptEvent,
     CountChanged,
     InvalidInput,
     LedgerBusy,
     LedgerUnavailable,
+    NotFound,
     NotYetVisible,
     ReasonRequired,
     UnknownTenant,
@@ -330,7 +333,7 @@ def control(cases: UseCases, **ports: Any) -> None:  # noqa: ANN401
     DlqControl(
         views=ports.get("views", own.views), reader=ports.get("reader", own.reader),
         writer=ports.get("writer", own.writer), tenants=KnownTenants(own.catalogue, own.clock),
-        positions=Positions(own.reader),
+        positions=Positions(own.reader), clock=own.clock,
     ).register(dispatcher)  # fmt: skip
     cases.dispatcher = dispatcher
 
@@ -532,3 +535,68 @@ def test_two_acts_at_once_share_the_stream() -> None:
     assert (done.changed, done.event_id) == (0, f"{dlq_stream('acme')}.3")
     cases.dispatcher = inner
     assert [one.begun.reason for one in cases.ask(ListDlqActs, tenant="acme")] == ["slower", "faster"]
+
+
+# --- an act by its id ------------------------------------------------------------------------------------------------
+
+
+def test_whoever_begins_an_act_is_told_its_id() -> None:
+    """Before the first job is touched; by it the act is found, and what came of it."""
+    cases = UseCases()
+    (job,) = some_dead(cases, 1)
+    told: list[tuple[str, JobStatus | None]] = []
+    done = act(cases, begun=lambda name: told.append((name, status_of(cases, job))))
+    assert told == [(done.event_id, JobStatus.DLQ)]
+    found = cases.ask(GetDlqAct, tenant="acme", act=done.event_id)
+    assert found == cases.ask(ListDlqActs, tenant="acme")[0]
+    assert found.ended is not None and found.progress == DlqProgress(1, 1, 0, 0)
+    assert found.last_seen_at == found.ended_at
+
+
+def test_an_act_that_takes_long_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every few seconds it is on record how far it has come: who looks from elsewhere knows that it lives."""
+    cases = UseCases()
+    some_dead(cases, 3)
+    monkeypatch.setattr(dlq_control, "BATCH", 1)
+    seen: list[BulkActOfDlq] = []
+
+    def a_slow_batch(_far: DlqProgress) -> None:
+        cases.clock.advance(dlq_control.PROGRESS_SECONDS)
+        seen.append(cases.ask(ListDlqActs, tenant="acme")[0])
+
+    done = act(cases, progress=a_slow_batch)
+    assert [one.progress and one.progress.changed for one in seen] == [None, 1, 2]
+    assert all(one.ended is None and one.event_id == done.event_id for one in seen)
+    topics = [event.topic for event in cases.events(dlq_stream("acme"))]
+    assert topics == ["dlq.bulk_begun", *3 * [DlqBulkProgressed.topic], "dlq.bulk_ended"]
+
+
+def test_who_follows_an_act_may_break_it_off() -> None:
+    """What the callback raises ends it; the record says that it was not finished."""
+    cases = UseCases()
+    some_dead(cases, 1)
+
+    class Enough(Exception):
+        """Stop."""
+
+    def stop(_far: DlqProgress) -> None:
+        raise Enough
+
+    with pytest.raises(Enough):
+        act(cases, progress=stop)
+    ended = cases.events(dlq_stream("acme"))[-1].facts
+    assert isinstance(ended, DlqBulkEnded) and (ended.changed, ended.finished) == (1, False)
+
+
+def test_an_act_of_nobody_is_not_found() -> None:
+    """Another tenant's, one that never was, an id that is none, one about another queue than is named."""
+    cases = UseCases()
+    some_dead(cases, 1)
+    done = act(cases, queue="default")
+    assert done.event_id is not None
+    stream, _, _ = done.event_id.rpartition(".")
+    for name in (f"{stream}.2", f"{stream}.7", f"{stream}.0", f"{stream}.01", "x", f"{dlq_stream('other')}.1"):
+        cases.refused(NotFound, GetDlqAct, tenant="acme", act=name)
+    cases.refused(NotFound, GetDlqAct, tenant="acme", act=done.event_id, queue="mail")
+    cases.refused(UnknownTenant, GetDlqAct, tenant="ghost", act=done.event_id)
+    assert cases.ask(GetDlqAct, tenant="acme", act=done.event_id, queue="default").event_id == done.event_id
