@@ -11,13 +11,17 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from jobledger import Actor, Grant, LedgerClient, Role
 from jobledger.application.ports import GroupBy, JobFilter
 from jobledger.domain.dlq import DlqFilter
+from jobledger.infrastructure.bootstrap import open_ledger as open_handle
+from jobledger.infrastructure.identities import ensure_admin_key, open_authenticator
 from jobledger.infrastructure.postgres.connect import PostgresLedger, open_ledger
 from jobledger.infrastructure.postgres.event_source import PostgresEventSource
 from jobledger.infrastructure.postgres.job_views import PostgresJobViews
 from jobledger.infrastructure.postgres.statistics import PostgresStatistics
 from jobledger.infrastructure.postgres.views import PostgresViewStore
+from jobledger.infrastructure.settings import load
 from jobledger.projections.catalogue import ALL_PROJECTIONS
 from jobledger.projections.runner import Runner
 
@@ -120,3 +124,21 @@ def test_what_is_of_all_tenants_is_refused(full: PostgresLedger, api_dsn: str) -
         ledger.reader.read_after(0, limit=9)
     with psycopg.connect(api_dsn) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute("SET ROLE jobledger_projector")
+
+
+@pytest.mark.usefixtures("api_dsn", "full")
+def test_keys_need_no_other_role(postgres_dsn: str) -> None:
+    """A server whose login is one of the API only makes keys, knows who has one, and tells when it was used."""
+    with closing(open_handle(load(database=postgres_dsn.replace("//postgres@", f"//{LOGIN}@")))) as handle:
+        with open_authenticator(handle) as authenticator:
+            first = ensure_admin_key(handle)
+            assert first is not None
+            assert authenticator.authenticate(first, address="192.0.2.7").id == "key:admin"
+            client = LedgerClient(handle.dispatcher, Actor(id="key:admin"))
+            issued = client.keys.create("mailer", Grant(role=Role.EMITTER, tenants=frozenset({"acme"})), reason="r")
+            assert authenticator.authenticate(issued.credential) == issued.key.identity
+            client.keys.rotate(issued.key.key_id, reason="r")
+            client.keys.revoke(issued.key.key_id, reason="r")
+        used = {view.key.key_id: view.last_use for view in client.keys.list()}
+    assert used["admin"] is not None and used["admin"].address == "192.0.2.7"
+    assert set(used) == {"admin", issued.key.key_id}
