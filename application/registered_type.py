@@ -86,8 +86,12 @@ class RegisteredType:
 def _validator(schema: Mapping[str, object]) -> Validator:
     # imported late: programs that declare their own types never need it
     from jsonschema import Draft202012Validator  # noqa: PLC0415
+    from referencing.jsonschema import EMPTY_REGISTRY  # noqa: PLC0415
 
-    return Draft202012Validator(dict(schema), format_checker=Draft202012Validator.FORMAT_CHECKER)
+    # by default it fetches what a reference names, from wherever that is
+    return Draft202012Validator(
+        dict(schema), format_checker=Draft202012Validator.FORMAT_CHECKER, registry=EMPTY_REGISTRY
+    )
 
 
 def _as_json(payload: object) -> Json:

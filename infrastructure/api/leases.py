@@ -33,6 +33,39 @@ def _shown(**fields: Any) -> ConfigDict:  # noqa: ANN401 - any JSON
     return ConfigDict(extra="ignore", json_schema_extra={"examples": [fields]})
 
 
+# --- what there is to work on ----------------------------------------------------------------------------------------
+
+
+class RegisterTypesRequest(Request):
+    """Job types of a program without our library: their definitions, as `GET /v1/job-types` shows them."""
+
+    model_config = _example(
+        app="billing", code_version="2026.11.3",
+        definitions=[
+            {
+                "name": "invoice.render", "effects": "steps", "options": {"queue": "billing", "timeout_seconds": 120},
+                "payload_schema": {
+                    "type": "object", "properties": {"invoice_id": {"type": "string"}}, "required": ["invoice_id"],
+                },
+                "result_schema": {"type": "object"},
+            }
+        ],
+    )  # fmt: skip
+
+    app: Annotated[str, Field(min_length=1, max_length=120)]
+    code_version: Annotated[str, Field(min_length=1, max_length=120)]
+    definitions: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=100)]
+
+
+class TypesRegistered(Answer):
+    """The types that are new or have changed."""
+
+    model_config = _shown(changed=["invoice.render"], position="5f0c.20480")
+
+    changed: list[str]
+    position: str | None
+
+
 # --- claiming and renewing -------------------------------------------------------------------------------------------
 
 

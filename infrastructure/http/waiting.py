@@ -103,8 +103,9 @@ def _done(ring: asyncio.Future[None]) -> None:
 class _Line:
     """Those who wait for the same jobs."""
 
-    def __init__(self) -> None:
+    def __init__(self, poll_seconds: float) -> None:
         self.turn = asyncio.Lock()
+        self._poll_seconds = poll_seconds
         self._in_vain = -1
         """How often the bell had rung when somebody last looked in vain."""
         self.look_at = 0.0
@@ -117,15 +118,16 @@ class _Line:
     def looked(self, found: Claimed, rung: int, now: float) -> None:
         """Somebody looked: where that was in vain, the others need not."""
         if not found.jobs and not found.is_held_back:
-            again_seconds = POLL_SECONDS if found.look_again_seconds is None else found.look_again_seconds
-            self._in_vain, self.look_at = rung, now + min(POLL_SECONDS, again_seconds)
+            again_seconds = self._poll_seconds if found.look_again_seconds is None else found.look_again_seconds
+            self._in_vain, self.look_at = rung, now + min(self._poll_seconds, again_seconds)
 
 
 class Waiting:
     """Claims that wait."""
 
-    def __init__(self, bell: Doorbell) -> None:
+    def __init__(self, bell: Doorbell, *, poll_seconds: float = POLL_SECONDS) -> None:
         self._bell = bell
+        self._poll_seconds = poll_seconds
         self._lines: WeakValueDictionary[Hashable, _Line] = WeakValueDictionary()
 
     async def claim(
@@ -136,14 +138,14 @@ class Waiting:
         `line_of` is the same for claims that may bring the same jobs."""
         now = asyncio.get_running_loop().time
         end = now() + seconds
-        line = self._lines.setdefault(line_of, _Line())
+        line = self._lines.setdefault(line_of, _Line(self._poll_seconds))
         rung = self._bell.rung
         found = await run_in_threadpool(claim)
         line.looked(found, rung, now())
         while not found.jobs and now() < end and not self._bell.is_closed and not await is_gone():
             if found.is_held_back:
                 rung = self._bell.rung  # whatever is dispatched: it is its own job that has to end
-            look_at = now() + POLL_SECONDS if found.is_held_back else line.look_at
+            look_at = now() + self._poll_seconds if found.is_held_back else line.look_at
             await self._bell.wait(rung, max(0.0, min(end, look_at) - now()))
             async with line.turn:
                 rung = self._bell.rung

@@ -6,9 +6,11 @@ from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response, Security
+from pydantic import ValidationError
 from pydantic_core import from_json
 from starlette.concurrency import run_in_threadpool
 
+from jobledger.application.commands import RegisterJobTypes
 from jobledger.application.lease_messages import (
     AttemptEnded,
     Claimed,
@@ -25,7 +27,10 @@ from jobledger.application.lease_messages import (
     SnoozeAttempt,
 )
 from jobledger.application.result import Accepted
-from jobledger.domain.errors import JobledgerError
+from jobledger.application.schema_check import require_usable_schemas
+from jobledger.application.validation import invalid_input
+from jobledger.domain.errors import InvalidInput, JobledgerError
+from jobledger.domain.job_type import JobTypeDefinition
 
 from ...api import leases as api
 from ..authentication import AuthenticatedRoute, bearer
@@ -35,6 +40,31 @@ from ..services import Caller, Calling
 
 router = APIRouter(prefix="/v1", tags=["workers"], route_class=AuthenticatedRoute, dependencies=[Security(bearer)])
 _ATTEMPT = "/tenants/{tenant}/jobs/{job_id}/attempts/{attempt}"
+
+
+@router.post(
+    "/job-types", operation_id="register_job_types", summary="Publish job types", response_model=api.TypesRegistered,
+    responses=problems(),
+)  # fmt: skip
+def register_job_types(*, body: api.RegisterTypesRequest, caller: Calling, response: Response) -> Any:  # noqa: ANN401
+    """What a worker does when it starts; what is in force already changes nothing."""
+    definitions = [_definition(given, number) for number, given in enumerate(body.definitions)]
+    accepted = caller.ask(RegisterJobTypes, app=body.app, code_version=body.code_version, definitions=definitions)
+    tagged(response, None, accepted.position)
+    return {"changed": accepted.value.changed, "position": accepted.position}
+
+
+def _definition(given: dict[str, Any], number: int) -> JobTypeDefinition:
+    within = f"definitions.{number}"
+    try:
+        definition = JobTypeDefinition.model_validate(given)
+        require_usable_schemas(definition)
+    except ValidationError as error:
+        raise invalid_input(error, within=within) from error
+    except InvalidInput as error:
+        error.field = f"{within}.{error.field}"
+        raise
+    return definition
 
 
 @router.post(

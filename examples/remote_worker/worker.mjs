@@ -1,0 +1,149 @@
+// A worker in Node, without packages: takes jobs of the types that it has handlers for, several at a time.
+//
+//   JOBLEDGER_URL=http://127.0.0.1:8765 JOBLEDGER_KEY=jl_... node worker.mjs
+//
+// A handler gets the payload and a context; what it returns is the result, what it throws fails the attempt. SIGTERM:
+// no new jobs, those under way are finished, then it ends.
+import { hostname } from "node:os";
+import { setTimeout as sleep } from "node:timers/promises";
+
+const { JOBLEDGER_URL: base, JOBLEDGER_KEY: key, JOBLEDGER_QUEUE: queue = "default" } = process.env;
+const concurrency = Number(process.env.CONCURRENCY ?? 4);
+const heartbeatSeconds = Number(process.env.HEARTBEAT_SECONDS ?? 5);
+const worker = `node-${hostname()}-${process.pid}-${Date.now()}`; // new with each start: leases are held in it
+
+export class NeverRetry extends Error {}
+export class RetryAfter extends Error {
+  constructor(seconds, message = "asked to retry later") {
+    super(message);
+    this.seconds = seconds;
+  }
+}
+
+// --- what this worker can do -----------------------------------------------------------------------------------------
+
+const handlers = {
+  async "invoice.render"(payload, context) {
+    const pages = [];
+    for (let page = 1; page <= payload.pages; page++) {
+      if (context.signal.aborted) throw context.signal.reason;
+      pages.push(await context.step(`page-${page}`, () => `${payload.invoice_id}-${page}.pdf`));
+      await context.progress(page / payload.pages, `page ${page} of ${payload.pages}`);
+    }
+    await context.log(`rendered ${pages.length} pages`);
+    return { files: pages };
+  },
+  async "invoice.post"(payload, context) {
+    if (payload.refused) throw new NeverRetry(`${payload.invoice_id} is refused`);
+    if (payload.busy && context.attempt === 1) throw new RetryAfter(0, "the printer is busy");
+    if (payload.seconds) await sleep(payload.seconds * 1000, null, { signal: context.signal });
+    return { posted: payload.invoice_id };
+  },
+};
+
+// --- talking to the server -------------------------------------------------------------------------------------------
+
+/** The answer to a POST. Tries again while the server is away or busy; an ending may be told twice. */
+async function post(path, body, signal) {
+  for (let pause = 0.2; ; pause = Math.min(10, pause * 2)) {
+    try {
+      const response = await fetch(base + path, {
+        method: "POST", signal, body: JSON.stringify({ worker, ...body }),
+        headers: { authorization: `Bearer ${key}`, "content-type": "application/json" },
+      });
+      const answer = await response.json();
+      if (response.ok) return answer;
+      if (response.status !== 429 && response.status < 500) throw Object.assign(new Error(answer.detail), answer);
+    } catch (error) {
+      if (error.status || error.name === "AbortError") throw error;
+    }
+    await sleep(pause * 1000);
+  }
+}
+
+// --- one job ---------------------------------------------------------------------------------------------------------
+
+const held = new Map(); // by job and attempt: named in heartbeats until the ending was answered
+
+class Context {
+  #lease; #steps; #stop = new AbortController();
+  constructor(lease) {
+    this.#lease = lease;
+    this.#steps = new Map(lease.steps.map((step) => [step.step, step.output]));
+  }
+  get attempt() { return this.#lease.attempt; }
+  get tenant() { return this.#lease.tenant; }
+  get signal() { return this.#stop.signal; }
+  stop(why) { this.#stop.abort(new Error(why)); }
+  progress(fraction, note = "") { return this.#tell("progress", { fraction, note }); }
+  log(...lines) { return this.#tell("log", { lines }); }
+  /** Runs `work` once in the life of the job: what it returned is recorded, and later attempts get that. */
+  async step(name, work) {
+    if (!this.#steps.has(name)) this.#steps.set(name, (await this.#tell("step", { step: name, output: await work() })).output);
+    return this.#steps.get(name);
+  }
+  async #tell(what, body) {
+    const answer = await post(`${this.#lease.path}/${what}`, body);
+    if (answer.cancel_requested) this.stop("cancel_requested");
+    return answer;
+  }
+}
+
+async function run(lease, context) {
+  try {
+    const result = await handlers[lease.type](lease.payload, context);
+    return ["complete", { result }];
+  } catch (error) {
+    if (context.signal.aborted) return ["release", { reason: context.signal.reason.message }];
+    return ["fail", {
+      error_type: error.constructor.name, message: String(error.message ?? error), traceback: error.stack,
+      never_retry: error instanceof NeverRetry, ...(error instanceof RetryAfter && { retry_after_seconds: error.seconds }),
+    }];
+  }
+}
+
+async function work(lease) {
+  const context = new Context(lease);
+  held.set(lease.path, { lease, context });
+  try {
+    const [what, body] = await run(lease, context);
+    await post(`${lease.path}/${what}`, body);
+  } catch (error) {
+    console.error(`${lease.path}: ${error.message}`); // the lease is lost: others have the job
+  } finally {
+    held.delete(lease.path);
+  }
+}
+
+// --- the loops -------------------------------------------------------------------------------------------------------
+
+const stopping = new AbortController();
+for (const name of ["SIGTERM", "SIGINT"]) process.on(name, () => stopping.abort());
+
+const heartbeat = setInterval(async () => {
+  const named = [...held.values()].map(({ lease }) => ({ job_id: lease.job_id, attempt: lease.attempt }));
+  const answer = await post("/v1/leases/heartbeat", { held: named }).catch((error) => console.error(error.message));
+  for (const { job_id, attempt, verdict } of answer?.held ?? []) {
+    if (verdict === "go_on" || verdict === "soft_timeout") continue;
+    for (const { lease, context } of held.values()) {
+      if (lease.job_id === job_id && lease.attempt === attempt) context.stop(verdict);
+    }
+  }
+}, heartbeatSeconds * 1000);
+
+while (!stopping.signal.aborted) {
+  const limit = concurrency - held.size;
+  if (limit <= 0) {
+    await sleep(50);
+    continue;
+  }
+  const wishes = { queues: [queue], types: Object.keys(handlers), limit, concurrency, wait_seconds: 20 };
+  const claim = await post("/v1/leases/claim", wishes, stopping.signal).catch((error) => {
+    if (error.name !== "AbortError") throw error; // the key may not, or the request is wrong: nothing to wait for
+    return { leases: [] };
+  });
+  for (const lease of claim.leases) work(lease);
+}
+while (held.size > 0) await sleep(50);
+clearInterval(heartbeat);
+await post("/v1/leases/retire", {});
