@@ -30,7 +30,8 @@ class Dispatch(NamedTuple):
     `run_at` (aware) and `delay_seconds` exclude each other. A `manual` dispatch needs a `reason`. `line` is the line
     or number of the item in its batch; results repeat it. `key_prefix` makes a key of prefix and payload where neither
     the item nor its type gives one: what a handler dispatches again in its next attempt is the same job. With
-    `allowed_queues` it is refused where its options bring it into another queue: authorization says so.
+    `allowed_queues` it is refused where its options bring it into another queue: authorization says so. `request_key`
+    is the key where neither the item nor its type gives one: a request that is sent again is the same job.
     """
 
     job_type: str
@@ -58,6 +59,7 @@ class Dispatch(NamedTuple):
     line: int | None = None
     key_prefix: str | None = None
     allowed_queues: frozenset[str] | None = None
+    request_key: str | None = None
 
 
 class Malformed(NamedTuple):

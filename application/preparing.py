@@ -181,6 +181,8 @@ class Preparation:
             limit_key = shared.limit_key
         if shared.needs_keys:
             _require_given(shared.plan, key, lock_key)
+        if key is None and item.request_key is not None:
+            key = _given_key(item.request_key)
         facts, state = shared.facts, shared.state
         if lock_key is not None or limit_key is not None:
             state = state._replace(lock_key=lock_key, limit_key=limit_key)

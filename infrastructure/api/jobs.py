@@ -48,6 +48,11 @@ class DispatchRequest(Request):
     idempotency_key: str | None = Field(
         default=None, description="The same key again gives the first job back. May stand in the header, too."
     )
+    request_key: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] | None = Field(
+        default=None,
+        description="New for each request, the same where it is sent again: counts where there is no other key, neither "
+        "here nor by the job type.",
+    )
     lock_key: str | None = None
     limit_key: str | None = None
     timeout_seconds: float | None = None

@@ -67,7 +67,7 @@ def dispatch_of(tenant: str, body: api.DispatchRequest, key: str | None = None) 
         queue=body.queue, priority=body.priority, retry=_retry(body.retry), timeout_seconds=body.timeout_seconds,
         soft_timeout_seconds=body.soft_timeout_seconds, max_stalled=body.max_stalled, lock_key=body.lock_key,
         limit_key=body.limit_key, run_at=body.run_at, delay_seconds=body.delay_seconds,
-        correlation_id=body.correlation_id, causation_id=body.causation_id,
+        correlation_id=body.correlation_id, causation_id=body.causation_id, request_key=body.request_key,
     )  # fmt: skip
 
 

@@ -230,6 +230,16 @@ def test_a_given_key_beats_the_computed_one() -> None:
     assert dispatched(cases, job_type="invoice.keyed").idempotency_key == "42"
 
 
+def test_a_request_that_is_sent_again_is_the_same_job() -> None:
+    """Its key counts where there is no other one: a type that computes its own goes on telling its jobs apart by it."""
+    cases = UseCases()
+    first, again, other = (cases.dispatch(request_key=key) for key in ("r1", "r1", "r2"))
+    assert (again.job_id, again.duplicate) == (first.job_id, True)
+    assert (other.job_id != first.job_id, other.duplicate) == (True, False)
+    assert dispatched(cases, request_key="r3", idempotency_key="mine").idempotency_key == "mine"
+    assert dispatched(cases, request_key="r4", job_type="invoice.keyed").idempotency_key == "42"
+
+
 def test_a_supplied_id_is_taken_once() -> None:
     """It must be a UUIDv7 of about now; the second of the same id is refused."""
     cases = UseCases()
