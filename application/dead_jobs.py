@@ -8,21 +8,16 @@ from jobledger.domain.dlq import DlqBulkBegun, DlqBulkEnded, DlqBulkProgressed, 
 from jobledger.domain.errors import InvalidInput, NotFound
 from jobledger.domain.event import RecordedEvent, event_id
 from jobledger.domain.job import (
-    JobCancelled,
-    JobCompleted,
     JobFailed,
-    JobInterrupted,
     JobRequeued,
     JobSentToDlq,
-    JobSnoozed,
-    JobStalled,
-    JobStarted,
     JobStatus,
 )
 
+from .attempts import ATTEMPTS_SHOWN, attempts_of
 from .body_reads import BodyReads
 from .dispatcher import Dispatcher
-from .dlq_messages import Attempt, BulkActOfDlq, DeadJob, DlqProgress, GetDeadJob, GetDlqAct, ListDlqActs
+from .dlq_messages import BulkActOfDlq, DeadJob, DlqProgress, GetDeadJob, GetDlqAct, ListDlqActs
 from .flow import Flow
 from .known import KnownTenants
 from .ports import EventReader
@@ -30,11 +25,6 @@ from .positions import Positions
 from .queries import GetJob, JobDetails
 from .reading import Reading, body_versions
 from .result import Accepted
-
-ATTEMPTS_SHOWN = 20
-"""The last attempts of a job that are told one by one."""
-
-_ENDINGS = (JobCompleted, JobFailed, JobStalled, JobInterrupted, JobSnoozed, JobCancelled)
 
 
 class DeadJobs:
@@ -105,26 +95,6 @@ class DeadJobs:
             f"{query.tenant!r} has no act {query.act[:60]!r} on its dead-letter queue", field="act",
             rule="is the id of a dlq.bulk_begun",
         )  # fmt: skip
-
-
-def attempts_of(events: Sequence[RecordedEvent]) -> tuple[Attempt, ...]:
-    """The attempts of a job, in order, and how each ended."""
-    attempts: list[Attempt] = []
-    for event in events:
-        facts = event.facts
-        if isinstance(facts, JobStarted):
-            attempts.append(Attempt(facts.attempt, facts.worker, event.recorded_at, None, None, ""))
-        elif isinstance(facts, _ENDINGS) and attempts and attempts[-1].ended_at is None:
-            ending = event.topic.removeprefix("job.")
-            attempts[-1] = attempts[-1]._replace(ended_at=event.recorded_at, ending=ending, error=_error(event))
-    return tuple(attempts)
-
-
-def _error(event: RecordedEvent) -> str:
-    facts = event.facts
-    if isinstance(facts, JobFailed):
-        return f"{facts.error_type}: {facts.message}"
-    return facts.why if isinstance(facts, JobStalled | JobInterrupted | JobSnoozed) else ""
 
 
 def _not_dead(job: JobDetails) -> InvalidInput:

@@ -13,6 +13,7 @@ from jobledger.domain.dlq import BulkAct, DlqBulkBegun, DlqBulkEnded, DlqFilter
 from jobledger.domain.job import JobSentToDlq
 from jobledger.domain.tenant import TenantName
 
+from .attempts import Attempt
 from .commands import Attempts, Reason, Ticket
 from .dlq_filtered import DlqFiltered
 from .message import NO_NUL, Command, JobReference, Query
@@ -50,17 +51,6 @@ class ListDlqErrors(DlqFiltered, Query[DlqErrors]):
     """Of which errors the dead jobs died that a filter matches: by fingerprint, the most frequent first."""
 
     limit: Annotated[int, Field(ge=1, le=PAGE_LIMIT_MAX)] = PAGE_LIMIT_DEFAULT
-
-
-class Attempt(NamedTuple):
-    """One attempt of a job, and how it ended (None: it runs). `error` is that of one that failed or stalled."""
-
-    number: int
-    worker: str
-    started_at: datetime
-    ended_at: datetime | None
-    ending: str | None
-    error: str
 
 
 class DeadJob(NamedTuple):

@@ -14,6 +14,7 @@ from jobledger.domain.job import JobKind, JobState, JobStatus
 from jobledger.domain.moment import Moment
 from jobledger.domain.tenant import TenantName
 
+from .attempts import Attempt
 from .dlq_filtered import DlqFiltered
 from .message import CorrelationId, JobReference, Query
 from .past_jobs import VERSION_MAX, AsOf, Past, Version
@@ -46,6 +47,8 @@ class JobDetails(NamedTuple):
     estimated_cost: float = 0.0
     authenticated: bool = True
     """Whether the actor who dispatched it was authenticated."""
+    attempts: tuple[Attempt, ...] = ()
+    """The last of them."""
     past: Past | None = None
     """Set where the job is shown as it was at an earlier moment."""
 

@@ -11,6 +11,7 @@ from jobledger.domain.errors import NotFound, NotYetVisible
 from jobledger.domain.event import RecordedEvent
 from jobledger.domain.job import JobCompleted, JobDispatched, JobFailed, JobStarted
 
+from .attempts import ATTEMPTS_SHOWN, attempts_of
 from .body_reads import BodyReads
 from .dispatcher import Dispatcher
 from .dlq_messages import CountDlq, DlqCount, ListDlqErrors
@@ -203,4 +204,5 @@ def details_of(events: Sequence[RecordedEvent]) -> JobDetails:
         trace_parent=job.trace_parent, actor=first.metadata.actor, authenticated=first.metadata.authenticated,
         idempotency_key=first.facts.idempotency_key if isinstance(first.facts, JobDispatched) else None,
         progress=progress_of(events), payload=None, result=None, estimated_cost=round(sum(costs), 6),
+        attempts=attempts_of(events)[-ATTEMPTS_SHOWN:],
     )  # fmt: skip

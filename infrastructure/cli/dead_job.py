@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobledger.application.dlq_messages import Attempt, DeadJob
+from jobledger.application.attempts import Attempt
+from jobledger.application.dlq_messages import DeadJob
 from jobledger.domain.identifiers import short_id
 from jobledger.domain.job import DlqReason
 
