@@ -20,6 +20,7 @@ from rich.table import Table
 from ..bootstrap import LedgerHandle, open_ledger
 from ..identities import ensure_admin_key
 from ..projecting import Hurrying, make_runner
+from ..service import make_maintenance
 from ..settings import Settings
 from ..telemetry import configure_logging
 from ..web import Place, serving
@@ -39,6 +40,14 @@ Uds = Annotated[
     typer.Option("--uds", help="A Unix socket; alone, unless --host or --port is given.", show_default=False),
 ]
 Projections = Annotated[bool, typer.Option(help="Whether this process keeps the lists up to date, too.")]
+Maintained = Annotated[
+    bool | None,
+    typer.Option(
+        "--maintenance/--no-maintenance",
+        help="Whether this process rescues stalled jobs, too [default: with projections].",
+        show_default=False,
+    ),
+]
 Create = Annotated[bool, typer.Option("--create", help="Create or migrate the ledger first.")]
 
 
@@ -48,15 +57,19 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    *, host: Host = None, port: Port = None, uds: Uds = None, projections: Projections = True, create: Create = False,
-    as_json: options.Json = False,
+    *, host: Host = None, port: Port = None, uds: Uds = None, projections: Projections = True,
+    maintenance: Maintained = None, create: Create = False, as_json: options.Json = False,
 ) -> None:  # fmt: skip
-    """Serve the HTTP API (and the console), until Ctrl-C. Jobs are run by `jobledger work`."""
+    """Serve the HTTP API (and the console), until Ctrl-C. Jobs are run by `jobledger work`, or by workers over HTTP."""
     settings = load_settings(http_host=host, http_port=port)
     configure_logging(level=settings.log_level, form=settings.log_format)
     only_socket = uds is not None and host is None and port is None
     place = Place(None if only_socket else settings.http_host, settings.http_port, uds)
-    with closing(open_ledger(settings, create=create)) as handle, _read_models(handle, wanted=projections):
+    maintained = projections if maintenance is None else maintenance
+    with (
+        closing(open_ledger(settings, create=create)) as handle, _read_models(handle, wanted=projections),
+        _maintenance(handle, wanted=maintained),
+    ):  # fmt: skip
         first_key = ensure_admin_key(handle)
         with _stopped_by_signals() as stopped, serving(handle, place) as server:
             announce(settings, server.url, uds, as_json=as_json)
@@ -103,6 +116,20 @@ def _read_models(handle: LedgerHandle, *, wanted: bool) -> Iterator[None]:
     finally:
         hurrying.stop()
         runner.stop()
+
+
+@contextmanager
+def _maintenance(handle: LedgerHandle, *, wanted: bool) -> Iterator[None]:
+    """Where all workers are remote, nobody else rescues what they leave behind."""
+    if not wanted:
+        yield
+        return
+    maintenance = make_maintenance(handle, actor="service:serve")
+    maintenance.start()
+    try:
+        yield
+    finally:
+        maintenance.stop()
 
 
 @contextmanager

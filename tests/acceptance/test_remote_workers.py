@@ -261,6 +261,20 @@ def test_a_server_that_stops_answers_who_waits(sqlite_url: str, tmp_path: Path) 
             assert waiting.result(WAIT_SECONDS) == []
 
 
+def test_a_server_rescues_what_silent_workers_leave(sqlite_url: str, tmp_path: Path) -> None:
+    """Nobody else has to run: a job whose worker sends no heartbeats is ready for others once its lease ran out."""
+    settings = {"JOBLEDGER_MAINTENANCE_INTERVAL_SECONDS": "1"}
+    with running_server(sqlite_url, tmp_path, settings=settings) as server, server.client() as client:
+        key = new_key(server, Grant(role=Role.WORKER))
+        client.post("/v1/tenants", json={"name": "acme", "reason": "a customer"})
+        with server.client(key) as worker:
+            worker.post("/v1/job-types", json={"app": "billing", "code_version": "1", "definitions": TYPES})
+            job_id = Jobs(client, "default").dispatch("invoice.send")
+            assert claim(worker, "default", lease_seconds=5)[0]["attempt"] == 1
+            (lease,) = worker.post("/v1/leases/claim", json={"worker": "w2", "wait_seconds": 30}).json()["leases"]
+            assert (lease["job_id"], lease["attempt"]) == (job_id, 2)
+
+
 # --- the examples ----------------------------------------------------------------------------------------------------
 
 
