@@ -140,3 +140,15 @@ class JobChanged(Answer):
     status: str
     version: int
     position: str | None
+
+
+class RescheduleRequest(Request):
+    """When a job that waits is to run, or how urgent it is: one of them at least."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"reason": "the month is closing", "priority": 50}]}
+    )
+
+    reason: Reason
+    priority: Annotated[int | None, Field(ge=-100, le=100, description="Higher first.")] = None
+    run_at: Annotated[AwareDatetime | None, Field(description="Not before.")] = None

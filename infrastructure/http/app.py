@@ -7,7 +7,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from . import problems
 from .context import RequestContext
-from .routes import health, jobs, leases, tenants
+from .routes import health, job_details, jobs, leases, lists, statistics, tenants
 from .services import Services
 
 DESCRIPTION = """\
@@ -16,7 +16,9 @@ Background jobs whose history is kept: every answer stands in the ledger before 
 Errors are problem documents (RFC 9457) with a stable `type`. `Jobledger-Position` says how far a write reached: given
 as `after`, lists hold at least that. Dispatches with an `Idempotency-Key` can be sent again safely."""
 
-ROUTERS = (jobs.router, leases.router, tenants.router, health.router)
+ROUTERS = (
+    jobs.router, lists.router, job_details.router, statistics.router, leases.router, tenants.router, health.router,
+)  # fmt: skip
 
 _GZIP_BYTES_MIN = 1_024
 

@@ -16,6 +16,17 @@ from .texts import iso
 def history(tenant: str, page: HistoryPage, causes: Causes, *, bodies: bool) -> Shape:
     """The answer of `jobs history`; `next` is what `--after` takes, null on the last page. `caused` are the first jobs
     that the job caused, `caused_more` whether there are others."""
+    return {
+        "tenant": tenant, "job_id": str(causes.job_id), "correlation_id": causes.correlation_id,
+        "cause": None if causes.cause is None else cause(causes.cause),
+        "events": history_events(page, bodies=bodies), "next": page.next_version,
+        "caused": [traced_job(job) for job in causes.caused], "caused_more": causes.more,
+        "caused_as_of": shapes.freshness(causes.freshness),
+    }  # fmt: skip
+
+
+def history_events(page: HistoryPage, *, bodies: bool) -> list[Shape]:
+    """The events of a page, with their bodies where those were asked for."""
     recorded = [entry.event for entry in page.entries]
     events = [shapes.timeline_entry(entry) for entry in page.entries]
     if bodies:
@@ -24,11 +35,16 @@ def history(tenant: str, page: HistoryPage, causes: Causes, *, bodies: bool) -> 
         for shape, event in zip(events, recorded, strict=True):
             if event.originator_version in edits:
                 shape["payload_diff"] = [edit._asdict() for edit in edits[event.originator_version]]
+    return events
+
+
+def causes(tenant: str, found: Causes) -> Shape:
+    """What caused a job, and the first jobs that it caused; `more`: there are others."""
     return {
-        "tenant": tenant, "job_id": str(causes.job_id), "correlation_id": causes.correlation_id,
-        "cause": None if causes.cause is None else cause(causes.cause), "events": events, "next": page.next_version,
-        "caused": [traced_job(job) for job in causes.caused], "caused_more": causes.more,
-        "caused_as_of": shapes.freshness(causes.freshness),
+        "tenant": tenant, "job_id": str(found.job_id), "correlation_id": found.correlation_id,
+        "cause": None if found.cause is None else cause(found.cause),
+        "caused": [traced_job(job) for job in found.caused], "more": found.more,
+        "freshness": shapes.freshness(found.freshness),
     }  # fmt: skip
 
 

@@ -89,3 +89,46 @@ def test_what_is_not_there_is_404(client: httpx.Client) -> None:
     ):  # fmt: skip
         answered = client.get(path)
         assert (answered.status_code, answered.json()["code"]) == (404, code)
+
+
+def test_a_job_is_rescheduled_as_it_was_seen(client: httpx.Client) -> None:
+    """If-Match is required (428); then priority or time change, and what cannot be is named."""
+    place = client.post(f"{TENANT}/jobs", json={"type": "number.double"}).headers["Location"]
+    path, body = f"{place}/reschedule", {"reason": "month end", "priority": 50}
+    blind = client.post(path, json=body)
+    assert (blind.status_code, blind.json()["code"], blind.json()["field"]) == (
+        428, "precondition_required", "header.If-Match",
+    )  # fmt: skip
+    late = client.post(path, json=body, headers={"If-Match": '"9"'})
+    assert (late.status_code, late.json()["field"]) == (412, "header.If-Match")
+    strange = client.post(path, json=body, headers={"If-Match": 'W/"1"'})
+    assert (strange.status_code, strange.json()["field"]) == (422, "header.If-Match")
+    moved = client.post(path, json=body, headers={"If-Match": client.get(place).headers["ETag"]})
+    assert (moved.status_code, moved.headers["ETag"]) == (200, '"2"')
+    delayed = client.post(path, json={"reason": "not yet", "run_at": "2099-01-01T00:00:00Z"}, headers={"If-Match": "*"})
+    assert delayed.json()["status"] == "delayed"
+    job = client.get(place).json()
+    assert (job["priority"], job["due_at"], job["version"]) == (50, "2099-01-01T00:00:00Z", 3)
+    for wrong, field in (
+        ({"reason": "", "priority": 1}, "reason"), ({"reason": "x"}, "priority"),
+        ({"reason": "x", "priority": 101}, "priority"), ({"reason": "x", "run_at": "2026-01-01T00:00:00"}, "run_at"),
+        ({"reason": "x", "run_at": "0001-01-01T00:00:00+14:00"}, "run_at"),
+    ):  # fmt: skip
+        refused = client.post(path, json=wrong, headers={"If-Match": "*"})
+        assert (refused.status_code, refused.json()["field"]) == (422, field)
+    client.post(f"{place}/cancel", json={"reason": "no"})
+    over = client.post(path, json=body, headers={"If-Match": "*"})
+    assert (over.status_code, over.json()["code"]) == (409, "illegal_transition")
+
+
+def test_a_job_as_it_was(client: httpx.Client) -> None:
+    """With `as_of` it is told as it was, and until when it was so; before its birth there was none."""
+    place = client.post(f"{TENANT}/jobs", json={"type": "number.double"}).headers["Location"]
+    born = client.get(place).json()["created_at"]
+    client.post(f"{place}/cancel", json={"reason": "no"})
+    then = client.get(place, params={"as_of": born})
+    assert (then.json()["status"], then.headers["ETag"]) == ("pending", '"1"')
+    assert (then.json()["past"]["as_of"], then.json()["past"]["later_events"]) == (born, 1)
+    assert client.get(place, params={"as_of": "2020-01-01T00:00:00Z"}).status_code == 404
+    assert client.get(place, params={"as_of": "0001-01-01T00:00:00+14:00"}).json()["field"] == "query.as_of"
+    assert client.get(place, params={"after": "elsewhere.7"}).json()["field"] == "query.after"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Response, Security
-from pydantic import ValidationError
+from pydantic import AwareDatetime, ValidationError
 
-from jobledger.application.commands import CancelJob, DispatchJob, JobChanged
+from jobledger.application.commands import CancelJob, DispatchJob, JobChanged, RescheduleJob
 from jobledger.application.dispatch_item import Dispatch
 from jobledger.application.queries import GetJob
 from jobledger.application.result import Accepted
@@ -86,7 +85,7 @@ def get_job(
     response: Response,
     *,
     payload: Annotated[bool, Query(description="With payload and result: recorded, and a permission.")] = False,
-    as_of: Annotated[datetime | None, Query(description="As it was then.")] = None,
+    as_of: Annotated[AwareDatetime | None, Query(description="As it was then.")] = None,
     after: After = None,
 ) -> Any:  # noqa: ANN401, fmt: skip
     """Read from its history, so always current."""
@@ -105,6 +104,26 @@ def cancel_job(
     """A job that waits is cancelled; one that runs is asked to stop."""
     return changed(response, caller.ask(
         CancelJob, tenant=tenant, job=job_id, reason=body.reason, expected_version=expected_version(if_match)
+    ))  # fmt: skip
+
+
+@router.post(
+    "/{job_id}/reschedule", operation_id="reschedule_job", summary="Change when a job runs, or its priority",
+    response_model=api.JobChanged, responses=problems(409, 412, 428),
+)  # fmt: skip
+def reschedule_job(
+    *,
+    tenant: str,
+    job_id: UUID,
+    body: api.RescheduleRequest,
+    caller: Calling,
+    response: Response,
+    if_match: IfMatch = None,
+) -> Any:  # noqa: ANN401, fmt: skip
+    """Of a job that waits, as it was seen: `If-Match` is required."""
+    return changed(response, caller.ask(
+        RescheduleJob, tenant=tenant, job=job_id, reason=body.reason, priority=body.priority, due_at=body.run_at,
+        expected_version=expected_version(if_match, required=True),
     ))  # fmt: skip
 
 
