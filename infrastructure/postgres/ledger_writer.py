@@ -149,19 +149,17 @@ class PostgresEngine:
         return {index: of_write[id(write)] for index, write in enumerate(writes) if id(write) in of_write}
 
 
-def execute(connection: PgConnection, calls: list[Call], *, commit: bool = False) -> list[Row]:
-    """One row for each call. With `commit` it ends the transaction that was begun before, in the same round trip."""
+def execute(connection: PgConnection, calls: list[Call]) -> list[Row]:
+    """One row for each call, in the transaction that was begun before. Where none was, a pipeline is one."""
     cursors = [connection.cursor(binary=True) for _ in calls]
     try:
-        if len(calls) == 1 and not commit:
+        if len(calls) == 1:
             cursors[0].execute(calls[0].statement, calls[0].parameters(), prepare=True)
         else:
             with connection.pipeline():
                 for call, cursor in zip(calls, cursors, strict=True):
                     # the server works on this one while the next is encoded
                     _send(connection, cursor, call)
-                if commit:
-                    connection.execute("COMMIT")
     except psycopg.DatabaseError as error:
         if error.sqlstate in (CONFLICT, FOREIGN_STREAM):
             failed = next(call for call, cursor in zip(calls, cursors, strict=True) if cursor.pgresult is None)

@@ -1,13 +1,15 @@
 """Connections through a pooler in transaction mode (PgBouncer): a session is ours for one transaction at a time.
 
 So nothing is left in a session, and nothing is taken from it: role, tenant and every setting are set again in each
-transaction, for that transaction. There are no prepared statements, no session's locks, no LISTEN.
+transaction, for that transaction. There are no prepared statements, no session's locks, no LISTEN. No transaction ends
+within a pipeline: psycopg sends a Flush at a pipeline's end, for which PgBouncer gives the client a session again, and
+keeps it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC
 from typing import Any
 
@@ -15,7 +17,7 @@ import psycopg
 from psycopg.abc import AdaptContext
 from psycopg.types.datetime import TimestamptzBinaryLoader, TimestamptzLoader
 
-from jobledger.domain.errors import LoginRefused
+from jobledger.domain.errors import LedgerError, LoginRefused
 
 from ..pooler import not_through_a_pooler
 from .connections import SESSION, Connections, PgConnection, Role
@@ -120,13 +122,16 @@ class PooledConnections(Connections):
     def _begun(
         self, role: Role | None, tenant: str = "", settings: Mapping[str, str] = _NONE, *, pipelined: bool = True
     ) -> Iterator[PgConnection]:
-        with (
-            super().connection(None) as connection,
-            connection.pipeline() if pipelined else nullcontext(),
-            connection.transaction(),
-        ):
-            _act_as(connection, role, tenant, settings)
-            yield connection
+        with super().connection(None) as connection:
+            try:
+                with connection.pipeline() if pipelined else nullcontext():
+                    connection.execute("BEGIN")
+                    _act_as(connection, role, tenant, settings)
+                    yield connection
+                commit(connection)
+            except BaseException:
+                roll_back(connection)
+                raise
 
     def _arguments(self, role: Role | None) -> dict[str, Any]:
         assert role is None, "the pool is that of all roles"
@@ -138,6 +143,18 @@ class PooledConnections(Connections):
     def _configure(self, connection: PgConnection) -> None:
         connection.adapters.register_loader("timestamptz", _Utc)
         connection.adapters.register_loader("timestamptz", _BinaryUtc)
+
+
+def commit(connection: PgConnection) -> None:
+    """End the transaction, outside of any pipeline."""
+    if connection.execute("COMMIT").statusmessage != "COMMIT":
+        raise LedgerError("PostgreSQL rolled a transaction back in which a statement had failed")
+
+
+def roll_back(connection: PgConnection) -> None:
+    """Roll back what is open, where the connection is not lost."""
+    with suppress(psycopg.Error):
+        connection.rollback()
 
 
 def _act_as(connection: PgConnection, role: Role | None, tenant: str, settings: Mapping[str, str]) -> None:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
-import psycopg
-
 from .calls import Call
 from .connections import PgConnection, Role
 from .ledger_writer import PostgresEngine, execute
 from .lost_commit import new_mark
-from .pooled import PooledConnections
+from .pooled import PooledConnections, commit, roll_back
 from .statements import Row
 
 
 class PooledEngine(PostgresEngine):
-    """Stores groups of writes in two round trips: one begins and marks a transaction, the other writes and commits.
+    """Stores groups of writes in three round trips: one begins and marks a transaction, one writes, one commits.
 
     Once the first is back there is a transaction that can be found by its mark; before that, nothing was written.
     """
@@ -35,8 +31,9 @@ class PooledEngine(PostgresEngine):
         try:
             self._pooled.begin(connection, self._pooled.acting(Role.API, Role.WORKER), mark.number)
             self._under_way = mark
-            return execute(connection, calls, commit=True)
+            rows = execute(connection, calls)
+            commit(connection)
         except BaseException:
-            with suppress(psycopg.Error):  # then the connection is lost, and the error above says so
-                connection.rollback()
+            roll_back(connection)
             raise
+        return rows

@@ -14,6 +14,7 @@ import pytest
 from psycopg import sql
 
 from jobledger.infrastructure.postgres.connect import open_ledger as open_postgres
+from jobledger.infrastructure.postgres.job_views import PostgresJobViews
 from jobledger.infrastructure.postgres.keys import PostgresKeyRegister
 from jobledger.infrastructure.sqlite.connect import open_ledger
 from jobledger.infrastructure.sqlite.keys import SqliteKeyRegister
@@ -68,7 +69,7 @@ def new_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], A
     @contextmanager
     def new_postgres() -> Iterator[LedgerUnderTest]:
         cluster: TestCluster = request.getfixturevalue("postgres_cluster")
-        with cluster.database(migrated=True) as dsn, _open_postgres(dsn) as ledger:
+        with cluster.database(migrated=True) as dsn, open_postgres_ledger(dsn) as ledger:
             yield ledger
 
     return new_sqlite if request.param == "sqlite" else new_postgres
@@ -120,12 +121,14 @@ def _open_sqlite(path: Path) -> Iterator[LedgerUnderTest]:
 @pytest.fixture
 def postgres_ledger(postgres_dsn: str) -> Iterator[LedgerUnderTest]:
     """A ledger in a PostgreSQL database of its own."""
-    with _open_postgres(postgres_dsn) as ledger:
+    with open_postgres_ledger(postgres_dsn) as ledger:
         yield ledger
 
 
 @contextmanager
-def _open_postgres(dsn: str) -> Iterator[LedgerUnderTest]:
+def open_postgres_ledger(dsn: str, *, pooled_dsn: str | None = None) -> Iterator[LedgerUnderTest]:
+    """The ledger in a database; with `pooled_dsn` through a pooler in transaction mode."""
+
     def execute(statement: str, *values: object) -> None:
         with psycopg.connect(dsn) as connection:
             connection.execute(statement, values)
@@ -148,12 +151,13 @@ def _open_postgres(dsn: str) -> Iterator[LedgerUnderTest]:
     def connect() -> AbstractContextManager[psycopg.Connection]:
         return closing(psycopg.connect(dsn))
 
-    opened = open_postgres(dsn)
+    opened = open_postgres(dsn) if pooled_dsn is None else open_postgres(pooled_dsn, pooler="transaction")
+    views = None if pooled_dsn is None else PostgresJobViews(opened.connections, opened.horizon)
     try:
         yield LedgerUnderTest(
             "postgres", opened.writer, opened.reader, opened.queue, opened.catalogue, opened.wake_up,
             opened.transaction_writer, PostgresKeyRegister(opened.connections), connect, purge, set_checkpoint, query,
-            lambda: _open_postgres(dsn),
+            lambda: open_postgres_ledger(dsn, pooled_dsn=pooled_dsn), views,
         )  # fmt: skip
     finally:
         opened.close()

@@ -21,6 +21,7 @@ from jobledger.application.ports import (
     ClaimRequest,
     Clock,
     EventReader,
+    JobViews,
     LedgerWriter,
     OpenJob,
     Queue,
@@ -69,6 +70,8 @@ class LedgerUnderTest:
     """A column (`state`, `leaf`) of a version of a stream, as it is stored."""
     open_again: Callable[[], AbstractContextManager[LedgerUnderTest]]
     """The same ledger, opened a second time, as another process does."""
+    job_views: JobViews | None = None
+    """How its lists are read, where that is not how its read side does."""
     tenants: set[str] = field(default_factory=set)
 
     # --- writing -----------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -211,7 +211,7 @@ def place_of(ledger: LedgerUnderTest) -> str:
 def open_read_side(ledger: LedgerUnderTest) -> Iterator[Opened]:
     """Open the read side of the ledger once more."""
     with open_place(ledger.engine, place_of(ledger)) as opened:
-        yield opened
+        yield opened if ledger.job_views is None else replace(opened, views=ledger.job_views)
 
 
 @contextmanager

@@ -71,7 +71,8 @@ def _fill(owner: psycopg.Connection, table: str) -> None:
         )
 
 
-def _tables(dsn: str) -> list[str]:
+def tables_with_a_tenant(dsn: str) -> list[str]:
+    """The tables and partitions that have a column of that name."""
     with connect(dsn, "none") as superuser:
         return [row[0] for row in superuser.execute(_TABLES_WITH_A_TENANT)]
 
@@ -92,7 +93,9 @@ def _may_select(dsn: str, role: str, table: str) -> bool:
 
 def test_a_session_sees_its_tenants_rows_only(two_tenants: str) -> None:
     """With the WHERE removed, on every table that has a tenant: own rows, and none of another tenant."""
-    readable = [table for table in _tables(two_tenants) if _may_select(two_tenants, "jobledger_api", table)]
+    readable = [
+        table for table in tables_with_a_tenant(two_tenants) if _may_select(two_tenants, "jobledger_api", table)
+    ]
     assert {"ledger", "open_jobs", "idempotency_keys", "tenants", *VIEWS} <= set(readable)
     for table in readable:
         assert _tenants_seen(two_tenants, "jobledger_api", table, "acme") == {"acme"}, table
@@ -111,7 +114,7 @@ def test_a_view_without_a_tenant_is_nothing_for_the_api(two_tenants: str) -> Non
 @pytest.mark.parametrize("tenant", [None, "", "nobody"])
 def test_a_session_without_a_tenant_sees_nothing(two_tenants: str, tenant: str | None) -> None:
     """No tenant, an empty one and an unknown one are no key to anything."""
-    for table in _tables(two_tenants):
+    for table in tables_with_a_tenant(two_tenants):
         if _may_select(two_tenants, "jobledger_api", table):
             assert _tenants_seen(two_tenants, "jobledger_api", table, tenant) == set(), table
 
@@ -127,16 +130,33 @@ def test_the_tenant_ends_with_its_transaction(two_tenants: str) -> None:
 def test_every_table_with_a_tenant_forces_row_level_security(two_tenants: str) -> None:
     """Also for its owner, and on each partition: a new table cannot be forgotten."""
     with connect(two_tenants, "none") as superuser:
-        for table in _tables(two_tenants):
+        for table in tables_with_a_tenant(two_tenants):
             row = superuser.execute(
                 "SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE oid = %s::regclass", (table,)
             ).fetchone()
             assert row == (True, True), table
 
 
+OF_NO_TENANT = {
+    "api_key_uses", "api_keys", "checkpoints", "installation", "job_types", "queue_statistics", "rebuild_slices",
+    "rebuilds", "schema_migrations", "tracking", "workers",
+}  # fmt: skip
+"""What belongs to the installation as a whole. A new table without a tenant is a decision, made here."""
+
+
+def test_only_what_is_nobodys_has_no_tenant(postgres_dsn: str) -> None:
+    """A new table has a column `tenant_id` (and then forced row-level security, see above), or stands in the list."""
+    with connect(postgres_dsn, "none") as superuser:
+        tables = superuser.execute(
+            """SELECT relname::text FROM pg_class
+               WHERE relnamespace = 'jobledger'::regnamespace AND relkind NOT IN ('i', 'I', 'S', 't', 'c')"""
+        ).fetchall()
+    assert {name for (name,) in tables} - set(tables_with_a_tenant(postgres_dsn)) == OF_NO_TENANT
+
+
 def test_a_partition_cannot_be_read_past_its_ledger(two_tenants: str) -> None:
     """Roles that read the ledger have no access to a partition itself, whose policies are not the ledger's."""
-    partitions = [table for table in _tables(two_tenants) if table.startswith("ledger_")]
+    partitions = [table for table in tables_with_a_tenant(two_tenants) if table.startswith("ledger_")]
     assert partitions
     for role in ("jobledger_api", "jobledger_worker", "jobledger_projector", "jobledger_auditor"):
         assert not [table for table in partitions if _may_select(two_tenants, role, table)], role

@@ -22,6 +22,7 @@ class CuttingProxy:
         self._upstream = f"{conninfo_to_dict(dsn)['host']}/{SOCKET}"
         self.dsn = make_conninfo(dsn, host=str(directory))
         self._armed: Moment | None = None
+        self._passing = 0
         self.was_cut = Event()
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(directory / SOCKET))
@@ -34,8 +35,9 @@ class CuttingProxy:
     def __exit__(self, *_: object) -> None:
         self._listener.close()
 
-    def cut(self, moment: Moment) -> None:
-        """Lose the next question of the client, or the next answer of the server."""
+    def cut(self, moment: Moment, *, after: int = 0) -> None:
+        """Lose the next question of the client, or the next answer of the server, after so many that pass."""
+        self._passing = after
         self._armed = moment
 
     def _accept(self) -> None:
@@ -50,7 +52,9 @@ class CuttingProxy:
     def _pass(self, source: socket.socket, target: socket.socket, moment: Moment) -> None:
         with suppress(OSError):
             while data := source.recv(65_536):
-                if self._armed == moment:
+                if self._armed == moment and self._passing:
+                    self._passing -= 1
+                elif self._armed == moment:
                     self._armed = None
                     self.was_cut.set()
                     break

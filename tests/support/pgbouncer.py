@@ -1,4 +1,4 @@
-"""PgBouncer in transaction mode before a test cluster: Debian's program. Tests that need it skip where it is missing."""
+"""PgBouncer in transaction mode before a test cluster: Debian's program. Tests skip where it is not installed."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import shutil
 import subprocess
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import quote
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import conninfo_to_dict
 
 from .places import quick_place, temporary_directory
 
@@ -33,11 +34,12 @@ listen_port = 5432
 unix_socket_dir = {directory}
 unix_socket_mode = 0777
 auth_type = trust
+admin_users = postgres
 auth_file = {directory}/users
 pool_mode = transaction
 default_pool_size = {pool_size}
 max_client_conn = 200
-query_wait_timeout = 10
+query_wait_timeout = {wait_seconds}
 server_login_retry = 1
 ignore_startup_parameters = {ignored}
 logfile = {directory}/log
@@ -57,7 +59,9 @@ def require_pgbouncer() -> str:
 class PgBouncer:
     """One process of PgBouncer, with so many server connections for each login and database. A context manager."""
 
-    def __init__(self, dsn: str, directory: Path, *, pool_size: int, logins: tuple[str, ...], ignored: str) -> None:
+    def __init__(
+        self, dsn: str, directory: Path, *, pool_size: int, logins: tuple[str, ...], ignored: str, wait_seconds: int
+    ) -> None:
         self._program = require_pgbouncer()
         self._directory = directory
         self._account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None  # it refuses to be root
@@ -65,14 +69,22 @@ class PgBouncer:
         parts = conninfo_to_dict(dsn)
         (directory / "users").write_text("".join(f'"{login}" ""\n' for login in {str(parts["user"]), *logins}))
         (directory / "settings").write_text(
-            _SETTINGS.format(server=parts["host"], directory=directory, pool_size=pool_size, ignored=ignored)
+            _SETTINGS.format(
+                server=parts["host"],
+                directory=directory,
+                pool_size=pool_size,
+                ignored=ignored,
+                wait_seconds=wait_seconds,
+            )
         )
         if self._account is not None:
             os.chown(directory, self._account.pw_uid, self._account.pw_gid)
 
-    def dsn(self, direct: str) -> str:
+    def dsn(self, direct: str, *, login: str | None = None) -> str:
         """The URL of a database through it."""
-        return make_conninfo(direct, host=str(self._directory))
+        parts = conninfo_to_dict(direct)
+        host = quote(str(self._directory), safe="")
+        return f"postgresql://{login or parts['user']}@/{parts['dbname']}?host={host}"
 
     def __enter__(self) -> Self:
         self.start()
@@ -120,15 +132,16 @@ class PgBouncer:
 
 
 @contextmanager
-def pgbouncer(dsn: str, *, pool_size: int = 2, logins: tuple[str, ...] = (), ignored: str = "") -> Iterator[PgBouncer]:
-    """PgBouncer in front of the server of this database, for every database of it."""
+def pgbouncer(
+    dsn: str, *, pool_size: int = 2, logins: tuple[str, ...] = (), ignored: str = "", wait_seconds: int = 30
+) -> Iterator[PgBouncer]:
+    """PgBouncer in front of the server of this database, for every database of it. `ignored`: what of a session's
+    settings it leaves out without a word. `wait_seconds`: how long a client waits for a server connection."""
     require_pgbouncer()
     with (
         temporary_directory(quick_place()) as directory,
-        PgBouncer(dsn, directory, pool_size=pool_size, logins=logins, ignored=ignored) as running,
-    ):
+        PgBouncer(
+            dsn, directory, pool_size=pool_size, logins=logins, ignored=ignored, wait_seconds=wait_seconds
+        ) as running,
+    ):  # fmt: skip
         yield running
-
-
-Through = Callable[[str], str]
-"""From a database's URL to the one through the pooler."""
