@@ -23,7 +23,7 @@ export class RetryAfter extends Error {
 // --- what this worker can do -----------------------------------------------------------------------------------------
 
 const handlers = {
-  async "invoice.render"(payload, context) {
+  async "invoice.pages"(payload, context) {
     const pages = [];
     for (let page = 1; page <= payload.pages; page++) {
       if (context.signal.aborted) throw context.signal.reason;

@@ -39,7 +39,7 @@ TYPES = [
     {"name": name, "effects": "steps", "payload_schema": OBJECT, "result_schema": {**OBJECT, **result},
      "options": {"retry": {"kind": "fixed", "max_attempts": 2, "base_seconds": 600, "jitter": "none"}}}
     for name, result in (
-        ("invoice.send", {"required": ["sent"]}), ("invoice.render", {"required": ["files"]}), ("invoice.post", {}),
+        ("invoice.send", {"required": ["sent"]}), ("invoice.pages", {"required": ["files"]}), ("invoice.post", {}),
     )
 ]  # fmt: skip
 PROGRAM = """\
@@ -204,6 +204,22 @@ def test_bad_input_is_refused(worker: httpx.Client, path: str, body: dict[str, A
     assert refused.json()["field"]
 
 
+def test_the_documented_registration_is_taken(server: RunningServer) -> None:
+    """What the how-to shows publishes a job type; a second time it changes nothing."""
+    page = (ROOT / "docs" / "how-to" / "workers-in-any-language.md").read_text(encoding="utf-8")
+    (command,) = [block for block in page.split("```sh\n")[1:] if "/v1/job-types" in block]
+    publisher = new_key(server, Grant(role=Role.WORKER))
+    environment = {"PATH": os.environ["PATH"], "JOBLEDGER_URL": server.url, "JOBLEDGER_KEY": publisher}
+    said = [
+        subprocess.run(
+            ["/bin/sh", "-c", command.split("```")[0]], env=environment, capture_output=True, text=True, check=True,
+            timeout=WAIT_SECONDS,
+        ).stdout
+        for _ in range(2)
+    ]  # fmt: skip
+    assert ['"changed":["invoice.render"]' in one for one in said] == [True, False]
+
+
 @pytest.mark.parametrize(
     "schema", [{"type": "objekt"}, {"$ref": "http://127.0.0.1:1/schema"}, {"$ref": "#/$defs/no"}, {"pattern": "("}]
 )
@@ -358,7 +374,7 @@ def test_the_worker_in_node(server: RunningServer, jobs: Jobs, key: str, tmp_pat
     node = shutil.which("node")
     if node is None:
         pytest.skip("THE WORKER IN NODE WAS NOT TESTED: there is no `node` on the PATH of this machine")
-    render = jobs.dispatch("invoice.render", invoice_id="42", pages=3)
+    render = jobs.dispatch("invoice.pages", invoice_id="42", pages=3)
     refused = jobs.dispatch("invoice.post", invoice_id="7", refused=True)
     busy = jobs.dispatch("invoice.post", invoice_id="8", busy=True)
     slow = jobs.dispatch("invoice.post", invoice_id="9", seconds=60)
