@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from jobledger.application.authentication import unauthenticated
 from jobledger.application.message import Actor
 
-from .problems import ApiError
+from .problem_documents import ApiError
 from .services import Caller, services_of
 
 bearer = HTTPBearer(

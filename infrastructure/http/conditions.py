@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import Header, Response
 
-from .problems import ApiError
+from .problem_documents import ApiError
 
 POSITION = "Jobledger-Position"
 _TAG = re.compile(r'"([0-9]{1,18})"', re.ASCII)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from math import ceil
 from threading import Lock
 
-from .problems import ApiError
+from .problem_documents import ApiError
 
 _REMEMBERED_MAX = 10_000
 
