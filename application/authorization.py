@@ -92,6 +92,21 @@ class Authorized:
             return cast("Result[R]", self._own_tenants(result))
         return result
 
+    def may_wait(self, message: Message[Any]) -> bool:
+        """Whether `execute_async` would keep its event loop waiting; then `execute` belongs on a thread."""
+        if not isinstance(message, DispatchJob):
+            return True
+        tenant = message.item.tenant
+        queues = self.identity.queues_for(Permission.DISPATCH, tenant)
+        refused = queues is not None and not queues  # which is looked up and recorded
+        narrowed = message.model_copy(update={"item": message.item._replace(allowed_queues=queues)})
+        return refused or self._authorization.dispatcher.may_wait(narrowed)
+
+    async def execute_async(self, message: Message[R]) -> Result[R]:
+        """Carry a message out that `may_wait` is false for."""
+        allowed = self._allowed(message, self._authorization.need(type(message)))
+        return await self._authorization.dispatcher.execute_async(allowed)
+
     def require(self, permission: Permission, tenant: str | None, queue: str | None = None) -> None:
         """Raise `UnknownTenant` or `NotPermitted`, for what is no message (a stream of events, say)."""
         if tenant is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
@@ -14,6 +16,7 @@ from jobledger.domain.errors import InvalidInput, Refusal
 from .flow import Flow
 from .logs import logger
 from .message import Actor, Message
+from .pending import Pending
 from .ports import Clock, Identifiers
 from .result import Accepted, Refused, Result
 from .telemetry import Telemetry, mark_refused
@@ -25,6 +28,14 @@ M = TypeVar("M", bound=Message[Any])
 Handler = Callable[[M, Flow], Accepted[R]]
 """Carries a message out; raises a `Refusal` where the answer is no."""
 
+
+class Begin(NamedTuple):
+    """How a command is begun without waiting; `may_wait` says where that cannot be had just now."""
+
+    may_wait: Callable[[Any], bool]
+    begin: Callable[[Any, Flow], Pending[Any]]
+
+
 RecordRefusal = Callable[[Mapping[str, object], InvalidInput, Flow], None]
 """Records a command that was not even well-formed, from the fields that were given."""
 
@@ -33,6 +44,7 @@ class _Registered(NamedTuple):
     name: str
     handle: Handler[Any, Any]
     record_refusal: RecordRefusal | None
+    begin: Begin | None
 
 
 class Dispatcher:
@@ -58,30 +70,53 @@ class Dispatcher:
         return tuple(self._handlers)
 
     def register(
-        self, message_type: type[M], handler: Handler[M, Any], *, record_refusal: RecordRefusal | None = None
-    ) -> None:
+        self, message_type: type[M], handler: Handler[M, Any], *, record_refusal: RecordRefusal | None = None,
+        begin: Begin | None = None,
+    ) -> None:  # fmt: skip
         """Let `handler` answer messages of this type. A type has one handler."""
         if message_type in self._handlers:
             raise InvalidInput(f"{message_type.__name__} has a handler already", field="message", rule="one handler")
-        self._handlers[message_type] = _Registered(_snake(message_type.__name__), handler, record_refusal)
+        self._handlers[message_type] = _Registered(_snake(message_type.__name__), handler, record_refusal, begin)
 
     def execute(self, message: Message[R]) -> Result[R]:
         """Carry a message out."""
         registered = self._registered(type(message))
+        with self._bound(registered.name, message) as flow:
+            try:
+                return registered.handle(message, flow)
+            except Refusal as error:
+                return _refused(error)
+
+    @contextmanager
+    def _bound(self, name: str, message: Message[Any]) -> Iterator[Flow]:
+        """The flow of a message, its span and what its log lines say."""
         tenant = _tenant_of(message)
-        with self._telemetry.command(
-            registered.name, message.trace_parent, {"jobledger.tenant": tenant}
-        ) as trace_parent:
+        with self._telemetry.command(name, message.trace_parent, {"jobledger.tenant": tenant}) as trace_parent:
             flow = self._flow(
                 message.actor, message.correlation_id, trace_parent, getattr(message, "causation_id", None)
             )
             with structlog.contextvars.bound_contextvars(
-                tenant=tenant, command=registered.name, correlation_id=flow.correlation_id, actor=flow.actor
+                tenant=tenant, command=name, correlation_id=flow.correlation_id, actor=flow.actor
             ):
-                try:
-                    return registered.handle(message, flow)
-                except Refusal as error:
-                    return _refused(error)
+                yield flow
+
+    def may_wait(self, message: Message[Any]) -> bool:
+        """Whether `execute_async` would keep its event loop waiting; then `execute` belongs on a thread."""
+        begin = self._registered(type(message)).begin
+        return begin is None or begin.may_wait(message)
+
+    async def execute_async(self, message: Message[R]) -> Result[R]:
+        """Carry a message out that `may_wait` is false for."""
+        registered = self._registered(type(message))
+        assert registered.begin is not None, "`may_wait` says so"
+        with self._bound(registered.name, message) as flow:
+            try:
+                step: Accepted[R] | Pending[R] = registered.begin.begin(message, flow)
+                while isinstance(step, Pending):
+                    step = step.settle(await asyncio.wrap_future(step.written))
+            except Refusal as error:
+                return _refused(error)
+            return step
 
     def send(self, message_type: type[Message[R]], /, *, actor: Actor, **fields: object) -> Result[R]:
         """Make a message of these fields and carry it out; a field that breaks a rule is a refusal that names it."""

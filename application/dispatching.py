@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from jobledger.domain.errors import IdempotencyConflict, InvalidInput, LedgerBusy, LedgerError, Refusal, VersionConflict
 from jobledger.domain.event import Event, Metadata
@@ -15,11 +15,12 @@ from jobledger.domain.refusal import refuse
 
 from .commands import BulkReceipt, DispatchJob, DispatchJobs, ItemResult, Receipt
 from .dispatch_item import Dispatch, Malformed
-from .dispatcher import Dispatcher
+from .dispatcher import Begin, Dispatcher
 from .flow import Flow
 from .known import KnownTenants, KnownTypes
 from .logs import logger
-from .ports import Clock, Identifiers, LedgerWriter, TransactionWriter
+from .pending import Pending
+from .ports import AtOnceWriter, Clock, Identifiers, LedgerWriter, TransactionWriter
 from .positions import Positions
 from .preparing import OptionDefaults, Plans, Preparation
 from .result import Accepted, Refused, Result
@@ -58,8 +59,10 @@ class Dispatching:
         clock: Clock,
         identifiers: Identifiers,
         defaults: OptionDefaults | None = None,
+        at_once: AtOnceWriter | None = None,
     ) -> None:
         self._writer = writer
+        self._at_once = at_once
         self._transaction_writer = transaction_writer
         self._positions = positions
         self._clock = clock
@@ -68,7 +71,10 @@ class Dispatching:
 
     def register(self, dispatcher: Dispatcher) -> None:
         """Answer the commands of this module."""
-        dispatcher.register(DispatchJob, self.dispatch_job, record_refusal=self.record_refusal)
+        dispatcher.register(
+            DispatchJob, self.dispatch_job, record_refusal=self.record_refusal,
+            begin=Begin(self.may_wait, self.begin_dispatch),
+        )  # fmt: skip
         dispatcher.register(DispatchJobs, self.dispatch_jobs)
 
     def dispatch_job(self, command: DispatchJob, flow: Flow) -> Accepted[Receipt]:
@@ -90,6 +96,38 @@ class Dispatching:
             # else the caller's transaction may hold the only writer: the record waits for it, we must not
             raise
         return Accepted(receipt, receipt.position)
+
+    def may_wait(self, command: DispatchJob) -> bool:
+        """Whether `begin_dispatch` might ask the ledger something first, or would be of no use."""
+        return command.connection is not None or self._at_once is None or not self._plans.has(command.item)
+
+    def begin_dispatch(self, command: DispatchJob, flow: Flow) -> Pending[Receipt]:
+        """`dispatch_job`, without waiting for anything."""
+        item, preparation = command.item, self._preparation(flow)
+        try:
+            new_job = preparation.prepare(item)
+        except Refusal as error:
+            return self._begin_refusal(error, item, preparation)
+
+        def settle(outcomes: list[Outcome]) -> Accepted[Receipt] | Pending[Receipt]:
+            try:
+                receipt = self._receipt(new_job, outcomes[0])
+            except Refusal as error:
+                return self._begin_refusal(error, item, preparation)
+            return Accepted(receipt, receipt.position)
+
+        return Pending(self._submit_at_once([new_job]), settle)
+
+    def _begin_refusal(self, error: Refusal, item: Dispatch, preparation: Preparation) -> Pending[Receipt]:
+        def settle(_outcomes: list[Outcome]) -> NoReturn:
+            raise error
+
+        refusal = self._refusal(error, item.tenant, item.job_type, item.line, preparation.metadata_of_refused(item))
+        return Pending(self._submit_at_once([refusal]), settle)
+
+    def _submit_at_once(self, writes: list[Write]) -> Future[list[Outcome]]:
+        assert self._at_once is not None, "`may_wait` says so"
+        return self._at_once.submit_at_once(writes)
 
     def dispatch_jobs(self, command: DispatchJobs, flow: Flow) -> Accepted[BulkReceipt]:
         """Dispatch many jobs, each accepted or refused on its own."""

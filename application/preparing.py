@@ -34,9 +34,14 @@ from .validation import invalid_input
 from .writes import IdempotencyKey, NewJob
 
 Shape = tuple[object, ...]
+"""All of an item but payload, key, id, flow, line and the key's prefix."""
 _PLANS_MAX = 4_096
 _TRACE_PARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _NO_OPTIONS = JobOptions()
+
+
+def _shape(item: Dispatch) -> Shape:
+    return (item[0], *item[2:4], *item[6:17], *item[20:22], item[24])
 
 
 class OptionDefaults(NamedTuple):
@@ -108,6 +113,14 @@ class Plans:
                 self._plans.clear()
             self._plans[shape] = plan
         return plan
+
+    def has(self, item: Dispatch) -> bool:
+        """Whether the plan of an item is remembered, so that making it asks nobody."""
+        try:
+            plan = self._plans.get(_shape(item))
+        except TypeError:  # a list or a dict in it: never remembered
+            return False
+        return plan is not None and plan.valid_until >= self._clock.monotonic()
 
     def _make(self, item: Dispatch, now: datetime, moment: float) -> _Plan:
         asked = _read(item)
@@ -195,8 +208,7 @@ class Preparation:
         return NewJob(event, state, IdempotencyKey(facts.job_type, key, sha256(body).hexdigest()))
 
     def _what_is_shared(self, item: Dispatch) -> _Shared:
-        # the shape is all of the item but payload, key, id, flow, line and the key's prefix
-        shape: Shape = (item[0], *item[2:4], *item[6:17], *item[20:22], item[24])
+        shape = _shape(item)
         try:
             shared = self._shared.get(shape)
         except TypeError:  # a list or a dict: works, is read anew each time

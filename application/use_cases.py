@@ -23,6 +23,7 @@ from .known import KnownTenants, KnownTypes
 from .leasing import register_leasing
 from .limits import Limiting
 from .ports import (
+    AtOnceWriter,
     Catalogue,
     Clock,
     EventReader,
@@ -61,6 +62,8 @@ class Ports:
     identifiers: Identifiers
     keys: KeyRegister
     key_mint: KeyMint
+    writer_at_once: AtOnceWriter | None = None
+    """The writer, for those who must not wait; None where there is none such."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,7 @@ def _register_jobs(dispatcher: Dispatcher, ports: Ports, shared: _Shared, defaul
     Dispatching(
         writer=ports.writer, transaction_writer=ports.transaction_writer, tenants=shared.tenants, types=shared.types,
         positions=shared.positions, clock=ports.clock, identifiers=ports.identifiers, defaults=defaults,
+        at_once=ports.writer_at_once,
     ).register(dispatcher)  # fmt: skip
     JobControl(
         repository=LedgerJobRepository(ports.reader, ports.writer), queue=ports.queue, finder=shared.finder,

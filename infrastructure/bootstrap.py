@@ -87,7 +87,7 @@ def open_ledger(settings: Settings, *, create: bool = False, app: App | None = N
             _migrate(settings, closing)
         engine = _open_engine(settings, closing)
         defaults = OptionDefaults(installation=settings.job_defaults, queues=settings.queue_options)
-        dispatcher = use_cases(engine.ports, app=app, defaults=defaults)
+        dispatcher = use_cases(engine.ports, app=app, defaults=defaults, wake_up=engine.wake_up)
         engine.writer.add_listener(waking(engine.wake_up))
         engine.writer.add_listener(TransitionLog().committed)
         return LedgerHandle(
@@ -121,6 +121,7 @@ def _migrate(settings: Settings, closing: ExitStack) -> list[str]:
         return migrate_sqlite(url.path)
     from .postgres.migrations import migrate as migrate_postgres  # noqa: PLC0415
 
+    settings.require_sessions("a migration")
     return migrate_postgres(_dsn(settings, closing, create=True))
 
 
@@ -166,7 +167,7 @@ def _open_sqlite(settings: Settings, closing: ExitStack) -> _Engine:
     closing.callback(view_store.close)
     progress = Progress(LIST_NAMES)
     ports = Ports(
-        writer=ledger.writer, transaction_writer=ledger.transaction_writer, reader=ledger.reader, queue=ledger.queue,
+        writer=ledger.writer, writer_at_once=ledger.writer, transaction_writer=ledger.transaction_writer, reader=ledger.reader, queue=ledger.queue,
         catalogue=ledger.catalogue, views=SqliteJobViews(ledger.database, progress),
         statistics=SqliteStatistics(ledger.database), clock=SystemClock(),
         identifiers=RandomIdentifiers(), keys=SqliteKeyRegister(ledger.database), key_mint=SystemKeyMint(),
@@ -191,6 +192,7 @@ def _open_postgres(settings: Settings, dsn: str, closing: ExitStack) -> _Engine:
     ledger = open_postgres(
         dsn, pool_min_size=settings.pool_min_size, pool_max_size=settings.pool_max_size,
         connect_timeout_seconds=settings.connect_timeout_seconds, limits=_limits(settings),
+        pooler=settings.postgres_pooler,
     )  # fmt: skip
     closing.callback(ledger.close)
     view_store = PostgresViewStore(ledger.connections)
@@ -203,7 +205,7 @@ def _open_postgres(settings: Settings, dsn: str, closing: ExitStack) -> _Engine:
     closing.callback(awaited.close)
     views = PostgresJobViews(ledger.connections, ledger.horizon, progress, lambda: awaited.notify(frozenset()))
     ports = Ports(
-        writer=ledger.writer, transaction_writer=ledger.transaction_writer, reader=ledger.reader, queue=ledger.queue,
+        writer=ledger.writer, writer_at_once=ledger.writer, transaction_writer=ledger.transaction_writer, reader=ledger.reader, queue=ledger.queue,
         catalogue=ledger.catalogue, views=views,
         statistics=PostgresStatistics(ledger.connections, ledger.horizon),
         clock=SystemClock(), identifiers=RandomIdentifiers(), keys=PostgresKeyRegister(ledger.connections),

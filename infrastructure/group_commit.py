@@ -93,12 +93,19 @@ class GroupCommit:
 
     def submit(self, writes: Sequence[Write]) -> Future[list[Outcome]]:
         """Hand writes in; see `LedgerWriter`. The writes of one call share one transaction."""
+        return self._submit(writes, self._limits.wait_seconds)
+
+    def submit_at_once(self, writes: Sequence[Write]) -> Future[list[Outcome]]:
+        """See `AtOnceWriter`."""
+        return self._submit(writes, 0.0)
+
+    def _submit(self, writes: Sequence[Write], wait_seconds: float) -> Future[list[Outcome]]:
         submission = _Submission(writes)
         if not writes:
             submission.future.set_result([])
             return submission.future
         with self._changed:
-            self._wait_for_room(len(writes))
+            self._wait_for_room(len(writes), wait_seconds)
             self._buffer.append(submission)
             self._buffered_writes += len(writes)
             self._changed.notify()
@@ -132,13 +139,13 @@ class GroupCommit:
         self._flusher.join()
         self._engine.close()
 
-    def _wait_for_room(self, count: int) -> None:
+    def _wait_for_room(self, count: int, wait_seconds: float) -> None:
         """What is larger than the whole buffer goes in when the buffer is empty."""
 
         def has_room() -> bool:
             return self._closed or not self._buffer or self._buffered_writes + count <= self._limits.buffer_writes
 
-        if not has_room() and not self._room.wait_for(has_room, self._limits.wait_seconds):
+        if not has_room() and not self._room.wait_for(has_room, wait_seconds):
             raise LedgerBusy(
                 f"{self._buffered_writes} writes wait for the ledger", rule="the buffer is full", hint="try again"
             )

@@ -29,7 +29,7 @@ from .job_views import (
     TracePage,
     ViewName,
 )
-from .ledger_writer import LedgerWriter, TransactionWriter
+from .ledger_writer import AtOnceWriter, LedgerWriter, TransactionWriter
 from .liveness import HeldLease, Renewal, WorkerHeartbeat, WorkerReport, WorkerRow
 from .queue import (
     COUNT_SECONDS_MAX,
@@ -53,6 +53,7 @@ __all__ = [
     "HELD_SECONDS_MIN",
     "SCAN_EVENTS",
     "TURN_SECONDS_MAX",
+    "AtOnceWriter",
     "AttemptTransaction",
     "AttemptTransactions",
     "Catalogue",

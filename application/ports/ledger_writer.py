@@ -30,6 +30,14 @@ class LedgerWriter(Protocol):
         ...
 
 
+class AtOnceWriter(Protocol):
+    """A ledger writer for those who must not wait, not even for room: an event loop."""
+
+    def submit_at_once(self, writes: Sequence[Write]) -> Future[list[Outcome]]:
+        """As `LedgerWriter.submit`; raises `LedgerBusy` at once while the buffer is full."""
+        ...
+
+
 class TransactionWriter(Protocol):
     """Dispatches inside a caller's own open psycopg or sqlite3 transaction; bypasses the group commit."""
 

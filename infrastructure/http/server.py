@@ -126,15 +126,21 @@ class Server:
 
 
 def _tcp(host: str, port: int) -> socket.socket:
+    """Made for TCP by name: asyncio sends small answers at once only where it sees that protocol."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(_BACKLOG)
     except OSError as error:
+        listening.close()
         raise InvalidSettings(
             f"cannot listen on {host}:{port}: {error.strerror or error}", field="JOBLEDGER_HTTP_PORT",
             rule="a port that is free, of an address of this machine",
             hint="is another server running? choose another with --port",
         ) from error  # fmt: skip
+    return listening
 
 
 def _unix(path: Path) -> socket.socket:

@@ -63,6 +63,10 @@ class MemoryWriter:
         written.set_result(outcomes)
         return written
 
+    def submit_at_once(self, writes: Sequence[Write]) -> Future[list[Outcome]]:
+        """Store the writes: there is always room."""
+        return self.submit(writes)
+
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
         """`submit(...).result()`."""
         return self.submit(writes).result()
@@ -287,7 +291,7 @@ class MemoryLedger:
     def ports(self) -> Ports:
         """What use cases need."""
         return Ports(
-            writer=self.writer, transaction_writer=self.transaction_writer, reader=self.reader, queue=self.queue,
+            writer=self.writer, writer_at_once=self.writer, transaction_writer=self.transaction_writer, reader=self.reader, queue=self.queue,
             catalogue=self.catalogue, views=self.views, statistics=self.statistics, clock=self.clock,
             identifiers=self.identifiers, keys=self.keys, key_mint=SystemKeyMint(),
         )  # fmt: skip

@@ -257,6 +257,16 @@ def test_a_full_buffer_pushes_back(engine: MemoryEngine) -> None:
         assert len(fits.result(WAIT_SECONDS)) == 2
 
 
+def test_who_must_not_wait_is_pushed_back_at_once(engine: MemoryEngine) -> None:
+    """However long others would wait for room; where there is some it is stored as any."""
+    with committing(engine, buffer_writes=2, wait_seconds=3_600.0) as writer:
+        with engine.held(writer):
+            waiting = writer.submit_at_once([write("a"), write("b")])
+            with pytest.raises(LedgerBusy):
+                writer.submit_at_once([write("c")])
+        assert len(waiting.result()) == 2
+
+
 def test_who_waits_for_room_gets_it(engine: MemoryEngine) -> None:
     """A caller that waits at a full buffer goes on when the buffer was taken; a huge call fits an empty one."""
     with committing(engine, buffer_writes=2, wait_seconds=WAIT_SECONDS) as writer:

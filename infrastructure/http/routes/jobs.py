@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Response, Security
+from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime, ValidationError
 
 from jobledger.application.commands import CancelJob, DispatchJob, JobChanged, RescheduleJob
@@ -19,7 +20,7 @@ from jobledger.domain.retry import Retry
 from ...api import jobs as api
 from ...shapes import jobs as shapes
 from ..authentication import AuthenticatedRoute, bearer
-from ..conditions import IfMatch, expected_version, tagged
+from ..conditions import POSITION, IfMatch, expected_version, tagged
 from ..documented import problems
 from ..services import Calling
 
@@ -38,21 +39,15 @@ After = Annotated[str | None, Query(description="A position: the answer holds wh
     "", operation_id="dispatch_job", summary="Dispatch a job", status_code=201, response_model=api.Dispatched,
     responses={200: {"model": api.Dispatched, "description": "The first job of that key."}, **problems(409)},
 )  # fmt: skip
-def dispatch_job(
-    *,
-    tenant: str,
-    body: api.DispatchRequest,
-    caller: Calling,
-    response: Response,
-    idempotency_key: IdempotencyKey = None,
-) -> Any:  # noqa: ANN401, fmt: skip - as the response model says
+async def dispatch_job(
+    *, tenant: str, body: api.DispatchRequest, caller: Calling, idempotency_key: IdempotencyKey = None
+) -> JSONResponse:
     """Durable once it is answered. With an idempotency key it can be sent again safely."""
-    accepted = caller.ask(DispatchJob, item=dispatch_of(tenant, body, idempotency_key))
-    receipt = accepted.value
-    response.status_code = 200 if receipt.duplicate else 201
-    response.headers["Location"] = f"/v1/tenants/{tenant}/jobs/{receipt.job_id}"
-    tagged(response, None, receipt.position)
-    return {"job_id": receipt.job_id, "duplicate": receipt.duplicate, "position": receipt.position}
+    item = dispatch_of(tenant, body, idempotency_key)
+    job_id, position, duplicate = (await caller.ask_async(DispatchJob, item=item)).value
+    headers = {"Location": f"/v1/tenants/{tenant}/jobs/{job_id}", **({POSITION: position} if position else {})}
+    answer = {"job_id": str(job_id), "duplicate": duplicate, "position": position}
+    return JSONResponse(answer, 200 if duplicate else 201, headers)
 
 
 def dispatch_of(tenant: str, body: api.DispatchRequest, key: str | None = None) -> Dispatch:
