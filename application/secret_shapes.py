@@ -19,9 +19,10 @@ _TEXT = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}"
     r"|\bgithub_pat_[A-Za-z0-9_]{22,}|\bsk_live_[A-Za-z0-9]{16,}|\bxox[abprs]-[A-Za-z0-9-]{10,}|\bAIza[A-Za-z0-9_-]{35}"
     r"|\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"
+    r"|\bjl_[a-z0-9]{4,16}\.[A-Za-z0-9_-]{43}"  # our own keys
 )
 # where a secret may begin; a class in front makes the search twice as fast as alternatives do
-_HINT = re.compile(rb"[-Agsxe](?:----BEGIN|KIA|h[pousr]_|ithub_pat_|k_live_|ox[abprs]-|yJ|Iza)")
+_HINT = re.compile(rb"[-Agsxej](?:----BEGIN|KIA|h[pousr]_|ithub_pat_|k_live_|ox[abprs]-|yJ|Iza|l_)")
 
 
 def is_secret_name(name: str) -> bool:

@@ -250,7 +250,7 @@ def test_names_that_would_not(name: str) -> None:
 
 _SECRETS = [
     "-----BEGIN RSA PRIVATE KEY-----", "AKIA" + "B" * 16, "ghp_" + "a" * 36, "sk_live_" + "a" * 20,
-    "xoxb-1234567890-ab",
+    "xoxb-1234567890-ab", "jl_admin." + "a_B-" * 10 + "aaa",
     "AIza" + "c" * 35, "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.abcdefghijklmno",
 ]  # fmt: skip
 

@@ -8,13 +8,15 @@ from datetime import timedelta
 import pytest
 
 from jobledger import App
+from jobledger.application.commands import DispatchJob
+from jobledger.application.key_messages import CreateKey
 from jobledger.application.key_ports import KeyUse
 from jobledger.application.key_uses import STORE_SECONDS, KeyUses, KeyUseThread
 from jobledger.domain.api_key import KeyStatus
-from jobledger.domain.errors import LedgerUnavailable, ReasonRequired
+from jobledger.domain.errors import InvalidInput, LedgerUnavailable, ReasonRequired
 from jobledger.domain.identity import Grant, Role
 from jobledger.testing import InMemoryLedger
-from tests.support.use_cases import StillClock
+from tests.support.use_cases import StillClock, UseCases, item
 
 
 def test_keys_are_managed_in_python() -> None:
@@ -34,6 +36,16 @@ def test_keys_are_managed_in_python() -> None:
         ledger.keys.revoke(person.key.key_id, reason="")
     assert ledger.keys.revoke(person.key.key_id, reason="left").key.status(now) is KeyStatus.REVOKED
     assert ledger.keys.get(person.key.key_id).key.revoked
+
+
+def test_a_key_stands_in_no_payload() -> None:
+    """Like any other secret: the dispatch is refused, and the key is not repeated."""
+    cases = UseCases()
+    issued = cases.ask(CreateKey, key_name="mailer", grants=(Grant(role=Role.EMITTER),), reason="r")
+    payload = {"invoice_id": "1", "note": f"use {issued.credential}!"}
+    refused = cases.refused(InvalidInput, DispatchJob, item=item(payload=payload))
+    assert refused.field == "payload.note" and "secret" in refused.message
+    assert issued.credential not in str(refused)
 
 
 class Register:

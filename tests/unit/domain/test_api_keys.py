@@ -7,6 +7,8 @@ from functools import reduce
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jobledger.domain import api_key as keys
 from jobledger.domain.api_key import ApiKey, ApiKeyRevoked, KeyStatus, evolve
@@ -142,6 +144,28 @@ def test_what_is_stored_of_a_grant_has_an_order() -> None:
     stored = grant.model_dump(mode="json")
     assert stored["tenants"] == stored["queues"] == sorted(names)
     assert Grant.model_validate_json(grant.model_dump_json()) == grant
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.none() | st.integers(0, 20), st.none() | st.integers(1, 40)), max_size=8)
+)
+def test_whatever_is_rotated_the_last_two_are_good_at_most(rotations: list[tuple[int, int | None, int | None]]) -> None:
+    """At every moment: those of the last two that have not ended, and the newest wherever it has not expired."""
+    state, now = key(), NOW
+    for number, (waited_days, previous_days, days) in enumerate(rotations):
+        now += waited_days * DAY
+        before = state.secrets
+        expires_at = None if days is None and before[-1].expires_at is None else now + (days or 1) * DAY
+        previous = None if previous_days is None else now + previous_days * DAY
+        facts = keys.rotate(state, secret_sha256=f"{number:064x}", expires_at=expires_at,
+                            previous_expires_at=previous, reason="r", now=now)  # fmt: skip
+        state = reduce(evolve, facts, state)
+        assert [secret.sha256 for secret in state.secrets] == [before[-1].sha256, f"{number:064x}"]
+        assert state.secrets[-1].is_good(now)
+        for at in (now, now + 10 * DAY, now + 50 * DAY):
+            assert before[-1].is_good(at) or not state.secrets[0].is_good(at), "no end moves back"
+            assert previous is None or at < previous or not state.secrets[0].is_good(at)
+            assert (state.status(at) is KeyStatus.ACTIVE) == bool(good(state, at))
 
 
 def test_another_streams_event_does_not_fit() -> None:
