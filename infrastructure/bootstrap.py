@@ -167,7 +167,8 @@ def _open_sqlite(settings: Settings, closing: ExitStack) -> _Engine:
     closing.callback(view_store.close)
     progress = Progress(LIST_NAMES)
     ports = Ports(
-        writer=ledger.writer, writer_at_once=ledger.writer, transaction_writer=ledger.transaction_writer, reader=ledger.reader, queue=ledger.queue,
+        writer=ledger.writer, writer_at_once=ledger.writer,
+        transaction_writer=ledger.transaction_writer, reader=ledger.reader, queue=ledger.queue,
         catalogue=ledger.catalogue, views=SqliteJobViews(ledger.database, progress),
         statistics=SqliteStatistics(ledger.database), clock=SystemClock(),
         identifiers=RandomIdentifiers(), keys=SqliteKeyRegister(ledger.database), key_mint=SystemKeyMint(),
@@ -205,7 +206,8 @@ def _open_postgres(settings: Settings, dsn: str, closing: ExitStack) -> _Engine:
     closing.callback(awaited.close)
     views = PostgresJobViews(ledger.connections, ledger.horizon, progress, lambda: awaited.notify(frozenset()))
     ports = Ports(
-        writer=ledger.writer, writer_at_once=ledger.writer, transaction_writer=ledger.transaction_writer, reader=ledger.reader, queue=ledger.queue,
+        writer=ledger.writer, writer_at_once=ledger.writer,
+        transaction_writer=ledger.transaction_writer, reader=ledger.reader, queue=ledger.queue,
         catalogue=ledger.catalogue, views=views,
         statistics=PostgresStatistics(ledger.connections, ledger.horizon),
         clock=SystemClock(), identifiers=RandomIdentifiers(), keys=PostgresKeyRegister(ledger.connections),

@@ -291,7 +291,8 @@ class MemoryLedger:
     def ports(self) -> Ports:
         """What use cases need."""
         return Ports(
-            writer=self.writer, writer_at_once=self.writer, transaction_writer=self.transaction_writer, reader=self.reader, queue=self.queue,
+            writer=self.writer, writer_at_once=self.writer,
+            transaction_writer=self.transaction_writer, reader=self.reader, queue=self.queue,
             catalogue=self.catalogue, views=self.views, statistics=self.statistics, clock=self.clock,
             identifiers=self.identifiers, keys=self.keys, key_mint=SystemKeyMint(),
         )  # fmt: skip
