@@ -23,6 +23,6 @@ def not_through_a_pooler(what: str) -> InvalidSettings:
     """What needs a session of its own is refused behind a pooler in transaction mode."""
     return InvalidSettings(
         f"{what} needs a session of its own, and a pooler in transaction mode has none", field=POOLER,
-        rule="must be none for workers, projections, rebuilds and migrations",
-        hint=f"start it with {POOLER}=none and the server itself in JOBLEDGER_DATABASE",
+        rule="must be none for workers, projections, rebuilds, maintenance and migrations",
+        hint=f"give it {POOLER}=none and the server itself in JOBLEDGER_DATABASE (serve: or --no-projections)",
     )  # fmt: skip

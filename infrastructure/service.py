@@ -228,6 +228,7 @@ def _process_pool(settings: Settings, app: App, options: WorkerOptions) -> Proce
 
 def make_maintenance(handle: LedgerHandle, *, actor: str, stalled: Stalled | None = None) -> Maintenance:
     """What rescues stalled jobs and rejects those of inactive tenants."""
+    handle.settings.require_sessions("maintenance")
     return Maintenance(
         handle.ports.queue, handle.ports.writer, handle.ports.clock, actor=actor,
         interval_seconds=handle.settings.maintenance_interval_seconds, wake_up=handle.wake_up,

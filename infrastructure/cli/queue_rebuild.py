@@ -17,6 +17,7 @@ _KEYS = ("job_id",)
 
 def verify(session: Session, *, as_json: bool) -> bool:
     """Compare the queue with the ledger; whether they are equal."""
+    session.settings.require_sessions("verifying the work queue")
     compared = verify_queue(session.handle.queue_tables)
     if as_json:
         print_json({"projection": NAME, "purpose": "verify", "swapped": False, **comparison(_KEYS, compared)})
@@ -32,6 +33,7 @@ def rebuild(session: Session, *, reason: str, dry_run: bool, as_json: bool) -> N
             f"{NAME} has no dry run: it is not made anew, only what differs is replaced", field="--dry-run",
             hint=f"jobledger projections verify {NAME}",
         )  # fmt: skip
+    session.settings.require_sessions("rebuilding the work queue")
     handle = session.handle
     done = rebuild_queue(
         handle.queue_tables, handle.ports.queue, handle.dispatcher, actor=session.actor, reason=reason
