@@ -1,4 +1,5 @@
-"""Fixtures for all tests. Nothing is skipped: the PostgreSQL that tests need comes with the development install."""
+"""Fixtures for all tests. Nothing is skipped: the PostgreSQL that tests need comes with the development install. (Only
+what is tested with a program of Debian's, such as PgBouncer, is skipped where that is missing, with a warning.)"""
 
 from __future__ import annotations
 
@@ -79,7 +80,7 @@ _LONG_FILES = (
     "test_soak", "faults/test_rebuild.py", "test_benchmarks", "test_poison", "test_bad_handlers",
     "test_process_isolation", "test_projections.py", "test_dlq.py", "test_embedded_postgres", "test_worker_kill",
     "test_metrics.py", "test_processes.py", "test_demo.py", "test_audit_replay", "test_refusals", "test_limits.py",
-    "test_how_to_", "test_tutorial", "test_limits_model",
+    "test_behind_pgbouncer", "test_how_to_", "test_tutorial", "test_limits_model",
 )  # fmt: skip
 
 
