@@ -27,7 +27,8 @@ DELAY_SECONDS_MAX = 400 * 86_400.0
 
 WorkerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,99}$")]
 """New with each start of a worker: leases are held in it."""
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
+"""Bounded, so that sums of them stay numbers that JSON holds."""
 DelaySeconds = Annotated[float, Field(ge=0, le=DELAY_SECONDS_MAX)]
 UnitName = Annotated[str, Field(pattern=NO_NUL, min_length=1, max_length=100)]
 ShortText = Annotated[str, Field(pattern=NO_NUL, max_length=200)]

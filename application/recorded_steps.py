@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import OrderedDict
 from typing import NamedTuple
 from uuid import UUID
-
-from pydantic_core import PydanticSerializationError, to_json
 
 from jobledger.domain.errors import InvalidInput, PayloadTooLarge
 from jobledger.domain.event import RecordedEvent
@@ -33,8 +32,8 @@ def step_key(job_id: UUID, step: str) -> str:
 def encoded_output(step: str, output: object) -> bytes:
     """The output of a step as JSON. Raises `InvalidInput` or `PayloadTooLarge`."""
     try:
-        encoded = to_json(output)
-    except (PydanticSerializationError, ValueError, RecursionError) as error:
+        encoded = json.dumps(output, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(
             f"the output of step {step!r} cannot be recorded as JSON", field="output", rule="an output is JSON"
         ) from error

@@ -188,20 +188,25 @@ def test_an_attempt_is_its_workers(server: RunningServer, jobs: Jobs, worker: ht
 
 
 @pytest.mark.parametrize(
-    ("path", "body"),
+    ("path", "body", "field"),
     [
-        ("/v1/leases/claim", {"worker": "a/b"}), ("/v1/leases/claim", {"worker": "w", "limit": 101}),
-        ("/v1/leases/claim", {"worker": "w", "wait_seconds": 31}), ("/v1/leases/claim", {"worker": "w", "queues": []}),
-        ("/v1/leases/claim", {"worker": "w", "types": ["no.such"]}), ("/v1/leases/claim", {"worker": "w", "kind": 1}),
-        ("/v1/leases/heartbeat", {"worker": "w", "held": [{"job_id": "x", "attempt": 1}]}),
-        ("/v1/job-types", {"app": "a", "code_version": "1", "definitions": [{"name": "Bad Name"}]}),
+        ("leases/claim", {"worker": "a/b"}, "worker"), ("leases/claim", {"worker": "w", "limit": 101}, "limit"),
+        ("leases/claim", {"worker": "w", "wait_seconds": 31}, "wait_seconds"),
+        ("leases/claim", {"worker": "w", "queues": []}, "queues"), ("leases/claim", {"worker": "w", "k": 1}, "k"),
+        ("leases/claim", {"worker": "w", "types": ["no.such"]}, "types"),
+        ("leases/claim", {"worker": "w", "types": ["No Such"]}, "types.0"),
+        ("leases/heartbeat", {"worker": "w", "held": [{"job_id": "x", "attempt": 1}]}, "held.0.job_id"),
+        ("job-types", {"app": "a", "code_version": "1", "definitions": [{"name": "No"}]}, "definitions.0.name"),
+        (f"tenants/acme/jobs/{UUID(int=1)}/attempts/1/complete", {"worker": "w", "usage": {"units": {"t": 1e300}}},
+         "usage.units.t"),
+        (f"tenants/acme/jobs/{UUID(int=1)}/attempts/0/release", {"worker": "w"}, "path.attempt"),
     ],
 )  # fmt: skip
-def test_bad_input_is_refused(worker: httpx.Client, path: str, body: dict[str, Any]) -> None:
-    """With a problem that names the field."""
-    refused = worker.post(path, json=body)
+def test_bad_input_is_refused(worker: httpx.Client, path: str, body: dict[str, Any], field: str) -> None:
+    """With a problem that names the member of the body."""
+    refused = worker.post(f"/v1/{path}", json=body)
     assert (refused.status_code, refused.headers["content-type"]) == (422, "application/problem+json")
-    assert refused.json()["field"]
+    assert refused.json()["field"] == field
 
 
 def test_the_documented_registration_is_taken(server: RunningServer) -> None:

@@ -555,7 +555,15 @@ def test_a_recorded_step_is_never_recorded_again(server: Server, worker: RemoteW
     assert topics(server.ledger, job_id).count("step_recorded") == 1
 
 
-@pytest.mark.parametrize("fields", [{"step": " "}, {"step": "x" * 201}, {"step": "big", "output": "x" * 4_000_001}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"step": " "},
+        {"step": "x" * 201},
+        {"step": "big", "output": "x" * 4_000_001},
+        {"step": "nan", "output": float("nan")},
+    ],
+)
 def test_a_step_that_cannot_be_recorded_is_refused(
     server: Server, worker: RemoteWorker, fields: dict[str, Any]
 ) -> None:

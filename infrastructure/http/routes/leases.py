@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response, Security
 from pydantic import ValidationError
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 from starlette.concurrency import run_in_threadpool
 
 from jobledger.application.commands import RegisterJobTypes
@@ -26,10 +26,11 @@ from jobledger.application.lease_messages import (
     RetireWorker,
     SnoozeAttempt,
 )
+from jobledger.application.message import Message
 from jobledger.application.result import Accepted
 from jobledger.application.schema_check import require_usable_schemas
 from jobledger.application.validation import invalid_input
-from jobledger.domain.errors import InvalidInput, JobledgerError
+from jobledger.domain.errors import InvalidInput, JobledgerError, Refusal
 from jobledger.domain.job_type import JobTypeDefinition
 
 from ...api import leases as api
@@ -37,6 +38,8 @@ from ..authentication import AuthenticatedRoute, bearer
 from ..conditions import tagged
 from ..documented import problems
 from ..services import Caller, Calling
+
+R = TypeVar("R")
 
 router = APIRouter(prefix="/v1", tags=["workers"], route_class=AuthenticatedRoute, dependencies=[Security(bearer)])
 _ATTEMPT = "/tenants/{tenant}/jobs/{job_id}/attempts/{attempt}"
@@ -80,7 +83,7 @@ async def claim_jobs(*, body: api.ClaimRequest, caller: Calling, request: Reques
     }  # fmt: skip
 
     def claim() -> Claimed:
-        return caller.ask(ClaimJobs, **asked).value
+        return _ask(caller, ClaimJobs, **asked).value
 
     wishes = (body.queues, body.tenants, body.personas, body.types)
     line = (caller.identity.id, *(None if wish is None else frozenset(wish) for wish in wishes))
@@ -113,9 +116,15 @@ def _lease(job: LeasedJob) -> dict[str, Any]:
         "lease_seconds": job.lease_seconds, "started_at": job.started_at, "soft_deadline": job.soft_deadline,
         "deadline": job.deadline, "timeout_seconds": job.timeout_seconds, "alone": job.alone,
         "correlation_id": job.correlation_id, "traceparent": job.trace_parent,
-        "steps": [{"step": one.step, "key": one.key, "output": from_json(one.output)} for one in job.steps],
-        "payload": from_json(job.payload),
+        "steps": [{"step": one.step, "key": one.key, "output": _plain(one.output)} for one in job.steps],
+        "payload": _plain(job.payload),
     }  # fmt: skip
+
+
+def _plain(body: bytes) -> Any:  # noqa: ANN401 - any JSON
+    """What a body holds. Python programs record numbers that JSON has not; here they are null."""
+    value = from_json(body)
+    return from_json(to_json(value, inf_nan_mode="null")) if b"NaN" in body or b"Infinity" in body else value
 
 
 @router.post(
@@ -180,7 +189,7 @@ def record_step(*, tenant: str, job_id: UUID, attempt: int, body: api.StepReques
         output=body.output,
     ).value  # fmt: skip
     return {
-        "step": body.step, "key": recorded.key, "output": from_json(recorded.output), "already": recorded.already
+        "step": body.step, "key": recorded.key, "output": _plain(recorded.output), "already": recorded.already
     }  # fmt: skip
 
 
@@ -192,8 +201,8 @@ def complete_attempt(
     *, tenant: str, job_id: UUID, attempt: int, body: api.CompleteRequest, caller: Calling, response: Response
 ) -> Any:  # noqa: ANN401
     """May be told again where the answer was lost. `ending` is `failed` where the result does not fit the job type."""
-    return _ended(response, caller.ask(
-        CompleteAttempt, worker=body.worker, tenant=tenant, job_id=job_id, attempt=attempt, result=body.result,
+    return _ended(response, _ask(
+        caller, CompleteAttempt, worker=body.worker, tenant=tenant, job_id=job_id, attempt=attempt, result=body.result,
         cpu_seconds=body.usage.cpu_seconds, units=body.usage.units,
     ))  # fmt: skip
 
@@ -206,10 +215,11 @@ def fail_attempt(
     *, tenant: str, job_id: UUID, attempt: int, body: api.FailRequest, caller: Calling, response: Response
 ) -> Any:  # noqa: ANN401
     """Another attempt follows, or the dead-letter queue: the job's policy and what is told here decide."""
-    return _ended(response, caller.ask(
-        FailAttempt, worker=body.worker, tenant=tenant, job_id=job_id, attempt=attempt, error_type=body.error_type,
-        message=body.message, traceback=body.traceback, kind=body.kind, retry_after_seconds=body.retry_after_seconds,
-        never_retry=body.never_retry, cpu_seconds=body.usage.cpu_seconds, units=body.usage.units,
+    return _ended(response, _ask(
+        caller, FailAttempt, worker=body.worker, tenant=tenant, job_id=job_id, attempt=attempt,
+        error_type=body.error_type, message=body.message, traceback=body.traceback, kind=body.kind,
+        retry_after_seconds=body.retry_after_seconds, never_retry=body.never_retry,
+        cpu_seconds=body.usage.cpu_seconds, units=body.usage.units,
     ))  # fmt: skip
 
 
@@ -238,6 +248,22 @@ def release_attempt(
     return _ended(response, caller.ask(
         GiveBackAttempt, worker=body.worker, tenant=tenant, job_id=job_id, attempt=attempt, reason=body.reason
     ))  # fmt: skip
+
+
+_BODY_NAMES = {
+    "job_types": "types", "type": "types", "cpu_seconds": "usage.cpu_seconds", "units": "usage.units"
+}  # fmt: skip
+"""Members of bodies that messages name otherwise."""
+
+
+def _ask(caller: Caller, message_type: type[Message[R]], /, **fields: object) -> Accepted[R]:
+    """`Caller.ask`; refusals name the member of the body."""
+    try:
+        return caller.ask(message_type, **fields)
+    except Refusal as error:
+        name, dot, rest = (error.field or "").partition(".")
+        error.field = f"{_BODY_NAMES.get(name, name)}{dot}{rest}" or None
+        raise
 
 
 def _ended(response: Response, accepted: Accepted[AttemptEnded]) -> dict[str, Any]:
