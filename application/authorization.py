@@ -61,6 +61,10 @@ class Authorization:
             self._catalogue.tenant(tenant)
             raise UnknownTenant(tenant)
 
+    def has_tenant(self, tenant: str) -> bool:
+        """Whether there is such a tenant: not to be told to who has no grant there."""
+        return self._catalogue.tenant(tenant) is not None
+
     def record(self, actor: Actor, message: Message[Any], error: NotPermitted) -> None:
         """Record a refusal. It is durable before it is told."""
         self.dispatcher.execute(RecordRefusedAccess(
@@ -113,6 +117,13 @@ class Authorized:
             self._authorization.require_tenant(self.identity, tenant)
         if not self.identity.permits(permission, tenant, queue):
             raise self._not_permitted(permission, tenant, queue)
+
+    def require_somewhere(self, permission: Permission, tenant: str) -> frozenset[str] | None:
+        """The queues of a tenant in which it may do something (None: all), for what is no message. Raises `NotPermitted`
+        where there is none, `UnknownTenant` where there is no such tenant, or it is none of its business."""
+        if not self._authorization.has_tenant(tenant):
+            raise UnknownTenant(tenant)
+        return self._queues(permission, tenant)
 
     # --- scopes ----------------------------------------------------------------------------------------------------
 

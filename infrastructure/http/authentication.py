@@ -12,6 +12,8 @@ from starlette.concurrency import run_in_threadpool
 
 from jobledger.application.authentication import unauthenticated
 from jobledger.application.message import Actor
+from jobledger.domain.errors import IssuerUnavailable, LedgerError, Unauthenticated
+from jobledger.domain.identity import Identity
 
 from .problem_documents import ApiError
 from .services import Caller, services_of
@@ -55,6 +57,21 @@ async def authenticate(request: Request) -> Caller:
         id=identity.id, address=address, request_id=request.state.request_id, on_behalf_of=_on_behalf_of(request)
     )
     return Caller(services, services.authorization.of(identity), actor, request.state.trace_parent)
+
+
+async def is_still_proved(request: Request, identity: Identity) -> bool:
+    """Whether the credential of a request that goes on for long proves the same as when it began. While that cannot be
+    found out, it does."""
+    authenticator, credential, address = services_of(request).authenticator, _credential(request), address_of(request)
+    try:
+        found = authenticator.at_once(credential, address=address)
+        if found is None:
+            found = await run_in_threadpool(authenticator.authenticate, credential, address=address)
+    except Unauthenticated:
+        return False
+    except (LedgerError, IssuerUnavailable):
+        return True
+    return found == identity
 
 
 def address_of(request: Request) -> str | None:

@@ -24,6 +24,7 @@ from ..bootstrap import LedgerHandle
 from ..identities import open_authenticator
 from .app import make_app
 from .cursors import Cursors
+from .feed import feeding
 from .rates import Rates
 from .services import Services
 from .waiting import listening
@@ -41,11 +42,15 @@ def services_for(handle: LedgerHandle) -> Iterator[Services]:
     """What an open ledger's server needs; to be closed before the ledger is."""
     settings = handle.settings
     key = settings.signing_key
-    with open_authenticator(handle) as authenticator, listening(handle.wake_up) as waiting:
+    with (
+        open_authenticator(handle) as authenticator,
+        listening(handle.wake_up) as waiting,
+        feeding(handle.ports.reader) as feed,
+    ):
         yield Services(
             handle, Authorization(handle.dispatcher, handle.ports.catalogue), authenticator,
             Cursors(key.get_secret_value().encode() if key is not None else secrets.token_bytes(32)),
-            Rates(settings.http_requests_per_second, handle.ports.clock.monotonic), waiting,
+            Rates(settings.http_requests_per_second, handle.ports.clock.monotonic), waiting, feed,
         )  # fmt: skip
 
 
@@ -93,6 +98,7 @@ class Server:
         if self._server is not None and self._thread is not None:
             self._server.should_exit = True
             self._app.state.services.waiting.close()
+            self._app.state.services.feed.close()
             self._thread.join()
         self._closing.close()
 

@@ -19,6 +19,7 @@ from jobledger.domain.identity import Identity
 
 from ..bootstrap import LedgerHandle
 from .cursors import Cursors
+from .feed import EventFeed
 from .rates import Rates
 from .waiting import Waiting
 
@@ -35,6 +36,7 @@ class Services:
     cursors: Cursors
     rates: Rates
     waiting: Waiting
+    feed: EventFeed
 
 
 @dataclass(frozen=True, slots=True)

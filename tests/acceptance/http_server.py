@@ -28,7 +28,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             cluster: TestCluster = request.getfixturevalue("postgres_cluster")
             database = ending.enter_context(cluster.database(migrated=True))
         server = ending.enter_context(running_server(database, folder))
-        _prepare(server)
+        prepare(server)
         yield server
 
 
@@ -39,7 +39,8 @@ def client(server: RunningServer) -> Iterator[httpx.Client]:
         yield client
 
 
-def _prepare(server: RunningServer) -> None:
+def prepare(server: RunningServer) -> None:
+    """Publish the job types of `http_app`, and make the tenants."""
     handle = open_ledger(load(database=server.database), app=app)
     try:
         publish_types(handle, app)
