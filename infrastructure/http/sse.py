@@ -56,8 +56,9 @@ class EventStream(StreamingResponse):
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, told: AsyncIterator[bytes], pace: Pace = PACE) -> None:
-        super().__init__(told, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+    def __init__(self, told: AsyncIterator[bytes], pace: Pace = PACE, *, status_code: int = 200) -> None:
+        """`status_code`: FastAPI reads its default for the OpenAPI document."""
+        super().__init__(told, status_code, {"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         self._pace = pace
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
