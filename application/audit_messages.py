@@ -67,8 +67,8 @@ class EndExport(Command[str]):
     tenant: TenantName
     export_id: UUID
     events: Annotated[int, Field(ge=0)]
-    first_position: int | None
-    last_position: int | None
+    first_position: int | None = None
+    last_position: int | None = None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 

@@ -42,7 +42,8 @@ from ..audit_files import (
     write_events,
 )
 from ..audit_files import verify as verify_file
-from ..shapes.texts import first_line, iso, time_text
+from ..shapes import audit as shapes
+from ..shapes.texts import first_line, time_text
 from . import options
 from .asking import ask, ask_calling
 from .exit_codes import ExitCode
@@ -196,7 +197,7 @@ def actions(
             recorded_to=parse_past(until, "--to", now), by=by, cursor=after, limit=limit,
         )  # fmt: skip
     if as_json:
-        print_json({"acts": [_act_shape(act) for act in page.acts], "next": page.cursor, "horizon": reached})
+        print_json({"acts": [shapes.act(act) for act in page.acts], "next": page.cursor, "horizon": reached})
         return
     said = {"--tenant": tenant, "--from": since, "--to": until, "--actor": by}
     words = repeat(("audit", "actions"), said, limit)
@@ -331,18 +332,3 @@ def _act_line(recorded: RecordedAct, *, of_all: bool) -> tuple[str | Text, ...]:
         time_text(recorded.recorded_at), *((recorded.tenant,) if of_all else ()), who, what, act.ticket or "-",
         first_line(act.reason),
     )  # fmt: skip
-
-
-def _subject(recorded: RecordedAct) -> str:
-    return recorded.act.subject or (f"job {recorded.job_id}" if recorded.job_id else "")
-
-
-def _act_shape(recorded: RecordedAct) -> dict[str, object]:
-    act = recorded.act
-    return {
-        "event_id": recorded.event_id, "position": recorded.position, "recorded_at": iso(recorded.recorded_at),
-        "tenant": recorded.tenant, "actor": recorded.actor, "authenticated": recorded.authenticated,
-        "topic": recorded.topic, "act": act.what, "subject": _subject(recorded), "reason": act.reason,
-        "ticket": act.ticket, "job_id": None if recorded.job_id is None else str(recorded.job_id),
-        "cause": recorded.cause,
-    }  # fmt: skip

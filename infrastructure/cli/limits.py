@@ -17,11 +17,10 @@ from jobledger.application.limit_messages import (
     SetLimits,
 )
 from jobledger.application.writes import LimitRow
-from jobledger.domain.event import RecordedEvent
-from jobledger.domain.limit import CONCURRENCY_MAX, NO_LIMITS, WEIGHT_MAX, Rate, Scope
+from jobledger.domain.limit import CONCURRENCY_MAX, WEIGHT_MAX, Rate, Scope
 
 from ..shapes import jobs as shapes
-from ..shapes.timeline import Entry, entries
+from ..shapes.limits import limit_entries
 from . import options
 from .history import print_entries
 from .json_output import print_json
@@ -177,11 +176,11 @@ def history(
         where = named(session, queue=queue, tenant=tenant, persona=persona, key=key)
         past = session.ask(GetLimitHistory, **where, after_version=after, limit=limit)
     if as_json:
-        print_json(shapes.limit_history(past, _entries(past.events)))
+        print_json(shapes.limit_history(past, limit_entries(past.events)))
         return
     out = console()
     out.print(Text.assemble((text_of(past.target), "bold"), ": ", state_text(past.state)), soft_wrap=True)
-    print_entries(out, _entries(past.events))
+    print_entries(out, limit_entries(past.events))
     if past.next_version is not None:
         said = {"--queue": queue, "--tenant": where["tenant"], "--persona": persona, "--key": key}
         words = [word for option, value in said.items() if value is not None for word in (option, value)]
@@ -198,18 +197,3 @@ def _line(row: LimitRow) -> tuple[str | Text, ...]:
         "-" if target.scope is not Scope.TENANT else str(limits.weight),
         Text("paused" if row.state.paused else "", style=PAUSED_STYLE),
     )  # fmt: skip
-
-
-def _entries(events: tuple[RecordedEvent, ...]) -> list[Entry]:
-    return entries(events, what=_what, why=_why)
-
-
-def _what(event: RecordedEvent) -> str:
-    limits = getattr(event.facts, "limits", None)
-    return "unlimited" if limits == NO_LIMITS else event.topic.partition(".")[2]
-
-
-def _why(event: RecordedEvent) -> str:
-    limits = getattr(event.facts, "limits", None)
-    reason = str(getattr(event.facts, "reason", ""))
-    return reason if limits is None or limits == NO_LIMITS else f"{limits}: {reason}"

@@ -7,7 +7,23 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from . import problems
 from .context import RequestContext
-from .routes import health, job_details, jobs, leases, lists, statistics, streams, tenants
+from .routes import (
+    audit,
+    bulk,
+    dlq,
+    health,
+    job_details,
+    jobs,
+    keys,
+    leases,
+    lists,
+    operations,
+    queues,
+    statistics,
+    streams,
+    tenants,
+    workers,
+)
 from .services import Services
 
 DESCRIPTION = """\
@@ -17,8 +33,9 @@ Errors are problem documents (RFC 9457) with a stable `type`. `Jobledger-Positio
 as `after`, lists hold at least that. Dispatches with an `Idempotency-Key` can be sent again safely."""
 
 ROUTERS = (
-    jobs.router, lists.router, job_details.router, streams.router, statistics.router, leases.router, tenants.router,
-    health.router,
+    jobs.router, bulk.router, lists.router, job_details.router, streams.router, statistics.router, leases.router,
+    tenants.router, health.router,
+    queues.router, workers.router, keys.router, audit.router, dlq.router, operations.router,
 )  # fmt: skip
 
 _GZIP_BYTES_MIN = 1_024

@@ -16,11 +16,11 @@ STATUS: Final[Mapping[str, int]] = {
     "tenant_exists": 409, "idempotency_conflict": 409, "lease_lost": 409, "count_changed": 409, "not_confirmed": 409,
     "rebuild_under_way": 409, "version_conflict": 412, "precondition_required": 428, "too_many_requests": 429,
     "not_yet_visible": 504, "unsupported_media_type": 415, "not_acceptable": 406, "method_not_allowed": 405,
-    "issuer_unavailable": 503,
+    "issuer_unavailable": 503, "interrupted": 409, "login_refused": 503, "sessions_needed": 503,
 }  # fmt: skip
 """By the error's code. What is missing is the server's trouble: 503 where trying again may help, else 500."""
 
-_CALLED: Final = {"job": "job_id", "job_type": "type", "due_at": "run_at"}
+_CALLED: Final = {"job": "job_id", "job_type": "type", "due_at": "run_at", "confirmed": "expected_count"}
 """Fields of messages, as routes call them."""
 _HEADERS: Final = {"expected_version": "header.If-Match"}
 
@@ -41,7 +41,7 @@ def problem_of(error: JobledgerError, request_id: str | None = None) -> Problem:
     """The problem that an error is."""
     code = error.error_code if isinstance(error, ApiError) else error.code
     status = STATUS.get(code, 503 if isinstance(error, LedgerError) else 500)
-    if status >= 500 and code not in {"not_yet_visible", "issuer_unavailable"}:
+    if status >= 500 and code not in {"not_yet_visible", "issuer_unavailable"} and not isinstance(error, ApiError):
         return make_problem(code, status, unavailable(status), request_id=request_id)
     return make_problem(
         code, status, error.message, field=error.field, rule=error.rule, hint=error.hint, request_id=request_id

@@ -8,7 +8,7 @@ import secrets
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from threading import Event, Thread
@@ -25,6 +25,7 @@ from ..identities import open_authenticator
 from .app import make_app
 from .cursors import Cursors
 from .feed import feeding
+from .operations import Operations
 from .rates import Rates
 from .services import Services
 from .waiting import listening
@@ -46,11 +47,12 @@ def services_for(handle: LedgerHandle) -> Iterator[Services]:
         open_authenticator(handle) as authenticator,
         listening(handle.wake_up) as waiting,
         feeding(handle.ports.reader) as feed,
+        closing(Operations(handle.ports.clock.now)) as operations,
     ):
         yield Services(
             handle, Authorization(handle.dispatcher, handle.ports.catalogue), authenticator,
             Cursors(key.get_secret_value().encode() if key is not None else secrets.token_bytes(32)),
-            Rates(settings.http_requests_per_second, handle.ports.clock.monotonic), waiting, feed,
+            Rates(settings.http_requests_per_second, handle.ports.clock.monotonic), waiting, feed, operations,
         )  # fmt: skip
 
 

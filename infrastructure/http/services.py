@@ -20,6 +20,7 @@ from jobledger.domain.identity import Identity
 from ..bootstrap import LedgerHandle
 from .cursors import Cursors
 from .feed import EventFeed
+from .operations import Operations
 from .rates import Rates
 from .waiting import Waiting
 
@@ -37,6 +38,7 @@ class Services:
     rates: Rates
     waiting: Waiting
     feed: EventFeed
+    operations: Operations
 
 
 @dataclass(frozen=True, slots=True)

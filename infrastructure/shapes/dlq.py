@@ -10,6 +10,34 @@ from .jobs import Shape
 from .texts import iso
 
 
+def counted(found: DlqCount) -> Shape:
+    """What a filter matches; an act on just these names `count`, and `until` in its filter."""
+    shape = count("requeue", found, "")
+    return {
+        "tenant": found.tenant, "count": shape["jobs"], "freshness": shape["as_of"],
+        **{name: shape[name] for name in _COUNTED},
+    }  # fmt: skip
+
+
+_COUNTED = ("filter", "groups", "group_count", "first_dead_at", "last_dead_at", "until", "sample")
+
+
+def result(done: DlqBulkDone) -> Shape:
+    """What became of the jobs."""
+    troubles = [{**trouble._asdict(), "job_id": str(trouble.job_id)} for trouble in done.troubles]
+    return {**done._asdict(), "troubles": troubles}
+
+
+def act_result(found: BulkActOfDlq) -> Shape:
+    """The same, as the ledger has it: `troubles` null, because which jobs were refused is not on record."""
+    ended = found.ended
+    assert ended is not None
+    return {
+        "act": ended.act, "event_id": found.event_id, "confirmed": found.begun.confirmed, "changed": ended.changed,
+        "skipped": ended.skipped, "refused": ended.refused, "troubles": None, "position": None,
+    }  # fmt: skip
+
+
 def count(act: BulkAct, found: DlqCount, command: str) -> Shape:
     """What a filter matches; `confirm` is the command that acts on just these."""
     summary = found.summary
@@ -25,11 +53,10 @@ def count(act: BulkAct, found: DlqCount, command: str) -> Shape:
     }  # fmt: skip
 
 
-def done(tenant: str, filtered: DlqFilter, result: DlqBulkDone) -> Shape:
+def done(tenant: str, filtered: DlqFilter, made: DlqBulkDone) -> Shape:
     """What became of the jobs; `event_id` is the act's own record, the cause of each job's event; null where
     nothing matched, so that nothing was done."""
-    troubles = [{**trouble._asdict(), "job_id": str(trouble.job_id)} for trouble in result.troubles]
-    return {"tenant": tenant, "filter": where(filtered), **result._asdict(), "troubles": troubles}
+    return {"tenant": tenant, "filter": where(filtered), **result(made)}
 
 
 def act(found: BulkActOfDlq) -> Shape:
