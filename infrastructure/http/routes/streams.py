@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Request, Response, Security
+from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from jobledger.application.queries import GetJob, JobDetails
@@ -130,8 +131,8 @@ async def get_job_result(
     tagged(response, job.version)
     about = {"job_id": job.job_id, "status": job.status.value, "version": job.version}
     if job.status not in _OVER:
-        response.status_code, response.headers["Retry-After"] = 202, "1"
-        return api.Unfinished.model_validate(about)
+        unfinished = api.Unfinished.model_validate(about).model_dump(mode="json")
+        return JSONResponse(unfinished, 202, {"ETag": response.headers["ETag"], "Retry-After": "1"})
     state = job.state
     error = {
         "type": state.last_error_type, "message": state.last_error_message or None,
