@@ -34,7 +34,7 @@ PLANS: list[tuple[str, Role, tuple[object, ...] | dict[str, object], str]] = [
     (SQL["tenant_events"], Role.API, _OF_TENANT, "tenant_id_notification_id"),
     (SQL["tenant_events_with_bodies"], Role.API, _OF_TENANT, "tenant_id_notification_id"),
     (SQL["events_of_all"], Role.PROJECTOR, _OF_TENANT, "notification_id"),
-    (SQL["stored_events"], Role.PROJECTOR, ([SOME],), "originator_id"),
+    (SQL["stored_events"], Role.API, ("acme", [SOME]), "originator_id"),
     (SQL["open_jobs"], Role.API, ("acme", [SOME]), "open_jobs_pkey"),
     (SQL["expired"], Role.WORKER, (10,), "open_jobs_held"),
     (SQL["next_due"], Role.WORKER, (["default"],), "open_jobs_delayed"),
