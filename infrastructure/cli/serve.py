@@ -23,8 +23,8 @@ from ..projecting import Hurrying, make_runner
 from ..service import make_maintenance
 from ..settings import Settings
 from ..telemetry import configure_logging
-from ..web import Place, serving
 from . import options
+from .beside import Host, Port, require_server, show_first_key
 from .exit_codes import ExitCode
 from .output import console
 from .session import load_settings
@@ -33,8 +33,6 @@ _LOOK_SECONDS = 1.0
 
 _log = structlog.get_logger("jobledger")
 
-Host = Annotated[str | None, typer.Option("--host", help="The address to listen on.", show_default=False)]
-Port = Annotated[int | None, typer.Option("--port", help="The port; 0 takes any that is free.", show_default=False)]
 Uds = Annotated[
     Path | None,
     typer.Option("--uds", help="A Unix socket; alone, unless --host or --port is given.", show_default=False),
@@ -62,6 +60,9 @@ def serve(
 ) -> None:  # fmt: skip
     """Serve the HTTP API (and the console), until Ctrl-C. Jobs are run by `jobledger work`, or by workers over HTTP."""
     settings = load_settings(http_host=host, http_port=port)
+    require_server()
+    from ..web import Place, serving  # noqa: PLC0415 - only where it is installed
+
     configure_logging(level=settings.log_level, form=settings.log_format)
     only_socket = uds is not None and host is None and port is None
     place = Place(None if only_socket else settings.http_host, settings.http_port, uds)
@@ -95,12 +96,6 @@ def announce(settings: Settings, url: str | None, uds: Path | None, *, as_json: 
         grid.add_row("socket", escape(str(uds)))
     grid.add_row("stop", "Ctrl-C (requests under way are finished)")
     console().print(Panel(grid, title="[bold]jobledger serve[/]", title_align="left", expand=False, padding=(1, 2)))
-
-
-def show_first_key(key: str | None) -> None:
-    """Show the key of a first start; it stands nowhere else."""
-    if key is not None:
-        console().print(f"The first key of this installation, shown this once (it may do everything): [bold]{key}[/]")
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from types import FrameType
 from typing import NamedTuple
 
@@ -28,6 +28,7 @@ from ..settings import Settings
 from ..shapes.texts import duration_text
 from ..telemetry import configure_logging
 from .app_loader import load_app
+from .beside import serving_beside, show_console
 from .conformance import require_conforming
 from .exit_codes import ExitCode
 from .json_output import print_json
@@ -60,11 +61,14 @@ class Request(NamedTuple):
     tenants: tuple[str, ...] = ()
     personas: tuple[str, ...] = ()
     rate: Rate | None = None
+    http: bool = False
+    host: str | None = None
+    port: int | None = None
 
 
 def serve(request: Request) -> None:
     """Run until stopped or drained; the exit code says how it ended."""
-    settings = load_settings(metrics_port=request.metrics_port)
+    settings = load_settings(metrics_port=request.metrics_port, http_host=request.host, http_port=request.port)
     configure_logging(level=settings.log_level, form=settings.log_format)
     app = load_app(request.app, settings)
     require_conforming(app, settings)
@@ -77,8 +81,15 @@ def serve(request: Request) -> None:
         service = Service(handle, app, options, projections=request.projections)
         tune_garbage_collector()
         began = time.monotonic()
-        with _stopped_by_signals(service, settings), serving_metrics(handle, service, settings):
-            _announce(request, settings, app, service)  # who reads this may send signals from now on
+        with ExitStack() as running:
+            running.enter_context(_stopped_by_signals(service, settings))
+            running.enter_context(serving_metrics(handle, service, settings))
+            server = running.enter_context(serving_beside(handle, settings)) if request.http else None
+            _announce(
+                request, settings, app, service, server.url if server else None
+            )  # who reads this may send signals
+            if server is not None:
+                show_console(server, handle, as_json=request.as_json)
             _warn_of_unknown(handle, options)
             result = service.run()
         _conclude(service, result, time.monotonic() - began, as_json=request.as_json)
@@ -124,14 +135,15 @@ def _say(text: str) -> None:
         os.write(sys.stderr.fileno(), f"{text}\n".encode())
 
 
-def _announce(request: Request, settings: Settings, app: App, service: Service) -> None:
+def _announce(request: Request, settings: Settings, app: App, service: Service, url: str | None) -> None:
+    """Say what runs; who reads this may send signals from now on."""
     options = service.worker.options
     if request.as_json or not sys.stdout.isatty():
         _log.info(
             f"{request.command}.started", database=str(settings.database), app=app.name, code_version=app.code_version,
             worker=service.worker.name, queues=list(options.queues), concurrency=options.concurrency,
             tenants=list(options.tenants or ()), personas=list(options.personas or ()),
-            rate=str(options.rate) if options.rate else None,
+            rate=str(options.rate) if options.rate else None, url=url,
         )  # fmt: skip
         return
     grid = Table.grid(padding=(0, 2, 0, 0))
@@ -144,6 +156,9 @@ def _announce(request: Request, settings: Settings, app: App, service: Service) 
         grid.add_row("only for", _only_for(options))
     grid.add_row("worker", f"{service.worker.name}, {options.concurrency} jobs at a time{_at_most(options)}")
     grid.add_row("runs", "worker, projections, maintenance" if request.projections else "worker, maintenance")
+    if url is not None:
+        grid.add_row("console", f"{url}/")
+        grid.add_row("HTTP API", f"{url}/v1/openapi.json")
     grid.add_row("stop", "when nothing is left" if request.drain else "Ctrl-C (running jobs finish or are given back)")
     title = f"[bold]jobledger {request.command}[/]"
     console().print(Panel(grid, title=title, title_align="left", expand=False, padding=(1, 2)))

@@ -1,0 +1,62 @@
+"""The console, put together."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import MutableMapping
+from importlib.metadata import version as installed_version
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.routing import Match, Mount
+
+from jobledger.application.authentication import Authenticator
+from jobledger.application.authorization import Authorization
+
+from ..bootstrap import LedgerHandle
+from . import errors
+from .pages import dlq, home, job, jobs, login, static
+from .safety import Safety
+from .services import ConsoleServices
+from .sessions import LoginLinks, Sessions
+
+ROUTERS = (static.router, login.router, home.router, jobs.router, job.router, dlq.router)
+
+_API = ("/v1", "/livez", "/readyz")
+
+
+def console_services(
+    handle: LedgerHandle, authorization: Authorization, authenticator: Authenticator
+) -> ConsoleServices:
+    """What the console of an open ledger needs."""
+    ports, key = handle.ports, handle.settings.signing_key
+    signing_key = secrets.token_bytes(32) if key is None else key.get_secret_value().encode()
+    return ConsoleServices(
+        authorization, Sessions(signing_key, authenticator, ports.reader, ports.clock),
+        LoginLinks(ports.clock.monotonic), ports.clock, installed_version("jobledger"),
+    )  # fmt: skip
+
+
+def make_console(services: ConsoleServices) -> FastAPI:
+    """The application that answers with pages."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.state.services = services
+    for router in ROUTERS:
+        app.include_router(router)
+    errors.install(app)
+    app.add_middleware(Safety)
+    return app
+
+
+class Pages(Mount):
+    """The console within a server: all addresses but those of the HTTP API, which answers itself that it has none."""
+
+    def __init__(self, console: FastAPI) -> None:
+        super().__init__("/", app=console)
+
+    def matches(self, scope: MutableMapping[str, Any]) -> tuple[Match, MutableMapping[str, Any]]:
+        """Whether an address is a page's."""
+        path: str = scope.get("path", "")
+        if any(path == place or path.startswith(f"{place}/") for place in _API):
+            return Match.NONE, {}
+        return super().matches(scope)

@@ -1,0 +1,114 @@
+"""What went wrong, told to people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+from urllib.parse import quote
+
+import structlog
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse, Response
+
+from jobledger.domain.errors import JobledgerError, LedgerError, NotPermitted
+
+from .rendering import page
+from .services import SignInNeeded
+
+_log = structlog.get_logger("jobledger.console")
+
+STATUS: Final[Mapping[str, int]] = {
+    "invalid_input": 422, "reason_required": 422, "payload_too_large": 413, "not_permitted": 403,
+    "unknown_tenant": 404, "not_found": 404, "illegal_transition": 409, "count_changed": 409,
+    "not_confirmed": 409, "version_conflict": 409, "tenant_suspended": 409, "not_yet_visible": 504,
+}  # fmt: skip
+"""By the error's code. What is missing is the server's trouble: 503 where trying again may help, else 500."""
+
+_TITLES = {
+    400: "That cannot be read", 403: "You may not do that", 404: "There is no such thing",
+    405: "That cannot be done here", 409: "As things stand that cannot be done", 413: "That is too much",
+    422: "Something does not fit", 503: "The ledger does not answer", 504: "Not visible yet",
+}  # fmt: skip
+
+
+class Told(NamedTuple):
+    """An error in words for a page."""
+
+    status: int
+    title: str
+    message: str
+    advice: str = ""
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error with a page."""
+    app.add_exception_handler(SignInNeeded, _sign_in)
+    app.add_exception_handler(JobledgerError, _of_ours)
+    app.add_exception_handler(HTTPException, _of_http)
+    app.add_exception_handler(Exception, _of_anything)
+
+
+def told(error: JobledgerError) -> Told:
+    """What a page says of an error."""
+    status = STATUS.get(error.code, 503 if isinstance(error, LedgerError) else 500)
+    title = _TITLES.get(status, "Something went wrong here")
+    if isinstance(error, NotPermitted):
+        advice = "Who administers the keys of this installation can grant it. Nothing was changed."
+        return Told(status, title, f"This needs the permission {error.permission}, which you do not have.", advice)
+    if error.code == "unknown_tenant":
+        return Told(status, "There is no such tenant", "It does not exist, or you have no access to it.")
+    if error.code == "not_found":
+        return Told(status, "There is no such job", "It does not exist, or you have no access to it.")
+    if error.code == "not_yet_visible":
+        return Told(status, title, "The lists have not caught up with the ledger.", "Load the page again.")
+    if status >= 500:
+        return Told(status, title, "It was logged.", "Load the page again in a moment.")
+    return Told(status, title, _sentence(error))
+
+
+def _sentence(error: JobledgerError) -> str:
+    if error.code == "reason_required":
+        return "Say why: what is done by hand is recorded with its reason."
+    text = f"{error.field}: {error.message}" if error.field and error.code == "invalid_input" else error.message
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def answer(request: Request, shown: Told) -> Response:
+    """The page that says so; a part of a page that was asked for is left as it is."""
+    if "hx-request" in request.headers:
+        return Response(status_code=204 if shown.status < 500 else shown.status)
+    request_id: str | None = getattr(request.state, "request_id", None)
+    return page(request, "error.html", shown.status, told=shown, request_id=request_id)
+
+
+async def _sign_in(request: Request, error: Exception) -> Response:
+    if "hx-request" in request.headers:  # the whole page asks, then
+        return Response(status_code=200, headers={"HX-Refresh": "true", "HX-Reswap": "none"})
+    if request.method != "GET":
+        return RedirectResponse("/login", 303)
+    if request.headers.get("sec-fetch-site") == "cross-site":
+        # a link elsewhere led here, and cookies stay away from such: ask once more, from here
+        return page(request, "from_elsewhere.html", target=request.url.path)
+    wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return RedirectResponse("/login" if wanted == "/" else f"/login?next={quote(wanted, safe='')}", 303)
+
+
+async def _of_ours(request: Request, error: Exception) -> Response:
+    assert isinstance(error, JobledgerError)
+    shown = told(error)
+    if shown.status >= 500:
+        _log.error("console.failed", code=error.code, error=str(error), path=request.url.path)
+    return answer(request, shown)
+
+
+async def _of_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    title = _TITLES.get(error.status_code, "That did not work")
+    message = "No page has this address." if error.status_code == 404 else str(error.detail)
+    return answer(request, Told(error.status_code, title, message))
+
+
+async def _of_anything(request: Request, error: Exception) -> Response:
+    _log.error("console.failed", code="internal_error", path=request.url.path, exc_info=error)
+    return answer(request, Told(500, "Something went wrong here", "It was logged."))

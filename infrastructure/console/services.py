@@ -1,0 +1,104 @@
+"""What pages need of a running server, and who looks at them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+from fastapi import Depends, Request
+from starlette.datastructures import FormData
+
+from jobledger.application.authorization import Authorization, Authorized
+from jobledger.application.message import Actor, Message
+from jobledger.application.ports import Clock
+from jobledger.application.result import Accepted
+from jobledger.domain.identity import Permission
+
+from .. import asking
+from .sessions import COOKIE, LoginLinks, Session, Sessions
+
+R = TypeVar("R")
+
+FIELDS_MAX = 50
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleServices:
+    """Of one server; at `app.state.services`. `version` is that of the program."""
+
+    authorization: Authorization
+    sessions: Sessions
+    links: LoginLinks
+    clock: Clock
+    version: str
+
+
+class SignInNeeded(Exception):
+    """Nobody is logged in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who looks, in which request: messages are sent as its identity."""
+
+    services: ConsoleServices
+    session: Session
+    authorized: Authorized
+    actor: Actor
+    trace_parent: str | None
+
+    def ask(self, message_type: type[Message[R]], /, **fields: object) -> Accepted[R]:
+        """Carry a message out; raises the refusal. Fields that are None are left to the message's defaults."""
+        return asking.ask(
+            self.authorized, message_type, actor=self.actor, trace_parent=self.trace_parent, fields=fields
+        )
+
+    def may(self, permission: Permission, tenant: str, queue: str | None = None) -> bool:
+        """Whether a page has to offer something. Where it does, the answer is still the authorization's."""
+        return self.session.identity.permits(permission, tenant, queue)
+
+
+def services_of(request: Request) -> ConsoleServices:
+    """The server's."""
+    services: ConsoleServices = request.app.state.services
+    return services
+
+
+def session_of(request: Request) -> Session | None:
+    """Who is logged in."""
+    return services_of(request).sessions.find(request.cookies.get(COOKIE))
+
+
+def address_of(request: Request) -> str | None:
+    """Where the request came from; None over a Unix socket."""
+    return request.client.host[:100] if request.client and request.client.host else None
+
+
+def _visitor(request: Request) -> Visitor:
+    services, session = services_of(request), session_of(request)
+    if session is None:
+        raise SignInNeeded
+    state = request.state
+    actor = Actor(
+        id=session.identity.id, authenticated=session.authenticated, address=address_of(request),
+        request_id=getattr(state, "request_id", None),
+    )  # fmt: skip
+    request.state.visitor = Visitor(
+        services, session, services.authorization.of(session.identity), actor, getattr(state, "trace_parent", None)
+    )
+    visitor: Visitor = request.state.visitor
+    return visitor
+
+
+async def _form(request: Request) -> Callable[[str], str]:
+    form: FormData = await request.form(max_files=0, max_fields=FIELDS_MAX)
+    texts = {name: value for name, value in form.items() if isinstance(value, str)}
+    return lambda name: texts.get(name, "").strip()
+
+
+Looking = Annotated[Visitor, Depends(_visitor)]
+"""A route's parameter: who looks. Nobody: they are asked to log in."""
+
+Sent = Annotated[Callable[[str], str], Depends(_form)]
+"""A route's parameter: the fields of the form that was sent, by name; what is missing is empty."""

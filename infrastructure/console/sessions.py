@@ -1,0 +1,170 @@
+"""Who is logged in: signed cookies, and links that log in once.
+
+A cookie names the API key it was given for, and which secret of it: what the key may do is read anew with each request,
+and a key that is revoked, or a secret that has expired, ends the sessions it began. A session of a one-time link is
+that of whoever started the server; it ends with the server at the latest.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import Callable
+from functools import reduce
+from threading import Lock
+from typing import NamedTuple
+
+from jobledger.application.authentication import KEY_PREFIX, Authenticator, unauthenticated
+from jobledger.application.keys import secret_sha256
+from jobledger.application.ports import Clock, StreamReader
+from jobledger.domain.api_key import ApiKey, evolve, key_stream
+from jobledger.domain.event import Facts
+from jobledger.domain.identifiers import SYSTEM_TENANT
+from jobledger.domain.identity import Grant, Identity, Role
+
+SESSION_SECONDS = 12 * 3_600
+LINK_SECONDS = 600.0
+COOKIE = "__Host-jobledger"
+_COOKIE_LENGTH_MAX = 2_000
+_HASH_LENGTH = 32
+_LINKS_MAX = 100
+
+
+class _Said(NamedTuple):
+    """What a cookie says. `key` and `secret` of a session of an API key, `name` of one of a link."""
+
+    id: str
+    until: float
+    key: str = ""
+    secret: str = ""
+    name: str = ""
+
+
+class Session(NamedTuple):
+    """Who is logged in. `authenticated`: whether a key proved it."""
+
+    id: str
+    identity: Identity
+    name: str
+    authenticated: bool
+
+
+class Sessions:
+    """Begins, finds and ends sessions. Safe in any thread."""
+
+    def __init__(self, signing_key: bytes, authenticator: Authenticator, reader: StreamReader, clock: Clock) -> None:
+        self._key = hmac.digest(signing_key, b"console session", hashlib.sha256)
+        self._own_key = secrets.token_bytes(32)
+        self._authenticator = authenticator
+        self._reader = reader
+        self._clock = clock
+        self._lock = Lock()
+        self._ended: dict[str, float] = {}
+
+    def begin(self, credential: str, address: str | None) -> str:
+        """The cookie of a new session for who has an API key. Raises `Unauthenticated`."""
+        if not credential.startswith(KEY_PREFIX):
+            raise unauthenticated()
+        self._authenticator.authenticate(credential, address=address)
+        key_id, _, secret = credential.removeprefix(KEY_PREFIX).partition(".")
+        return self._signed(self._key, key=key_id, secret=secret_sha256(secret)[:_HASH_LENGTH])
+
+    def begin_as(self, name: str) -> str:
+        """The cookie of a session of whoever started the server."""
+        return self._signed(self._own_key, name=name)
+
+    def find(self, cookie: str | None) -> Session | None:
+        """Whose session a cookie is; None for what is none, or no more."""
+        for key in (self._key, self._own_key):
+            said = _read(cookie or "", key)
+            if said is None or said.until <= self._clock.now().timestamp() or said.id in self._ended:
+                continue
+            if key is self._own_key:
+                return Session(said.id, _administrator(said.name), said.name, authenticated=False)
+            return self._of_key(said)
+        return None
+
+    def end(self, cookie: str | None) -> None:
+        """Whoever has the cookie is logged in no more."""
+        for key in (self._key, self._own_key):
+            said = _read(cookie or "", key)
+            if said is not None:
+                now = self._clock.now().timestamp()
+                with self._lock:
+                    self._ended = {id_: until for id_, until in self._ended.items() if until > now}
+                    self._ended[said.id] = said.until
+
+    def _of_key(self, said: _Said) -> Session | None:
+        events = self._reader.stream(SYSTEM_TENANT, key_stream(said.key))
+        key = reduce(_evolved, (event.facts for event in events), None)
+        if key is None or key.revoked:
+            return None
+        now = self._clock.now()
+        if not any(secret.sha256[:_HASH_LENGTH] == said.secret and secret.is_good(now) for secret in key.secrets):
+            return None
+        return Session(said.id, key.identity, key.name, authenticated=True)
+
+    def _signed(self, signing_key: bytes, **about: str) -> str:
+        until = self._clock.now().timestamp() + SESSION_SECONDS
+        text = json.dumps(_Said(secrets.token_hex(8), until, **about)._asdict(), separators=(",", ":"))
+        return _encoded(hmac.digest(signing_key, text.encode(), hashlib.sha256) + text.encode())
+
+
+class LoginLinks:
+    """Links that log in whoever has one, once, within `LINK_SECONDS`."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._lock = Lock()
+        self._links: dict[str, tuple[str, float]] = {}
+
+    def make(self, name: str) -> str:
+        """A token for the link of somebody; of too many, the oldest is good no more."""
+        token = secrets.token_urlsafe(32)
+        with self._lock:
+            self._links[secret_sha256(token)] = name, self._monotonic() + LINK_SECONDS
+            while len(self._links) > _LINKS_MAX:
+                self._links.pop(next(iter(self._links)))
+        return token
+
+    def is_good(self, token: str) -> bool:
+        """Whether it would log somebody in now."""
+        with self._lock:
+            _, until = self._links.get(secret_sha256(token), ("", 0.0))
+        return until > self._monotonic()
+
+    def take(self, token: str) -> str | None:
+        """Whom it logs in, this once; None where it does not, or not any more."""
+        with self._lock:
+            name, until = self._links.pop(secret_sha256(token), ("", 0.0))
+        return name if until > self._monotonic() else None
+
+
+def _administrator(name: str) -> Identity:
+    """Who started the server has the ledger in his hands anyway."""
+    return Identity(id=name, grants=(Grant(role=Role.ADMIN),), technical=False)
+
+
+def _read(cookie: str, key: bytes) -> _Said | None:
+    if len(cookie) > _COOKIE_LENGTH_MAX:
+        return None
+    try:
+        signed = base64.urlsafe_b64decode(cookie + "=" * (-len(cookie) % 4))
+    except (binascii.Error, ValueError):
+        return None
+    signature, text = signed[:32], signed[32:]
+    if not hmac.compare_digest(signature, hmac.digest(key, text, hashlib.sha256)):
+        return None
+    return _Said(**json.loads(text))
+
+
+def _encoded(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).decode().rstrip("=")
+
+
+def _evolved(state: ApiKey | None, facts: Facts) -> ApiKey | None:
+    return evolve(state, facts)

@@ -1,0 +1,129 @@
+// What pages do beyond what HTML does by itself: they follow what happens, tell times, and listen to keys.
+"use strict";
+
+(() => {
+  const LOOK_MILLISECONDS = 2000;
+  const TELL_MILLISECONDS = 5000;
+  const find = (selector, within = document) => within.querySelector(selector);
+  const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+
+  // --- times: as long ago as the server's clock says ---
+
+  const offset = Date.now() - Date.parse(document.body.dataset.now);
+  const units = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+
+  const agoText = (moment) => {
+    const seconds = (Date.now() - offset - moment) / 1000;
+    const size = Math.abs(seconds);
+    if (size < 5) return "just now";
+    const [unit, name] = units.find(([unit]) => size >= unit);
+    const text = `${Math.floor(size / unit)} ${name}`;
+    return seconds > 0 ? `${text} ago` : `in ${text}`;
+  };
+
+  const tellTimes = () => all("time[data-ago]").forEach((time) => {
+    const text = agoText(Date.parse(time.dateTime));
+    if (time.textContent !== text) time.textContent = text;
+  });
+  setInterval(tellTimes, TELL_MILLISECONDS);
+
+  // --- what is live looks again, while somebody can see it ---
+
+  const look = () => {
+    if (document.visibilityState === "visible") all("[data-live]").forEach((part) => htmx.trigger(part, "live"));
+  };
+  setInterval(look, LOOK_MILLISECONDS);
+  document.addEventListener("visibilitychange", look);
+
+  let rowsBefore = new Set();
+  document.addEventListener("htmx:beforeSwap", () => {
+    rowsBefore = new Set(all("tr[data-row]").map((row) => row.dataset.row));
+  });
+  document.addEventListener("htmx:afterSettle", () => {
+    all("tr[data-row]").filter((row) => !rowsBefore.has(row.dataset.row)).forEach((row) => row.classList.add("is-new"));
+    tellTimes();
+  });
+  const stale = (isStale) => {
+    document.body.classList.toggle("is-stale", isStale);
+    all(".live-words").forEach((words) => { words.textContent = isStale ? "no answer, trying again" : "live"; });
+  };
+  document.addEventListener("htmx:sendError", () => stale(true));
+  document.addEventListener("htmx:responseError", () => stale(true));
+  document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful) stale(false); });
+
+  // --- forms ---
+
+  document.addEventListener("change", (event) => {
+    if (event.target.matches("[data-send-on-change]")) event.target.form.requestSubmit();
+  });
+  all("form[data-send-at-once]").forEach((form) => form.requestSubmit());
+  all("form.filter").forEach((form) => form.addEventListener("formdata", (event) => {
+    [...event.formData.entries()].forEach(([name, value]) => { if (value === "") event.formData.delete(name); });
+    if (event.formData.has("within")) ["from", "to"].forEach((name) => event.formData.delete(name));
+  }));
+  all("form.filter").forEach((form) => {
+    const toggle = document.createElement("button");
+    const isUsed = Boolean(location.search);
+    toggle.className = "filter-toggle";
+    toggle.type = "button";
+    toggle.textContent = "Filter";
+    toggle.setAttribute("aria-expanded", String(isUsed));
+    toggle.addEventListener("click", () => {
+      toggle.setAttribute("aria-expanded", String(toggle.getAttribute("aria-expanded") === "false"));
+    });
+    form.before(toggle);
+  });
+  const trouble = find(".trouble");
+  if (trouble) trouble.focus();
+
+  // --- keys ---
+
+  const rows = () => all(".row-link");
+  const move = (step) => {
+    const links = rows();
+    if (!links.length) return false;
+    const at = links.indexOf(document.activeElement);
+    const next = at < 0 ? (step > 0 ? 0 : links.length - 1) : Math.min(links.length - 1, Math.max(0, at + step));
+    links[next].focus();
+    links[next].closest("tr").scrollIntoView({ block: "nearest" });
+    return true;
+  };
+  const follow = (selector) => {
+    const link = find(selector);
+    if (link) link.click();
+    return Boolean(link);
+  };
+  const showKeys = () => {
+    const dialog = find("#keys");
+    if (dialog && !dialog.open) dialog.showModal();
+    return Boolean(dialog);
+  };
+  const focusFilter = () => {
+    const field = find("[data-filter]");
+    all(".filter-toggle").forEach((toggle) => toggle.setAttribute("aria-expanded", "true"));
+    if (field) { field.focus(); if (field.select) field.select(); }
+    return Boolean(field);
+  };
+  const places = { j: ".sections a:first-child", d: ".sections a:last-child", t: ".brand" };
+  const keys = {
+    "/": focusFilter, "?": showKeys, j: () => move(1), k: () => move(-1), ArrowDown: () => move(1),
+    ArrowUp: () => move(-1), n: () => follow("[data-older]"), p: () => follow("[data-newest]"),
+  };
+  let going = false;
+
+  document.addEventListener("keydown", (event) => {
+    const field = event.target.closest("input, select, textarea");
+    if (field) {
+      if (event.key === "Escape") field.blur();
+      return;
+    }
+    if (event.ctrlKey || event.metaKey || event.altKey || find("dialog[open]")) return;
+    const act = going ? () => follow(places[event.key] || "#no-such-place") : keys[event.key];
+    going = !going && event.key === "g";
+    if (act && act()) event.preventDefault();
+  });
+  all("[data-keys]").forEach((button) => {
+    button.hidden = false;
+    button.addEventListener("click", showKeys);
+  });
+})();
