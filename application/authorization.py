@@ -119,8 +119,8 @@ class Authorized:
             raise self._not_permitted(permission, tenant, queue)
 
     def require_somewhere(self, permission: Permission, tenant: str) -> frozenset[str] | None:
-        """The queues of a tenant in which it may do something (None: all), for what is no message. Raises `NotPermitted`
-        where there is none, `UnknownTenant` where there is no such tenant, or it is none of its business."""
+        """The queues of a tenant in which it may do something (None: all), for what is no message. `NotPermitted` where
+        there is none, `UnknownTenant` where there is no such tenant, or it is none of its business."""
         if not self._authorization.has_tenant(tenant):
             raise UnknownTenant(tenant)
         return self._queues(permission, tenant)
