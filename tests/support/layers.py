@@ -27,6 +27,14 @@ _ONLY_IN = {
     "fastapi": ("infrastructure/http", "infrastructure/console"),
     "starlette": ("infrastructure/http", "infrastructure/console"),
 }
+_SHIPPED_ALONE = {
+    "infrastructure/api": (("jobledger.infrastructure.api",), ("pydantic",)),
+    "infrastructure/client": (
+        ("jobledger.infrastructure.api", "jobledger.infrastructure.client"),
+        ("httpx", "pydantic"),
+    ),
+}
+"""What programs use that have nothing else of the server: the packages and the libraries that it may import."""
 _ENVIRONMENT_READER = "infrastructure/settings.py"
 _ENVIRONMENT = ("environ", "environb", "getenv", "getenvb")
 
@@ -67,6 +75,7 @@ def _broken_rules(path: str, module: str, relative: bool) -> Iterator[str]:
     layer = PurePosixPath(path).parts[0]
     if layer not in LAYERS:
         return
+    yield from _alone_rules(path, module)
     yield from _library_rules(path, layer, module)
     if names[0] == "jobledger":
         yield from _layer_rules(layer, names, relative)
@@ -80,6 +89,15 @@ def _library_rules(path: str, layer: str, module: str) -> Iterator[str]:
     root = module.partition(".")[0]
     if layer == "domain" and root not in {"jobledger", *_DOMAIN_LIBRARIES, *sys.stdlib_module_names}:
         yield f"domain may not import {root}"
+
+
+def _alone_rules(path: str, module: str) -> Iterator[str]:
+    for place, (packages, libraries) in _SHIPPED_ALONE.items():
+        if path.startswith(f"{place}/"):
+            known = any(_is_or_below(module, package) for package in packages)
+            root = module.partition(".")[0]
+            if not known and root not in {*libraries, *sys.stdlib_module_names}:
+                yield f"{place} may not import {module}: it is shipped without it"
 
 
 def _layer_rules(layer: str, names: list[str], relative: bool) -> Iterator[str]:

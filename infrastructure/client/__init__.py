@@ -1,0 +1,5 @@
+"""The client of a server, for programs without anything of the server's; `jobledger.client` is its public name.
+
+One core says what is asked, when it is asked again and what answers mean (flows: generators that never wait
+themselves); two thin drivers, one for threads and one for coroutines, carry that out with httpx.
+"""

@@ -1,0 +1,183 @@
+"""The client for threads."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Generator, Iterable
+from functools import wraps
+from os import PathLike
+from types import TracebackType
+from typing import Concatenate, ParamSpec, Self, TypeVar
+
+import httpx
+
+from ..api.jobs import DispatchRequest
+from . import connecting, dispatching, dlq, following, jobs, operating
+from .core import Core
+from .dispatching import ItemResult
+from .driving import Driver
+from .exchange import Emits, Flow
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Part:
+    """A part of a client: asks with its core, through its driver."""
+
+    def __init__(self, core: Core, driver: Driver) -> None:
+        self._core = core
+        self._driver = driver
+
+
+def _runs(flow: Callable[Concatenate[Core, P], Flow[T]]) -> Callable[Concatenate[Part, P], T]:
+    """A method that returns what a flow comes to."""
+
+    @wraps(flow)
+    def method(part: Part, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return part._driver.run(flow(part._core, *args, **kwargs))
+
+    return method
+
+
+def _iterates(
+    flow: Callable[Concatenate[Core, P], Emits[T]],
+) -> Callable[Concatenate[Part, P], Generator[T, None, None]]:
+    """A method that returns an iterator over what a flow hands out."""
+
+    @wraps(flow)
+    def method(part: Part, /, *args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:
+        return part._driver.iterate(flow(part._core, *args, **kwargs))
+
+    return method
+
+
+class Jobs(Part):
+    """`client.jobs`."""
+
+    get = _runs(jobs.get)
+    list = _iterates(jobs.list_jobs)
+    history = _iterates(jobs.history)
+    explain = _runs(jobs.explain)
+    diff = _runs(jobs.diff)
+    causes = _runs(jobs.causes)
+    result = _runs(jobs.result)
+    cancel = _runs(jobs.cancel)
+    reschedule = _runs(jobs.reschedule)
+    requeue = _runs(jobs.requeue)
+    discard = _runs(jobs.discard)
+    events = _iterates(following.follow_job)
+
+
+class Dlq(Part):
+    """`client.dlq`: single jobs are requeued and discarded with `client.jobs`, many at once here."""
+
+    list = _iterates(dlq.list_dead)
+    get = _runs(dlq.get_dead)
+    count = _runs(dlq.count)
+    requeue = _runs(dlq.requeue)
+    discard = _runs(dlq.discard)
+
+
+class Operations(Part):
+    """`client.operations`: what takes longer than a request."""
+
+    get = _runs(dlq.get_operation)
+    wait = _runs(dlq.wait)
+
+
+class Queues(Part):
+    """`client.queues`."""
+
+    list = _runs(operating.list_queues)
+    pause = _runs(operating.pause_queue)
+    resume = _runs(operating.resume_queue)
+
+
+class Tenants(Part):
+    """`client.tenants`."""
+
+    list = _runs(operating.list_tenants)
+    create = _runs(operating.create_tenant)
+    suspend = _runs(operating.suspend_tenant)
+    resume = _runs(operating.resume_tenant)
+    pause = _runs(operating.pause_tenant)
+    unpause = _runs(operating.unpause_tenant)
+
+
+class Client(Part):
+    """A server, for threads: they may share it. A context manager that closes its connections."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        key: connecting.Key = None,
+        *,
+        uds: str | PathLike[str] | None = None,
+        tenant: str | None = None,
+        timeout_seconds: float = 30.0,
+        deadline_seconds: float = 60.0,
+        http: httpx.Client | None = None,
+    ) -> None:
+        """`url` is http(s)://host:port or http+unix:///path/to.sock, `uds` the path alone. `key` is an API key or a
+        token, or a function that returns the one to use. `tenant` is that of calls which name none. An attempt may
+        take `timeout_seconds`; what can be asked again is, for `deadline_seconds`. `http`: an httpx.Client of your
+        own (for certificates, proxies ...), closed with this one; `url` is still where it goes.
+        """
+        where = connecting.address(url, uds)
+        self._http = http or httpx.Client(
+            **connecting.httpx_options(where, timeout_seconds), transport=connecting.transport(where)
+        )
+        if http is not None:
+            http.base_url = httpx.URL(where.base)
+        core = Core(
+            connecting.credential_of(key), timeout_seconds, deadline_seconds, time.monotonic, random.random, tenant
+        )
+        self._connect(core, Driver(self._http, time.sleep), self._http.close)
+
+    def _connect(self, core: Core, driver: Driver, close: Callable[[], None]) -> None:
+        super().__init__(core, driver)
+        self._close = close
+        self.jobs = Jobs(core, driver)
+        self.dlq = Dlq(core, driver)
+        self.operations = Operations(core, driver)
+        self.queues = Queues(core, driver)
+        self.tenants = Tenants(core, driver)
+
+    dispatch = _runs(dispatching.dispatch)
+    events = _iterates(following.follow)
+    statistics = _runs(operating.statistics)
+    queue_statistics = _runs(operating.queue_statistics)
+
+    def dispatch_many(
+        self, items: Iterable[DispatchRequest], *, tenant: str | None = None
+    ) -> Generator[ItemResult, None, None]:
+        """Dispatch many jobs, each accepted or refused on its own: a result each, in their order, as they become
+        durable. Items are taken a batch at a time, so there may be any number of them."""
+        return self._driver.iterate(dispatching.dispatch_many(self._core, tenant), items)
+
+    def of(self, tenant: str) -> Self:
+        """The same client for one tenant: `tenant=` may then be left out. Closing stays with the first."""
+        return self._with(self._core.of(tenant))
+
+    def on_behalf_of(self, name: str) -> Self:
+        """The same client, its writes recorded as on behalf of somebody (who is not proved)."""
+        return self._with(self._core.acting_for(name))
+
+    def _with(self, core: Core) -> Self:
+        other = object.__new__(type(self))
+        other._connect(core, self._driver, lambda: None)
+        return other
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

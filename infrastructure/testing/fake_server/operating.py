@@ -1,0 +1,96 @@
+"""Queues, tenants, statistics."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from jobledger.application.commands import CreateTenant, ResumeTenant, SuspendTenant, TenantChanged
+from jobledger.application.limit_messages import ListQueues, PauseTarget, ResumeTarget, TargetChanged
+from jobledger.application.ports import GroupBy
+from jobledger.application.queries import ListTenants
+from jobledger.application.result import Accepted
+from jobledger.application.statistics import GetQueueStatistics, GetTenantStatistics
+
+from ...api.jobs import ReasonRequest
+from ...api.tenants import TenantRequest
+from ...shapes import jobs as shapes
+from ...shapes.statistics import report
+from .asked import Asked, Reply
+
+_GROUPED: Final = {
+    "type": GroupBy.JOB_TYPE, "queue": GroupBy.QUEUE, "persona": GroupBy.PERSONA, "hour": GroupBy.BUCKET,
+    "minute": GroupBy.BUCKET,
+}  # fmt: skip
+
+
+def list_queues(asked: Asked) -> Reply:
+    """GET queues."""
+    return Reply({"queues": [shapes.queue(row) for row in asked.ask(ListQueues).value]})
+
+
+def pause(asked: Asked) -> Reply:
+    """POST pause, of a queue or a tenant."""
+    return _target(asked.ask(PauseTarget, **asked.place, reason=asked.body(ReasonRequest).reason))
+
+
+def resume(asked: Asked) -> Reply:
+    """POST resume of a queue, unpause of a tenant."""
+    return _target(asked.ask(ResumeTarget, **asked.place, reason=asked.body(ReasonRequest).reason))
+
+
+def list_tenants(asked: Asked) -> Reply:
+    """GET tenants."""
+    rows = asked.ask(ListTenants).value
+    return Reply({
+        "tenants": [{"name": row.name, "status": row.status.value, "display_name": row.display_name} for row in rows]
+    })  # fmt: skip
+
+
+def create_tenant(asked: Asked) -> Reply:
+    """POST tenants."""
+    body = asked.body(TenantRequest)
+    made = asked.ask(CreateTenant, name=body.name, display_name=body.display_name, reason=body.reason)
+    return _tenant(made, status=201)
+
+
+def suspend_tenant(asked: Asked) -> Reply:
+    """POST suspend."""
+    return _tenant(asked.ask(SuspendTenant, name=asked.tenant, reason=asked.body(ReasonRequest).reason))
+
+
+def resume_tenant(asked: Asked) -> Reply:
+    """POST resume."""
+    return _tenant(asked.ask(ResumeTenant, name=asked.tenant, reason=asked.body(ReasonRequest).reason))
+
+
+def tenant_statistics(asked: Asked) -> Reply:
+    """GET what happened to a tenant's jobs."""
+    groups = _groups(asked)
+    found = asked.ask(GetTenantStatistics, tenant=asked.tenant, by=groups, **_bounds(asked)).value
+    return Reply(report(found, groups))
+
+
+def queue_statistics(asked: Asked) -> Reply:
+    """GET what happened in the queues."""
+    groups = _groups(asked)
+    return Reply(report(asked.ask(GetQueueStatistics, by=groups, **_bounds(asked)).value, groups))
+
+
+def _bounds(asked: Asked) -> dict[str, object]:
+    return {
+        "since": asked.time("since"), "until": asked.time("until"), "limit": asked.number("limit"),
+        "after": asked.one("after"),
+    }  # fmt: skip
+
+
+def _groups(asked: Asked) -> frozenset[GroupBy]:
+    return frozenset(_GROUPED[name] for name in asked.many("by"))
+
+
+def _target(accepted: Accepted[TargetChanged]) -> Reply:
+    return Reply({**shapes.target_changed(accepted.value), "position": accepted.position})
+
+
+def _tenant(accepted: Accepted[TenantChanged], status: int = 200) -> Reply:
+    made = accepted.value
+    return Reply({"name": made.name, "status": made.status, "position": accepted.position}, status)
