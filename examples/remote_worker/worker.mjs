@@ -106,6 +106,7 @@ async function work(lease) {
   const context = new Context(lease);
   held.set(lease.path, { lease, context });
   try {
+    while (lease.alone && held.size > 1) await sleep(50); // it may have killed workers: not beside others
     const [what, body] = await run(lease, context);
     await post(`${lease.path}/${what}`, body);
   } catch (error) {
@@ -120,16 +121,25 @@ async function work(lease) {
 const stopping = new AbortController();
 for (const name of ["SIGTERM", "SIGINT"]) process.on(name, () => stopping.abort());
 
-const heartbeat = setInterval(async () => {
-  const named = [...held.values()].map(({ lease }) => ({ job_id: lease.job_id, attempt: lease.attempt }));
-  const answer = await post("/v1/leases/heartbeat", { held: named }).catch((error) => console.error(error.message));
-  for (const { job_id, attempt, verdict } of answer?.held ?? []) {
-    if (verdict === "go_on" || verdict === "soft_timeout") continue;
-    for (const { lease, context } of held.values()) {
-      if (lease.job_id === job_id && lease.attempt === attempt) context.stop(verdict);
+let ended = false;
+
+async function beat() {
+  while (!ended) {
+    await sleep(heartbeatSeconds * 1000, null, { ref: false });
+    const named = [...held.values()].map(({ lease }) => ({ job_id: lease.job_id, attempt: lease.attempt }));
+    const answer = await post("/v1/leases/heartbeat", { held: named });
+    for (const { job_id, attempt, verdict } of answer.held) {
+      if (verdict === "go_on" || verdict === "soft_timeout") continue;
+      for (const { lease, context } of held.values()) {
+        if (lease.job_id === job_id && lease.attempt === attempt) context.stop(verdict);
+      }
     }
   }
-}, heartbeatSeconds * 1000);
+}
+beat().catch((error) => {
+  console.error(error.message); // the key was revoked: others will run the jobs
+  process.exit(1);
+});
 
 while (!stopping.signal.aborted) {
   const limit = concurrency - held.size;
@@ -145,5 +155,5 @@ while (!stopping.signal.aborted) {
   for (const lease of claim.leases) work(lease);
 }
 while (held.size > 0) await sleep(50);
-clearInterval(heartbeat);
+ended = true;
 await post("/v1/leases/retire", {});

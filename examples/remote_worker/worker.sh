@@ -5,7 +5,7 @@
 #
 # The program gets the lease (JSON: payload, tenant, attempt, deadline ...) on stdin. What it prints is the result, JSON
 # as the job type wants it; stderr goes into the job's log. Exit code 0 completes the job, 65 fails it for good, 75 puts
-# it off for a minute, any other fails the attempt. SIGTERM: the job under way is finished first.
+# it off for a minute, any other fails the attempt. SIGTERM: the job under way is finished, or the wait for one (20 s).
 set -u
 type=$1 program=$2 queue=${JOBLEDGER_QUEUE:-default} pause=${HEARTBEAT_SECONDS:-10} stopping=
 worker="sh-$(uname -n)-$$-$(date +%s)" # new with each start: leases are held in it
