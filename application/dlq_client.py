@@ -19,9 +19,12 @@ from .dlq_messages import (
     DlqCount,
     DlqProgress,
     GetDeadJob,
+    GetDlqAct,
     ListDlqActs,
+    ListDlqErrors,
     RequeueDlq,
 )
+from .ports import DlqErrors
 from .queries import DlqList, ListDlq
 
 Report = Callable[[DlqProgress], None]
@@ -89,6 +92,14 @@ class DlqOf(ClientPart):
     ) -> DlqBulkDone:
         """Give up for good what was counted; as `requeue`."""
         return self._ask(DiscardDlq, **_confirmed(seen), reason=reason, ticket=ticket, progress=progress)
+
+    def errors(self, *, tenant: str | None = None, **filters: Unpack[DlqFilters]) -> DlqErrors:
+        """Of which errors the dead jobs that match died, by fingerprint, the most frequent first."""
+        return self._ask(ListDlqErrors, tenant=self._tenant_or(tenant), **filters)
+
+    def act(self, act: str, *, tenant: str | None = None) -> BulkActOfDlq:
+        """One act on many dead jobs, by the id of its record: how far it has come, or how it ended."""
+        return self._ask(GetDlqAct, tenant=self._tenant_or(tenant), act=act)
 
     def acts(self, *, tenant: str | None = None, limit: int | None = None) -> tuple[BulkActOfDlq, ...]:
         """What was done to many dead jobs at once, the latest first."""

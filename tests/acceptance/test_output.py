@@ -30,7 +30,7 @@ JOB = (JOB_ROW | {
 TENANT = {"name", "status", "display_name", "concurrency", "rate", "weight", "paused"}
 ENTRY = {
     "event_id", "version", "position", "topic", "recorded_at", "seconds", "actor", "authenticated", "correlation_id",
-    "causation_id", "trace_id", "why", "facts", "attempt_seconds",
+    "causation_id", "trace_id", "why", "facts", "attempt_seconds", "on_behalf_of", "address", "request_id",
 }  # fmt: skip
 DEAD_ROW = {
     "job_id", "tenant", "persona", "type", "kind", "queue", "reason", "error_type", "error_message", "fingerprint",
