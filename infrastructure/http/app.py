@@ -48,8 +48,8 @@ def make_app(services: Services, *, body_bytes_max: int, version: str) -> FastAP
         redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
     app.state.services = services
-    for router in ROUTERS:
-        app.include_router(router)
+    for router in ROUTERS:  # as they are: including them would build each route again, at the first requests
+        app.router.routes.extend(router.routes)
     problems.install(app)
     app.add_middleware(GZipMiddleware, minimum_size=_GZIP_BYTES_MIN)
     app.add_middleware(RequestContext, body_bytes_max=body_bytes_max)
