@@ -125,6 +125,11 @@ class EventFeed:
         """Whether nothing will be told any more."""
         return self._closed.is_set()
 
+    @property
+    def is_listened_to(self) -> bool:
+        """Whether anybody is there to be told."""
+        return bool(self._listeners)
+
     @asynccontextmanager
     async def listening(self, wanted: Wanted) -> AsyncIterator[Listener]:
         """Somebody listens during the block: to all that comes after `Listener.begun`, however soon."""

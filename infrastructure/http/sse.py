@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import NamedTuple
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
+from jobledger.domain.errors import LedgerError
 from jobledger.domain.event import RecordedEvent
 
 from ..shapes.events import live_event
@@ -76,11 +78,22 @@ class EventStream(StreamingResponse):
 
 async def follow(
     feed: EventFeed, wanted: Wanted, after: int | None, is_known: Known, pace: Pace = PACE
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     """All that somebody wants, as server-sent events, after a position; None: of one job everything, else what comes.
 
-    It ends when the feed is closed, when he is too slow, or may not know any more."""
-    past, checks = _Past(feed, wanted), _Checks(is_known, pace)
+    It ends when the feed is closed, when he is too slow, or may not know any more; and when the ledger does not answer:
+    he comes back by himself, with the id of what he was told last."""
+    try:
+        async with aclosing(_everything(feed, wanted, after, _Checks(is_known, pace))) as everything:
+            async for told in everything:
+                yield told
+    except LedgerError as error:
+        _log.warning("http.listener_cut", why=str(error), tenant=wanted.tenant)
+
+
+async def _everything(feed: EventFeed, wanted: Wanted, after: int | None, checks: _Checks) -> AsyncGenerator[bytes]:
+    """What has passed, then what comes."""
+    past = _Past(feed, wanted)
     position = 0 if after is None and wanted.job_id is not None else after
     if position is not None:
         async for page in past.pages(position):  # mostly all, and no faster than he takes it
@@ -153,7 +166,8 @@ class _Past:
 
     async def pages(self, after: int, *, until: int | None = None) -> AsyncIterator[Page]:
         """What he wants after a position, up to another (None: to the end)."""
-        position, more = after, True
+        position = after
+        more = until is None or after < until or self._wanted.job_id is not None
         while more and not self._feed.is_closed:
             page, more = await run_in_threadpool(self._page, position, until)
             position = page.reached

@@ -90,7 +90,7 @@ def test_why_a_job_is_where_it_is(client: httpx.Client, place: str) -> None:
     assert "no need" in ended["account"]
 
 
-@pytest.mark.parametrize("what", ["history", "diff?from_version=1", "causes", "explanation"])
+@pytest.mark.parametrize("what", ["history", "diff?from_version=1", "causes", "explanation", "result", "events"])
 def test_of_a_job_that_is_not_there_nothing_is_told(client: httpx.Client, place: str, what: str) -> None:
     """Of no job, another tenant's, and an unknown tenant: 404; of what is no id: 422."""
     job_id = place.rpartition("/")[2]
@@ -118,5 +118,5 @@ def test_pages_of_a_history_are_bounded(client: httpx.Client, place: str) -> Non
 
 def test_nobody_reads_without_a_key(server: RunningServer, place: str) -> None:
     """401, whatever is asked."""
-    for what in ("", "/history", "/diff?from_version=1", "/causes", "/explanation"):
+    for what in ("", "/history", "/diff?from_version=1", "/causes", "/explanation", "/result", "/events"):
         assert httpx.get(f"{server.url}{place}{what}").status_code == 401
