@@ -51,7 +51,6 @@ def httpx_options(where: Address, timeout_seconds: float) -> dict[str, Any]:
     """What both kinds of httpx clients are made with."""
     return {
         "base_url": where.base, "timeout": timeout_seconds, "follow_redirects": False,
-        "headers": {"User-Agent": f"jobledger-client/{_version()}"},
     }  # fmt: skip
 
 
@@ -66,8 +65,9 @@ def async_transport(where: Address) -> httpx.AsyncHTTPTransport | None:
 
 
 @cache
-def _version() -> str:
+def user_agent() -> str:
+    """What the client says that it is."""
     try:
-        return version("jobledger")
+        return f"jobledger-client/{version('jobledger')}"
     except PackageNotFoundError:
-        return "0"
+        return "jobledger-client"

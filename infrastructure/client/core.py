@@ -11,7 +11,9 @@ from urllib.parse import quote
 from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import to_jsonable_python
 
+from .connecting import user_agent
 from .errors import ApiProblem, ClientError, Unreachable, Unreadable, error_of, problem_in
 from .exchange import Answer, Exchange, Flow, Pause, Request, Trouble
 from .tracing import current_trace_parent
@@ -81,7 +83,7 @@ class Core:
     def _headers(self, accept: str) -> dict[str, str]:
         credential, trace_parent = self.credential(), current_trace_parent()
         said = {
-            "Accept": accept, "Authorization": credential and f"Bearer {credential}",
+            "Accept": accept, "User-Agent": user_agent(), "Authorization": credential and f"Bearer {credential}",
             "Jobledger-On-Behalf-Of": self.on_behalf_of, "traceparent": trace_parent,
         }  # fmt: skip
         return {name: value for name, value in said.items() if value}
@@ -89,7 +91,7 @@ class Core:
 
 def json_of(body: BaseModel) -> bytes:
     """A body as JSON, without what nobody set. Raises `ValueError` for what JSON cannot hold: NaN, half a character."""
-    said = body.model_dump(mode="json", exclude_unset=True)
+    said = to_jsonable_python(body.model_dump(exclude_unset=True), by_alias=True, inf_nan_mode="constants")
     return json.dumps(said, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
 
 

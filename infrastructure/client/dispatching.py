@@ -73,9 +73,11 @@ def dispatch(
 
     With an `idempotency_key` the same key gives the first job back, from any program and at any time.
     """
-    asked = DispatchRequest(
-        type=job_type, payload=_plain(payload), idempotency_key=idempotency_key, **_given(options)
-    )  # fmt: skip
+    given = {"idempotency_key": idempotency_key, **options}
+    asked = DispatchRequest.model_validate({
+        "type": job_type, "payload": _plain(payload),
+        **{name: value for name, value in given.items() if value is not None},
+    })  # fmt: skip
     request = core.request("POST", core.place(tenant, "jobs"), body=_repeatable(asked))
     return (yield from ask(core, request, Dispatched, repeatable=True))
 
@@ -152,7 +154,3 @@ def _plain(payload: Payload | None) -> dict[str, Any]:
     if isinstance(payload, BaseModel):
         return payload.model_dump(mode="json", by_alias=True)
     return dict(payload or {})
-
-
-def _given(options: JobOptions) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}

@@ -31,7 +31,7 @@ _SHIPPED_ALONE = {
     "infrastructure/api": (("jobledger.infrastructure.api",), ("pydantic",)),
     "infrastructure/client": (
         ("jobledger.infrastructure.api", "jobledger.infrastructure.client"),
-        ("httpx", "pydantic"),
+        ("httpx", "pydantic", "pydantic_core"),
     ),
 }
 """What programs use that have nothing else of the server: the packages and the libraries that it may import."""
