@@ -121,9 +121,10 @@ class Authorized:
     def require_somewhere(self, permission: Permission, tenant: str) -> frozenset[str] | None:
         """The queues of a tenant in which it may do something (None: all), for what is no message. `NotPermitted` where
         there is none, `UnknownTenant` where there is no such tenant, or it is none of its business."""
+        queues = self._queues(permission, tenant)  # of a tenant that is none of its business, too, after one look
         if not self._authorization.has_tenant(tenant):
             raise UnknownTenant(tenant)
-        return self._queues(permission, tenant)
+        return queues
 
     # --- scopes ----------------------------------------------------------------------------------------------------
 

@@ -97,7 +97,8 @@ class Leasing:
             if jobs:  # of one part at a time: a job that stalled before comes alone
                 return Accepted(Claimed(jobs))
             again += [0.0] if claim.jobs else () if claim.again_seconds is None else [claim.again_seconds]
-        due_seconds = self._queue.next_due_seconds(command.queues)
+        everybodys = all(part.tenants is None for part in parts)  # when jobs of others are due is not to be told
+        due_seconds = self._queue.next_due_seconds(command.queues) if everybodys else None
         if due_seconds:  # what is due now, and was not to be had, is for others
             again.append(due_seconds)
         return Accepted(Claimed((), min(again, default=None)))
