@@ -22,15 +22,21 @@ class Begun(Answer):
 
 
 class Progress(Answer):
-    """How far it is: `done` of `total` (null: not known yet)."""
+    """How far it is: `done` of `total` (null: nobody knows how many there are). Of a rebuild, `done` counts events, and
+    `fraction` says how much of the work of its `state` is done."""
 
     done: int
     total: int | None
+    state: str | None
+    fraction: float | None
 
 
 class Operation(Answer):
     """An operation as it is. `result` where it succeeded, `problem` where it failed: `interrupted` says that it broke
-    off, or that its process died; what was done until then stays done, and it can be begun again for the rest."""
+    off, or that its process died; what was done until then stays done, and it can be begun again for the rest.
+
+    `unattended` is a rebuild that this server does not work on. Another may; where none does, whoever asks for it again
+    goes on with it where it stands."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -38,7 +44,8 @@ class Operation(Answer):
                 {
                     "operation_id": _OPERATION, "kind": "dlq.requeue", "status": "succeeded", "actor": "key:4k2m9xq7ta",
                     "begun_at": "2026-03-01T09:30:05.250000Z", "ended_at": "2026-03-01T09:30:15.250000Z",
-                    "reason": "gateway fixed", "progress": {"done": 500, "total": 500}, "problem": None,
+                    "reason": "gateway fixed", "problem": None,
+                    "progress": {"done": 500, "total": 500, "state": None, "fraction": None},
                     "result": {
                         "event_id": _OPERATION, "confirmed": 500, "changed": 499, "skipped": 1, "refused": 0,
                         "troubles": [],
@@ -50,7 +57,7 @@ class Operation(Answer):
 
     operation_id: str
     kind: str
-    status: Literal["running", "succeeded", "failed"]
+    status: Literal["running", "unattended", "succeeded", "failed"]
     actor: str
     reason: str
     begun_at: datetime | None

@@ -16,6 +16,8 @@ from jobledger.projections.shadow import Purpose, Scope
 
 from .. import rebuilding
 from ..rebuilding import Request
+from ..shapes import projections as shapes
+from ..view_standing import overview
 from . import options, parked, queue_rebuild, rebuild_output, rebuild_progress, view_status
 from .exit_codes import ExitCode
 from .json_output import print_json
@@ -65,11 +67,11 @@ parked.register(group)
 def status(*, as_json: options.Json = False) -> None:
     """Show how far each view is, who keeps it current, what is parked, and which versions of it are kept."""
     with opened() as session:
-        overview = view_status.overview(session.handle, session.actor)
+        seen = overview(session.handle, session.actor)
     if as_json:
-        print_json(view_status.shape(overview))
+        print_json(shapes.overview(seen))
     else:
-        view_status.print_overview(console(), overview)
+        view_status.print_overview(console(), seen)
 
 
 @group.command()
@@ -173,9 +175,9 @@ def run(session: Session, request: Request, *, as_json: bool) -> bool:
         raise NotFound(f"the rebuild of {name} was given up by somebody else", field="NAME",
                        hint="jobledger projections status")  # fmt: skip
     other_fold = None if stored is None or stored.version == request.projection.version else stored.version
-    answer = rebuild_output.Answer(outcome, outcome.end, other_fold, progress.fresh)
+    answer = shapes.Answer(outcome, outcome.end, other_fold, progress.fresh)
     if as_json:
-        print_json(rebuild_output.shape(request.projection, answer))
+        print_json(shapes.rebuilt(request.projection, answer))
     else:
         rebuild_output.print_answer(console(), request.projection, answer)
     return outcome.end.comparison.is_equal

@@ -6,10 +6,11 @@ from jobledger.domain.errors import InvalidInput
 from jobledger.projections.open_jobs import NAME
 
 from ..queue_rebuilding import rebuild_queue, verify_queue
+from ..shapes.projections import comparison
 from ..shapes.texts import duration_text
 from .json_output import print_json
 from .output import console
-from .rebuild_output import comparison, print_comparison
+from .rebuild_output import print_comparison
 from .session import Session
 
 _KEYS = ("job_id",)

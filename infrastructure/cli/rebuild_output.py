@@ -1,36 +1,25 @@
-"""What came of a rebuild or a verification, for people and for programs."""
+"""What came of a rebuild or a verification, for people."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import NamedTuple
 
 from rich.console import Console
 from rich.text import Text
 
 from jobledger.projections.beginning import command
 from jobledger.projections.projection import Projection
-from jobledger.projections.rebuild import End, Outcome
 from jobledger.projections.shadow import Comparison, Difference, Purpose, Rebuild, RebuildState
 
 from ..bootstrap import LedgerHandle
-from ..shapes.texts import duration_text, iso, time_text
+from ..shapes.projections import Answer, keys_of
+from ..shapes.texts import duration_text, time_text
 from .output import table
 
 _NOUN = {Purpose.REBUILD: "rebuild", Purpose.DRY_RUN: "dry run", Purpose.VERIFY: "verification"}
 _WIDTH = 24
 """Characters of a value that a line of differences shows."""
-
-
-class Answer(NamedTuple):
-    """What is told of a rebuild that is over. `other_fold` is the version of the fold that wrote the live rows, where
-    it was another; not `fresh`: it went on with one that began before."""
-
-    outcome: Outcome
-    end: End
-    other_fold: int | None
-    fresh: bool
 
 
 def what(rebuild: Rebuild) -> str:
@@ -62,11 +51,6 @@ def print_answer(out: Console, projection: Projection, answer: Answer) -> None:
     if end.swapped and rebuild.scope.is_whole:
         words = f'jobledger projections drop-previous {projection.name} --reason "..."'
         out.print(Text.assemble(("the previous version is kept until: ", "dim"), words), soft_wrap=True)
-
-
-def keys_of(projection: Projection) -> tuple[str, ...]:
-    """The names of its key columns."""
-    return tuple(column.name for column in projection.key_columns)
 
 
 def print_comparison(out: Console, keys: Sequence[str], compared: Comparison) -> None:
@@ -128,35 +112,3 @@ def _lines(difference: Difference) -> Iterator[tuple[str, str, str, str]]:
 def _value(value: object) -> str:
     text = "-" if value is None else time_text(value) if isinstance(value, datetime) else str(value)
     return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 1]}…"
-
-
-# --- for programs ----------------------------------------------------------------------------------------------------
-
-
-def shape(projection: Projection, answer: Answer) -> dict[str, object]:
-    """The answer of `projections rebuild` and `projections verify`; `differences` are the first of `differing`."""
-    rebuild, end = answer.outcome.rebuild, answer.end
-    return {
-        "projection": projection.name, "rebuild_id": str(rebuild.rebuild_id), "purpose": rebuild.purpose.value,
-        "tenant": rebuild.scope.tenant, "job_id": None if rebuild.scope.job is None else str(rebuild.scope.job),
-        "swapped": end.swapped, "resumed": not answer.fresh, "actor": rebuild.actor, "reason": rebuild.reason,
-        "begun_at": iso(rebuild.begun_at), "seconds": round(end.seconds, 3), "events": end.events,
-        "parked": end.parked, "fold_version": rebuild.fold_version, "fold_version_before": answer.other_fold
-        or rebuild.fold_version, **comparison(keys_of(projection), end.comparison),
-    }  # fmt: skip
-
-
-def comparison(keys: Sequence[str], compared: Comparison) -> dict[str, object]:
-    """A comparison; rows and digests before are those of the live view."""
-    return {
-        "position": compared.position, "rows_before": compared.rows_live, "rows_after": compared.rows_fresh,
-        "differing": compared.differing, "digest_before": compared.digest_live, "digest_after": compared.digest_fresh,
-        "differences": [_difference(keys, one) for one in compared.sample],
-    }  # fmt: skip
-
-
-def _difference(keys: Sequence[str], one: Difference) -> dict[str, object]:
-    return {
-        "key": dict(zip(keys, one.key, strict=True)), "columns": list(one.columns), "live": one.live,
-        "fresh": one.fresh,
-    }  # fmt: skip

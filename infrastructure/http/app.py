@@ -18,6 +18,7 @@ from .routes import (
     leases,
     lists,
     operations,
+    projections,
     queues,
     statistics,
     streams,
@@ -36,6 +37,7 @@ ROUTERS = (
     jobs.router, bulk.router, lists.router, job_details.router, streams.router, statistics.router, leases.router,
     tenants.router, health.router,
     queues.router, workers.router, keys.router, audit.router, dlq.router, operations.router,
+    projections.router,
 )  # fmt: skip
 
 _GZIP_BYTES_MIN = 1_024

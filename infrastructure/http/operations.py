@@ -52,6 +52,8 @@ class Operation:
         self.ended_at: datetime | None = None
         self.done = 0
         self.total: int | None = None
+        self.state: str | None = None
+        self.fraction: float | None = None
         self.result: dict[str, Any] | None = None
         self.problem: Problem | None = None
         self.stopping = False
@@ -61,9 +63,9 @@ class Operation:
         """The ledger knows of it, under this id."""
         self.known.set_result(operation_id)
 
-    def report(self, done: int, total: int | None) -> None:
+    def report(self, done: int, total: int | None, *, state: str | None = None, fraction: float | None = None) -> None:
         """It has come so far. Raises `Interrupted` where it is not to go on."""
-        self.done, self.total = done, total
+        self.done, self.total, self.state, self.fraction = done, total, state, fraction
         if self.stopping:
             raise Interrupted
 
@@ -78,7 +80,8 @@ class Operation:
         """For its answer."""
         return shape(
             self.known.result(), self.kind, self.status, actor=self.actor, reason=self.reason, begun_at=self.begun_at,
-            ended_at=self.ended_at, done=self.done, total=self.total, result=self.result, problem=self.problem,
+            ended_at=self.ended_at, result=self.result, problem=self.problem,
+            progress=progress(self.done, self.total, state=self.state, fraction=self.fraction),
         )  # fmt: skip
 
 
@@ -125,31 +128,34 @@ class Operations:
 
     def _run(self, operation: Operation, work: Work, request_id: str | None) -> None:
         operation.known.add_done_callback(lambda known: self._remember(operation, known))
+        failure: Exception | None = None
         try:
             operation.result = work(operation)
         except Interrupted:
             operation.problem = interrupted("the server that did it was stopped", request_id)
+            failure = _too_many(self._running_max)  # for who still waits to hear that it begins: another server may
         except JobledgerError as error:
-            self._fail(operation, error, problem_of(error, request_id))
+            failure, operation.problem = error, problem_of(error, request_id)
         except Exception as error:  # noqa: BLE001 - told as any other trouble of the server
             _log.error("operation.failed", kind=operation.kind, exc_info=error)
-            self._fail(operation, error, make_problem("internal_error", 500, unavailable(500), request_id=request_id))
-        finally:
-            operation.ended_at = self._now()
-            with self._lock:
-                del self._threads[operation]
-            self._room.release()
-
-    def _fail(self, operation: Operation, error: Exception, problem: Problem) -> None:
-        operation.problem = problem
-        if not operation.known.done():
-            operation.known.set_exception(error)
+            problem = make_problem("internal_error", 500, unavailable(500), request_id=request_id)
+            failure, operation.problem = error, problem
+        operation.ended_at = self._now()
+        with self._lock:
+            del self._threads[operation]
+        self._room.release()
+        if failure is not None and not operation.known.done():
+            operation.known.set_exception(failure)
 
     def _remember(self, operation: Operation, known: Future[str]) -> None:
         if known.exception() is not None:
             return
         with self._lock:
-            self._known[operation.tenant, known.result()] = operation
+            name = (operation.tenant, known.result())
+            before = self._known.get(name)
+            if before is not None and before.ended_at is None:
+                return  # whoever asked a second time is told of the one that goes on
+            self._known[name] = operation
             ended = [key for key, one in self._known.items() if one.ended_at is not None]
             for key in ended[: max(0, len(ended) - REMEMBERED_MAX)]:
                 del self._known[key]
@@ -157,15 +163,21 @@ class Operations:
 
 def shape(
     operation_id: str, kind: str, status: str, *, actor: str, reason: str, begun_at: datetime | None,
-    ended_at: datetime | None, done: int, total: int | None, result: dict[str, Any] | None = None,
+    ended_at: datetime | None, progress: dict[str, Any], result: dict[str, Any] | None = None,
     problem: Problem | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """An operation, as it is answered."""
     return {
         "operation_id": operation_id, "kind": kind, "status": status, "actor": actor, "reason": reason,
-        "begun_at": begun_at, "ended_at": ended_at, "progress": {"done": done, "total": total}, "result": result,
-        "problem": problem,
+        "begun_at": begun_at, "ended_at": ended_at, "progress": progress, "result": result, "problem": problem,
     }  # fmt: skip
+
+
+def progress(
+    done: int, total: int | None, *, state: str | None = None, fraction: float | None = None
+) -> dict[str, Any]:
+    """How far an operation is."""
+    return {"done": done, "total": total, "state": state, "fraction": fraction}
 
 
 def interrupted(why: str, request_id: str | None = None) -> Problem:

@@ -16,7 +16,7 @@ STATUS: Final[Mapping[str, int]] = {
     "tenant_exists": 409, "idempotency_conflict": 409, "lease_lost": 409, "count_changed": 409, "not_confirmed": 409,
     "rebuild_under_way": 409, "version_conflict": 412, "precondition_required": 428, "too_many_requests": 429,
     "not_yet_visible": 504, "unsupported_media_type": 415, "not_acceptable": 406, "method_not_allowed": 405,
-    "issuer_unavailable": 503, "interrupted": 409, "login_refused": 503, "sessions_needed": 503,
+    "issuer_unavailable": 503, "interrupted": 409, "given_up": 409, "login_refused": 503, "sessions_needed": 503,
 }  # fmt: skip
 """By the error's code. What is missing is the server's trouble: 503 where trying again may help, else 500."""
 

@@ -16,12 +16,12 @@ from ...shapes import dlq as dlq_shapes
 from ...shapes.texts import utc_text
 from ..authentication import AuthenticatedRoute, bearer
 from ..documented import problems
-from ..operations import interrupted, shape
+from ..operations import interrupted, progress, shape
 from ..services import Calling
 
 router = APIRouter(prefix="/v1", tags=["operations"], route_class=AuthenticatedRoute, dependencies=[Security(bearer)])
 
-SILENT = timedelta(seconds=4 * PROGRESS_SECONDS)
+SILENT = timedelta(seconds=3 * PROGRESS_SECONDS)
 """An act that says nothing for so long has died: it would have said that it goes on."""
 
 
@@ -52,7 +52,7 @@ def _of_act(act: BulkActOfDlq, now: datetime) -> dict[str, Any]:
     status = "failed" if problem is not None else "succeeded" if finished else "running"
     return shape(
         act.event_id, f"dlq.{act.begun.act}", status, actor=act.actor, reason=act.begun.reason, begun_at=act.begun_at,
-        ended_at=act.ended_at, done=done, total=act.begun.confirmed, problem=problem,
+        ended_at=act.ended_at, progress=progress(done, act.begun.confirmed), problem=problem,
         result=dlq_shapes.act_result(act) if finished else None,
     )  # fmt: skip
 
