@@ -10,17 +10,17 @@ from urllib.parse import urlsplit
 
 
 class Load(NamedTuple):
-    """What a load gave; latencies in milliseconds, in order of arrival."""
+    """What a load gave."""
 
     seconds: float
-    latencies_ms: list[float]
+    latencies_seconds: list[float]
 
 
 class _Connection(asyncio.Protocol):
     """Sends requests one after the other; a plain reader of answers that name their length."""
 
     def __init__(self, following: Callable[[], bytes | None], done: asyncio.Future[None]) -> None:
-        self.latencies_ms: list[float] = []
+        self.latencies_seconds: list[float] = []
         self._following = following
         self._done = done
         self._received = bytearray()
@@ -43,7 +43,7 @@ class _Connection(asyncio.Protocol):
         if not head.startswith(b"HTTP/1.1 2"):
             self._fail(RuntimeError(f"the server answered {bytes(self._received[:300])!r}"))
             return
-        self.latencies_ms.append((time.perf_counter() - self._sent_at) * 1000)
+        self.latencies_seconds.append(time.perf_counter() - self._sent_at)
         self._received.clear()
         self._send()
 
@@ -88,6 +88,7 @@ def _request(url: str, path: str, headers: dict[str, str], body: bytes) -> bytes
 
 async def _post(url: str, requests: int, connections: int, request: bytes) -> Load:
     place, loop, left = urlsplit(url), asyncio.get_running_loop(), requests
+    host, port = place.hostname or "127.0.0.1", place.port or 80
 
     def following() -> bytes | None:
         nonlocal left
@@ -98,10 +99,8 @@ async def _post(url: str, requests: int, connections: int, request: bytes) -> Lo
     opened: list[_Connection] = []
     began_at = time.perf_counter()
     for future in done:
-        _, connection = await loop.create_connection(
-            lambda future=future: _Connection(following, future), place.hostname, place.port
-        )
+        _, connection = await loop.create_connection(lambda future=future: _Connection(following, future), host, port)
         opened.append(connection)
     await asyncio.gather(*done)
     seconds = time.perf_counter() - began_at
-    return Load(seconds, [latency for connection in opened for latency in connection.latencies_ms])
+    return Load(seconds, [latency for connection in opened for latency in connection.latencies_seconds])

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from . import fairness, listing, noop, read_side, reading, scenarios
+from . import fairness, listing, noop, read_side, reading, scenarios, serving
 from .backends import Postgres, Sqlite
 from .measures import Sample
 from .scenarios import Bench
@@ -61,6 +61,7 @@ def _postgres(chosen: Choice, bench: Bench) -> list[Planned]:
     steps = [
         *_both(bench),
         Planned("postgres-dispatch-bulk-100", partial(scenarios.dispatch_bulk, bench, batch=100, keys=False)),
+        Planned("postgres-http", partial(serving.single_dispatches, bench, requests=min(chosen.jobs, 20_000))),
         Planned("postgres-drain-100", partial(scenarios.drain, bench, fetch_size=100)),
         *[
             Planned(f"postgres-fairness-{job_type}", partial(fairness.fairness, bench, job_type=job_type))

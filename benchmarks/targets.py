@@ -65,6 +65,11 @@ def _targets() -> Iterator[_Target]:
     yield _projecting("all lists", Key("project-all", "postgres"))
     for where in ("", "-in-process"):
         yield _read_your_writes(f"read-your-writes{where}")
+    yield _Target(
+        "single dispatches over HTTP, 32 connections, of a handler that does nothing", ">= 40 %",
+        lambda figures: _ratio(figures, Key("http-dispatch-32", "postgres"), Key("http-nothing-32", "postgres")),
+        lambda share: share >= 0.40, lambda share: f"{share:.0%}",
+    )  # fmt: skip
     yield _list_pages()
     yield from _rebuilds()
     yield _history()

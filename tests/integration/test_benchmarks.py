@@ -29,6 +29,9 @@ _RUN = {
         *((f"list-pages-dlq-{where}", "postgres") for where in DLQ_FILTERS),
     },
     "postgres-each-projection": {(f"project-{name.replace('_', '-')}", "postgres") for name in PROJECTIONS},
+    "postgres-http": {
+        (f"http-{what}-{connections}", "postgres") for what in ("nothing", "dispatch") for connections in (1, 32)
+    },
     "postgres-history": {(f"history-{what}", "postgres") for what in ("page", "page-largest", "shown")},
     "postgres-rebuild": {
         (f"rebuild-{processes}{phase}", "postgres")
