@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -99,7 +100,7 @@ async def _post(url: str, requests: int, connections: int, request: bytes) -> Lo
     opened: list[_Connection] = []
     began_at = time.perf_counter()
     for future in done:
-        _, connection = await loop.create_connection(lambda future=future: _Connection(following, future), host, port)
+        _, connection = await loop.create_connection(partial(_Connection, following, future), host, port)
         opened.append(connection)
     await asyncio.gather(*done)
     seconds = time.perf_counter() - began_at
