@@ -19,10 +19,10 @@ from jobledger.application.queries import History
 from jobledger.application.worker import WorkerEvent, WorkerOptions
 from jobledger.infrastructure import bootstrap, service
 from jobledger.infrastructure.bootstrap import LedgerHandle
-from jobledger.infrastructure.shapes.history_pages import read_page
 from jobledger.infrastructure.projecting import Hurrying, make_runner
 from jobledger.infrastructure.service import Service
 from jobledger.infrastructure.settings import load
+from jobledger.infrastructure.shapes.history_pages import read_page
 from jobledger.projections.catalogue import PROJECTIONS
 from jobledger.projections.projection import Projection
 from jobledger.projections.runner import Runner

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from jobledger.application.commands import RequeueJob
 from jobledger.application.attempts import ATTEMPTS_SHOWN
+from jobledger.application.commands import RequeueJob
 from jobledger.application.dlq_messages import GetDeadJob
 from jobledger.domain import job as jobs
 from jobledger.domain.errors import InvalidInput, NotFound
