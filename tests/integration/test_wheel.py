@@ -142,3 +142,23 @@ def test_jobs_can_be_tested_with_the_bare_wheel(installed: Path, tmp_path: Path)
         "print(ledger.assert_completed().only.result, 'pytest' in sys.modules)\n"
     )
     assert run(str(installed / "python"), "-c", code, cwd=tmp_path).split() == ["taken", "False"]
+
+
+def test_the_client_needs_two_libraries_alone(wheel: Path, installed: Path, tmp_path: Path) -> None:
+    """Without the wheel's own dependencies, with pydantic and httpx (as the lock file has them), it asks a server."""
+    uv = str(Path(sys.executable).parent / "uv")
+    run(uv, "venv", "--quiet", "--python", sys.executable, str(tmp_path / "venv"), cwd=tmp_path)
+    python = tmp_path / "venv" / "bin" / "python"
+    install = (uv, "pip", "install", "--quiet", "--python", str(python))
+    run(*install, "--no-deps", str(wheel), cwd=tmp_path)
+    constraints = installed.parents[1] / "constraints.txt"
+    run(*install, "--constraint", str(constraints), "pydantic", "httpx", cwd=tmp_path)
+    code = (
+        "import importlib.util\n"
+        "import httpx\n"
+        "from jobledger.client import Client\n"
+        "transport = httpx.MockTransport(lambda request: httpx.Response(200, json={'tenants': []}))\n"
+        "with Client('http://jobs.test', 'a-key', http=httpx.Client(transport=transport)) as client:\n"
+        "    print(client.tenants.list(), importlib.util.find_spec('eventsourcing'))\n"
+    )
+    assert run(str(python), "-c", code, cwd=tmp_path).split() == ["[]", "None"]
