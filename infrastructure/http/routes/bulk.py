@@ -79,7 +79,7 @@ async def dispatch_jobs(*, tenant: TenantName, request: Request, caller: Calling
             rule=f"is {MEDIA_TYPE}",
         )  # fmt: skip
     await run_in_threadpool(_require_leave, caller, tenant)
-    return _Answer(_Bulk(caller, tenant, request))
+    return BulkAnswer(BulkRequest(caller, tenant, request))
 
 
 def _require_leave(caller: Caller, tenant: str) -> None:
@@ -92,7 +92,7 @@ def _require_leave(caller: Caller, tenant: str) -> None:
         raise
 
 
-class _Bulk:
+class BulkRequest:
     """One request under way."""
 
     def __init__(self, caller: Caller, tenant: str, request: Request) -> None:
@@ -144,10 +144,10 @@ class _Bulk:
         return _json_line({"summary": {**counts, "position": self._position, "problem": problem}})
 
 
-class _Answer(Response):
+class BulkAnswer(Response):
     """Reads and answers at the same time. What fails before anything was settled is a problem, with its status."""
 
-    def __init__(self, bulk: _Bulk) -> None:
+    def __init__(self, bulk: BulkRequest) -> None:
         super().__init__(media_type=MEDIA_TYPE)
         del self.headers["content-length"]
         self._bulk = bulk
