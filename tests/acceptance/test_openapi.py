@@ -1,0 +1,184 @@
+"""The OpenAPI document, and whether the server keeps to it: answers to generated requests are what is documented."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import CheckFunction, not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from jobledger.infrastructure.http.app import make_app
+from tests.support.http_keys import key_for
+from tests.support.server import RunningServer
+
+from .http_server import client, server
+
+__all__ = ["client", "server"]
+
+EXAMPLES = int(os.environ.get("TESTS_OPENAPI_EXAMPLES", "3"))
+"""Generated requests of each kind for each operation; more find more."""
+_TIMEOUT_SECONDS = 20
+CHECKS: list[CheckFunction] = [
+    not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance,
+    response_schema_conformance,
+]  # fmt: skip
+
+DOCUMENT: dict[str, Any] = make_app(None, body_bytes_max=1_000, version="1").openapi()  # type: ignore[arg-type]
+"""As it is written; what a server shows is compared with it."""
+OPERATIONS: dict[str, dict[str, Any]] = {
+    f"{method.upper()} {path}": operation
+    for path, methods in DOCUMENT["paths"].items()
+    for method, operation in methods.items()
+}
+ENDLESS = {"GET /v1/tenants/{tenant}/jobs/{job_id}/events", "GET /v1/tenants/{tenant}/events"}
+"""Answers that go on: they are asked for what is not there. (What they say has tests of its own.)"""
+OPEN = {"GET /livez", "GET /readyz"}
+"""Without a key."""
+
+
+class Subject(NamedTuple):
+    """Who asks, and for what there is."""
+
+    url: str
+    session: requests.Session
+    path: Mapping[str, object]
+
+
+# --- what it says ----------------------------------------------------------------------------------------------------
+
+
+def test_a_server_shows_the_document(client: httpx.Client, server: RunningServer) -> None:
+    """OpenAPI 3.1, without a key."""
+    shown = httpx.get(f"{server.url}/v1/openapi.json")
+    assert (shown.status_code, shown.json()["openapi"][:3]) == (200, "3.1")
+    assert shown.json()["paths"] == DOCUMENT["paths"]
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation_is_documented(name: str) -> None:
+    """A name, a sentence, a description, tags, examples, the problems that may come, and how to prove who asks."""
+    operation = OPERATIONS[name]
+    assert all(operation.get(part) for part in ("operationId", "summary", "description", "tags"))
+    assert _has_example(operation.get("requestBody", {}), {}) or "requestBody" not in operation, (
+        "an example of its body"
+    )
+    if name in OPEN:
+        return
+    assert operation["security"] == [{"bearer": []}]
+    problems = {status for status in operation["responses"] if status[0] in "45"}
+    assert {"401", "403", "422", "429", "500", "503"} <= problems
+    for status in problems:
+        assert set(operation["responses"][status]["content"]) == {"application/problem+json"}
+
+
+def test_names_of_operations_are_unique() -> None:
+    """Clients are generated from them."""
+    names = [operation["operationId"] for operation in OPERATIONS.values()]
+    assert len(set(names)) == len(names)
+
+
+def _has_example(part: Any, seen: dict[str, None]) -> bool:  # noqa: ANN401 - any JSON
+    """Whether there is one in it, or in what it refers to."""
+    if isinstance(part, list):
+        return any(_has_example(each, seen) for each in part)
+    if not isinstance(part, dict):
+        return False
+    if part.get("examples") or "example" in part:
+        return True
+    reference = part.get("$ref")
+    if isinstance(reference, str) and reference not in seen:
+        seen[reference] = None
+        return _has_example(DOCUMENT["components"]["schemas"][reference.rpartition("/")[2]], seen)
+    return any(_has_example(each, seen) for each in part.values())
+
+
+# --- whether it is so ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["admin", "auditor", "worker"])
+def subject(request: pytest.FixtureRequest, server: RunningServer) -> Iterator[Subject]:
+    """Somebody with a key, and things that are there."""
+    with server.client() as administrator, requests.Session() as session:
+        key = server.key if request.param == "admin" else key_for(administrator, request.param).credential
+        session.headers["Authorization"] = f"Bearer {key}"
+        yield Subject(server.url, session, _things(administrator))
+
+
+def _things(administrator: httpx.Client) -> dict[str, object]:
+    job = administrator.post("/v1/tenants/acme/jobs", json={
+        "type": "number.double", "persona": "bot", "correlation_id": "request-1", "payload": {"number": 1},
+    }).json()  # fmt: skip
+    return {
+        "tenant": "acme", "job_id": job["job_id"], "persona": "bot", "queue": "default", "request": "request-1",
+        "scope": "queue", "name": "default", "key": "gateway", "attempt": 1,
+        "key_id": key_for(administrator, "emitter").key_id,
+        "operation_id": "nothing", "export_id": job["job_id"],
+    }  # fmt: skip
+
+
+SCHEMA = schemathesis.openapi.from_dict(json.loads(json.dumps(DOCUMENT)))
+
+
+@schemathesis.serializer("application/jsonl")
+def _as_it_is(_context: object, value: object) -> bytes:
+    """Lines are a text in the document."""
+    return str(value).encode("utf-8", "surrogatepass")
+
+
+def _cases() -> Iterator[object]:
+    """Each operation, with what is right and what is wrong (where anything can be)."""
+    for name in OPERATIONS:
+        yield pytest.param(name, GenerationMode.POSITIVE, id=f"{name} right")
+        if name not in OPEN:
+            yield pytest.param(name, GenerationMode.NEGATIVE, id=f"{name} wrong")
+
+
+@pytest.mark.parametrize(("name", "mode"), list(_cases()))
+def test_answers_are_as_documented(subject: Subject, name: str, mode: GenerationMode) -> None:
+    """No 500, no status or content type that is not documented, and no answer of another shape."""
+    method, _, path = name.partition(" ")
+    operation = SCHEMA[path][method]
+    known = {key: value for key, value in subject.path.items() if f"{{{key}}}" in path}
+    if name in ENDLESS:
+        known["tenant"] = "nobody"
+    strategies = [operation.as_strategy(mode, path_parameters=known)] if known else []
+    if mode is GenerationMode.POSITIVE or not known:
+        strategies.append(operation.as_strategy(mode))
+    for strategy in strategies:
+        _ask(subject, strategy)
+
+
+def _ask(subject: Subject, strategy: Any) -> None:  # noqa: ANN401 - hypothesis' strategy of schemathesis' cases
+    @seed(20_260_302)
+    @settings(
+        max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck),
+        phases=(Phase.explicit, Phase.generate),
+    )  # fmt: skip
+    @given(case=strategy)
+    def asked(case: schemathesis.Case[Any]) -> None:
+        _shorten(case)
+        answered = case.call(base_url=subject.url, session=subject.session, timeout=_TIMEOUT_SECONDS)
+        case.validate_response(answered, checks=CHECKS)
+
+    asked()
+
+
+def _shorten(case: schemathesis.Case[Any]) -> None:
+    """Nobody waits here."""
+    for part in (case.body, case.query):
+        if isinstance(part, dict) and "wait_seconds" in part:
+            part["wait_seconds"] = 0
