@@ -131,13 +131,15 @@ class Waiting:
         self._lines: WeakValueDictionary[Hashable, _Line] = WeakValueDictionary()
 
     async def claim(
-        self, claim: Callable[[], Claimed], line_of: Hashable, *, seconds: float, is_gone: Callable[[], Awaitable[bool]]
-    ) -> Claimed:
+        self, claim: Callable[[], Claimed], line_of: Hashable, *, seconds: float, own_seconds: float,
+        is_gone: Callable[[], Awaitable[bool]],
+    ) -> Claimed:  # fmt: skip
         """Claim, and where that brings nothing wait and claim again, until time is out or whoever asks has gone.
 
-        `line_of` is the same for claims that may bring the same jobs."""
+        `line_of` is the same for claims that may bring the same jobs. Each looks itself every `own_seconds` at least:
+        a claim says that its worker lives."""
         now = asyncio.get_running_loop().time
-        end = now() + seconds
+        end, own_at = now() + seconds, now() + own_seconds
         line = self._lines.setdefault(line_of, _Line(self._poll_seconds))
         rung = self._bell.rung
         found = await run_in_threadpool(claim)
@@ -145,11 +147,13 @@ class Waiting:
         while not found.jobs and now() < end and not self._bell.is_closed and not await is_gone():
             if found.is_held_back:
                 rung = self._bell.rung  # whatever is dispatched: it is its own job that has to end
-            look_at = now() + self._poll_seconds if found.is_held_back else line.look_at
+            look_at = now() + self._poll_seconds if found.is_held_back else min(line.look_at, own_at)
             await self._bell.wait(rung, max(0.0, min(end, look_at) - now()))
             async with line.turn:
                 rung = self._bell.rung
-                if (found.is_held_back or line.has_news(rung, now())) and not await is_gone():
+                has_news = found.is_held_back or now() >= own_at or line.has_news(rung, now())
+                if has_news and not await is_gone():
+                    own_at = now() + own_seconds
                     found = await run_in_threadpool(claim)
                     line.looked(found, rung, now())
         return found

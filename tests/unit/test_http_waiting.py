@@ -79,6 +79,7 @@ class Waiters:
         self.desk = Desk()
         self.hints = Hints()
         self.gone = False
+        self.own_seconds = FOR_EVER
         self.waiting = Waiting(Doorbell(self.hints), poll_seconds=FOR_EVER)
 
     async def _is_gone(self) -> bool:
@@ -87,7 +88,9 @@ class Waiters:
     def claim(self, seconds: float = FOR_EVER, ask: Callable[[], Claimed] | None = None) -> asyncio.Task[Claimed]:
         """Begin to wait."""
         return asyncio.create_task(
-            self.waiting.claim(ask or self.desk.claim, "line", seconds=seconds, is_gone=self._is_gone)
+            self.waiting.claim(
+                ask or self.desk.claim, "line", seconds=seconds, own_seconds=self.own_seconds, is_gone=self._is_gone
+            )
         )
 
     async def looked(self, times: int) -> None:
@@ -143,6 +146,19 @@ def test_each_job_finds_somebody_who_waits() -> None:
         waiters.hint()
         found = await asyncio.gather(*claims)
         assert len({claim.jobs[0].job_id for claim in found}) == 20
+
+    run(story)
+
+
+def test_who_waits_is_heard_of() -> None:
+    """Each looks itself now and then, hints or not: that says that its worker lives."""
+
+    async def story(waiters: Waiters) -> None:
+        waiters.own_seconds = 0.01
+        claim = waiters.claim()
+        await waiters.looked(5)
+        waiters.desk.jobs = 1
+        assert len((await claim).jobs) == 1
 
     run(story)
 

@@ -87,7 +87,9 @@ async def claim_jobs(*, body: api.ClaimRequest, caller: Calling, request: Reques
 
     wishes = (body.queues, body.tenants, body.personas, body.types)
     line = (caller.identity.id, *(None if wish is None else frozenset(wish) for wish in wishes))
-    found = await caller.services.waiting.claim(claim, line, seconds=body.wait_seconds, is_gone=request.is_disconnected)
+    found = await caller.services.waiting.claim(
+        claim, line, seconds=body.wait_seconds, own_seconds=body.lease_seconds / 3, is_gone=request.is_disconnected
+    )
     if found.jobs and await request.is_disconnected():
         await run_in_threadpool(_give_back, caller, body.worker, found)
     return {
