@@ -46,7 +46,7 @@ class WebServer:
         than users of this machine could open it."""
         if self._host is None or not is_loopback(self._host):
             return None
-        return f"{self.url}/login/{self._links.make(name)}"
+        return f"{self.url}/login/link?token={self._links.make(name)}"
 
 
 def is_loopback(host: str) -> bool:

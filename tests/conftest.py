@@ -81,6 +81,7 @@ _LONG_FILES = (
     "test_process_isolation", "test_projections.py", "test_dlq.py", "test_embedded_postgres", "test_worker_kill",
     "test_metrics.py", "test_processes.py", "test_demo.py", "test_audit_replay", "test_refusals", "test_limits.py",
     "test_behind_pgbouncer", "test_how_to_", "test_tutorial", "test_limits_model",
+    "browser/test_job", "browser/test_safety",
 )  # fmt: skip
 
 

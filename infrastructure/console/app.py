@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import MutableMapping
 from importlib.metadata import version as installed_version
@@ -22,7 +23,7 @@ from .sessions import LoginLinks, Sessions
 
 ROUTERS = (static.router, login.router, home.router, jobs.router, job.router, dlq.router)
 
-_API = ("/v1", "/livez", "/readyz")
+_API = re.compile(r"/(v[0-9]+|livez|readyz)(/.*)?", re.ASCII)
 
 
 def console_services(
@@ -57,6 +58,6 @@ class Pages(Mount):
     def matches(self, scope: MutableMapping[str, Any]) -> tuple[Match, MutableMapping[str, Any]]:
         """Whether an address is a page's."""
         path: str = scope.get("path", "")
-        if any(path == place or path.startswith(f"{place}/") for place in _API):
+        if _API.fullmatch(path):
             return Match.NONE, {}
         return super().matches(scope)

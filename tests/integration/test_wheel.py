@@ -66,12 +66,12 @@ def members(distributions: Path) -> set[str]:
 
 
 def tracked_sources() -> set[str]:
-    """Python, SQL and other files of the layers that have to be published, as paths from the root."""
+    """All files of the layers but what Python made of them, as paths from the root: also what pages are made of."""
     return {
         path.relative_to(ROOT).as_posix()
         for layer in LAYERS
         for path in (ROOT / layer).rglob("*")
-        if path.suffix in {".py", ".sql"}
+        if path.is_file() and "__pycache__" not in path.parts
     }
 
 

@@ -40,19 +40,19 @@ def log_in(request: Request, sent: Sent) -> Response:
     return _logged_in(request, cookie, wanted)
 
 
-@router.get("/login/{token}")
-def link(request: Request, token: str) -> Response:
+@router.get("/login/link")
+def link(request: Request, token: str = "") -> Response:
     """What a link that works once opens: looking at it does not use it up, so that nobody's preview does."""
     good = services_of(request).links.is_good(token)
     status = HTTPStatus.OK if good else HTTPStatus.GONE
     return page(request, "link.html", status, token=token if good else None)
 
 
-@router.post("/login/{token}")
-def log_in_once(request: Request, token: str) -> Response:
+@router.post("/login/link")
+def log_in_once(request: Request, sent: Sent) -> Response:
     """Begin a session of whom the link is for."""
     services = services_of(request)
-    name = services.links.take(token)
+    name = services.links.take(sent("token"))
     if name is None:
         return page(request, "link.html", HTTPStatus.GONE, token=None)
     return _logged_in(request, services.sessions.begin_as(name), "/")

@@ -1,0 +1,103 @@
+"""Logging in and out."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from jobledger.application.key_messages import RevokeKey
+from jobledger.domain.identity import Grant, Role
+from tests.support.console import ConsoleUnderTest, Visit
+
+from .conftest import Open
+
+
+def test_a_key_logs_in_and_logging_out_ends_that(console: ConsoleUnderTest, window: Open) -> None:
+    """The session is in a cookie that no script and no other site gets; once logged out, it is worth nothing."""
+    visit = window(console)
+    visit.page.goto("/tenants/acme/jobs?status=dlq")
+    assert visit.page.url.endswith("/login?next=%2Ftenants%2Facme%2Fjobs%3Fstatus%3Ddlq")
+    page = visit.page
+    page.get_by_label("API key").fill(console.key)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url("**/tenants/acme/jobs?status=dlq")
+    (cookie,) = visit.context.cookies()
+    assert cookie["name"] == "__Host-jobledger" and cookie["httpOnly"] and cookie["secure"]
+    assert (cookie["sameSite"], cookie["path"]) == ("Strict", "/")
+    page.get_by_role("button", name="Log out").click()
+    page.wait_for_url("**/login")
+    visit.context.add_cookies(
+        [{"name": cookie["name"], "value": cookie["value"], "domain": "127.0.0.1", "path": "/", "secure": True}]
+    )
+    assert visit.context.cookies()
+    page.goto("/tenants")
+    assert "/login" in page.url
+
+
+@pytest.mark.parametrize("key", ["jl_admin.wrong", "nonsense", f"jl_nobody.{'a' * 43}"])
+def test_what_is_no_key_opens_nothing(console: ConsoleUnderTest, key: str) -> None:
+    """Whatever is wrong with it, it is told in the same words."""
+    headers = {"Origin": console.url}
+    answered = httpx.post(f"{console.url}/login", data={"key": key}, headers=headers)
+    assert answered.status_code == 401
+    assert "That key opens nothing." in answered.text
+    assert "set-cookie" not in answered.headers
+    assert key not in answered.text
+
+
+def test_a_link_logs_in_once(console: ConsoleUnderTest, window: Open) -> None:
+    """Looking at it does not use it up; who opens it is an administrator, and it works for nobody else afterwards."""
+    link = console.server.login_link("os:ana@laptop")
+    assert link is not None
+    assert httpx.get(link).status_code == 200
+    first, second = window(console), window(console)
+    first.page.goto(link)
+    first.page.wait_for_url("**/tenants")
+    assert first.page.locator(".who .name").inner_text() == "os:ana@laptop"
+    assert httpx.get(link).status_code == 410
+    assert _send_link(console, link) == 410
+    second.page.goto("/login/link?token=" + "x" * 43)
+    assert second.page.get_by_text("This link is used up").is_visible()
+    second.complaints.clear()  # Chromium complains about the status 410, which is what is meant
+
+
+def _send_link(console: ConsoleUnderTest, link: str) -> int:
+    token = link.partition("token=")[2]
+    sent = httpx.post(f"{console.url}/login/link", data={"token": token}, headers={"Origin": console.url})
+    return sent.status_code
+
+
+def test_a_key_that_is_revoked_ends_its_sessions(console: ConsoleUnderTest, window: Open) -> None:
+    """At once, wherever somebody is logged in with it."""
+    key = console.make_key(Grant(role=Role.ADMIN))
+    visit = window(console)
+    visit.log_in(key)
+    console.ask(RevokeKey, key_id=key.removeprefix("jl_").partition(".")[0], reason="lost")
+    visit.page.goto("/tenants")
+    assert "/login" in visit.page.url
+
+
+@pytest.mark.parametrize("place", ["https://example.com/", "//example.com", "/\\example.com", "/login", "javascript:1"])
+def test_a_login_leads_to_the_console_only(console: ConsoleUnderTest, place: str) -> None:
+    """Whatever the address asks for."""
+    sent = {"key": console.key, "next": place}
+    answered = httpx.post(f"{console.url}/login", data=sent, headers={"Origin": console.url})
+    assert (answered.status_code, answered.headers["location"]) == (303, "/welcome?next=%2F")
+
+
+def test_a_browser_that_keeps_no_cookie_is_told(console: ConsoleUnderTest) -> None:
+    """A login that leads nowhere says why."""
+    answered = httpx.get(f"{console.url}/welcome?next=/tenants")
+    assert "The browser did not keep the login." in answered.text
+
+
+def test_a_link_from_elsewhere_opens_the_page(console: ConsoleUnderTest, visit: Visit) -> None:
+    """Though the cookie does not come along from another site, who is logged in sees the page."""
+    page = visit.page
+    page.route("http://elsewhere.example/", lambda route: route.fulfill(
+        content_type="text/html", body=f"<a href='{console.url}/tenants/other/jobs'>look</a>"
+    ))  # fmt: skip
+    page.goto("http://elsewhere.example/")
+    page.get_by_text("look").click()
+    page.get_by_role("heading", name="Jobs", exact=True).wait_for()
+    assert page.url.endswith("/tenants/other/jobs")
