@@ -14,7 +14,8 @@ from .lists import FRESHNESS_EXAMPLE, Freshness
 
 Kind = Literal["system", "orchestration", "reactive", "ai", "work"]
 Cause = Literal["attempts_exhausted", "unrecoverable", "integrity_violation", "stalled"]
-Wanted = Annotated[str, Field(min_length=1, max_length=500)]
+NO_NUL = r"^[^\x00]*$"
+Wanted = Annotated[str, Field(min_length=1, max_length=500, pattern=NO_NUL)]
 Ticket = Annotated[str | None, Field(min_length=1, max_length=120, description="Of whatever tracks such things.")]
 Attempts = Annotated[int | None, Field(ge=1, le=1_000, description="To grant; null: as many as its policy has.")]
 
@@ -36,6 +37,13 @@ _NO_FILTER: JsonDict = dict.fromkeys(
 )
 _GROUP: JsonDict = {
     "jobs": 500, "type": "invoice.send", "cause": "attempts_exhausted", "error_type": "TimeoutError",
+}  # fmt: skip
+
+_ACT: JsonDict = {
+    "event_id": "ff3c0d1e-2b4a-8c6d-9e8f-0a1b2c3d4e5f.7", "act": "requeue", "begun_at": "2026-03-01T09:35:05.250000Z",
+    "actor": "key:4k2m9xq7ta", "reason": "gateway fixed", "ticket": "OPS-12", "attempts_granted": None,
+    "filter": {**_NO_FILTER, "error_type": "TimeoutError"}, "confirmed": 500, "changed": 499, "skipped": 1,
+    "refused": 0, "ended_at": "2026-03-01T09:35:15.250000Z", "finished": True,
 }  # fmt: skip
 
 
@@ -246,5 +254,7 @@ class Act(Answer):
 
 class Acts(Answer):
     """The last acts on many dead jobs, the latest first."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"acts": [_ACT]}]})
 
     acts: list[Act]

@@ -144,8 +144,8 @@ class Operations:
         with self._lock:
             del self._threads[operation]
         self._room.release()
-        if failure is not None and not operation.known.done():
-            operation.known.set_exception(failure)
+        if not operation.known.done():
+            operation.known.set_exception(failure or RuntimeError("it ended before the ledger knew of it"))
 
     def _remember(self, operation: Operation, known: Future[str]) -> None:
         if known.exception() is not None:

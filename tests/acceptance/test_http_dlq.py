@@ -106,6 +106,7 @@ def test_why_a_job_is_dead(client: httpx.Client, worker: httpx.Client, queue: st
         ({"kind": "idle"}, "query.kind"),
         ({"since": "yesterday"}, "query.since"),
         ({"queue": ""}, "query.queue"),
+        ({"error_type": "a\x00b"}, "query.error_type"),
         ({"after": "nonsense"}, "query.after"),
     ],
 )
@@ -219,6 +220,7 @@ def test_nothing_is_done_to_many_that_was_not_confirmed(client: httpx.Client, wo
         ({**where, "expected_count": 2}, 422, "reason_required", "reason"),
         ({**where, **WHY, "expected_count": 0}, 422, "invalid_input", "expected_count"),
         ({"filter": {"colour": "red"}, **WHY}, 422, "invalid_input", "filter.colour"),
+        ({"filter": {"type": "a\x00b"}, **WHY}, 422, "invalid_input", "filter.type"),
         (WHY, 422, "invalid_input", "filter"),
     ):
         for act in ("requeue", "discard"):

@@ -96,6 +96,16 @@ def test_what_keeps_it_from_beginning_is_raised(operations: Operations) -> None:
     assert operations.get("acme", "a.1") is None
 
 
+def test_nobody_waits_for_ever_to_hear_that_it_began(operations: Operations) -> None:
+    """An operation that ends without having been known is a mistake, and told as one."""
+
+    def forgets(_operation: Operation) -> dict[str, Any]:
+        return {}
+
+    with pytest.raises(RuntimeError):
+        operations.begin(operation(), forgets, None)
+
+
 @pytest.mark.parametrize(
     ("error", "code", "status"),
     [(LedgerUnavailable("secret"), "ledger_unavailable", 503), (RuntimeError("secret"), "internal_error", 500)],

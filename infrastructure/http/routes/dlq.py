@@ -38,7 +38,7 @@ router = APIRouter(
     prefix="/v1/tenants/{tenant}", tags=["dlq"], route_class=AuthenticatedRoute, dependencies=[Security(bearer)]
 )
 
-Words = Annotated[str, Query(min_length=1, max_length=500)]
+Words = Annotated[str, Query(min_length=1, max_length=500, pattern=api.NO_NUL)]
 
 
 class Filtering:
