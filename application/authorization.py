@@ -25,7 +25,7 @@ from .dispatch_item import Dispatch, Malformed
 from .dispatcher import Dispatcher
 from .job_repository import no_such_job
 from .lease_messages import WorkScope
-from .message import Actor, Message
+from .message import Message
 from .needs import NEEDS, Need, Scope
 from .ports import Catalogue
 from .queries import GetJob, ListTenants
@@ -65,10 +65,10 @@ class Authorization:
         """Whether there is such a tenant: not to be told to who has no grant there."""
         return self._catalogue.tenant(tenant) is not None
 
-    def record(self, actor: Actor, message: Message[Any], error: NotPermitted) -> None:
+    def record(self, message: Message[Any], permission: str) -> None:
         """Record a refusal. It is durable before it is told."""
         self.dispatcher.execute(RecordRefusedAccess(
-            actor=actor, asked=type(message).__name__, permission=error.permission, tenant_claimed=_claimed(message),
+            actor=message.actor, asked=type(message).__name__, permission=permission, tenant_claimed=_claimed(message),
             trace_parent=message.trace_parent, correlation_id=message.correlation_id,
         )).unwrap()  # fmt: skip
 
@@ -85,11 +85,9 @@ class Authorized:
         need = self._authorization.need(type(message))
         try:
             allowed = self._allowed(message, need)
-        except NotPermitted as error:
-            if need.recorded or error.permission == Permission.READ_PAYLOADS:
-                self._authorization.record(message.actor, message, error)
-            return Refused(error)
-        except Refusal as error:
+        except Refusal as error:  # also of what is none of its business: somebody tried
+            if need.recorded or getattr(message, "bodies", False):
+                self._authorization.record(message, _missing(error, need))
             return Refused(error)
         result = self._authorization.dispatcher.execute(allowed)
         if isinstance(message, ListTenants) and isinstance(result, Accepted):
@@ -236,6 +234,13 @@ def _tenants_named(message: Message[Any]) -> Iterable[str]:
     """The tenant of a message about one attempt, those that a claim is narrowed to."""
     tenant: str | None = getattr(message, "tenant", None)
     return [tenant] if tenant is not None else sorted(getattr(message, "tenants", None) or ())
+
+
+def _missing(error: Refusal, need: Need) -> str:
+    """The permission that was missing, there; where not even that is told, the first that is needed."""
+    if isinstance(error, NotPermitted):
+        return error.permission
+    return next(iter(need.permissions), "")
 
 
 def _claimed(message: Message[Any]) -> str:

@@ -88,7 +88,7 @@ def _require_leave(caller: Caller, tenant: str) -> None:
         caller.authorized.require_somewhere(Permission.DISPATCH, tenant)
     except NotPermitted as error:
         asked = DispatchJob(actor=caller.actor, trace_parent=caller.trace_parent, item=Dispatch("", tenant=tenant))
-        caller.services.authorization.record(caller.actor, asked, error)
+        caller.services.authorization.record(asked, error.permission)
         raise
 
 

@@ -190,6 +190,18 @@ def test_a_tenants_administrator_is_none_of_the_installation(cases: UseCases, au
     assert admin.execute(SuspendTenant(actor=ACTOR, name="acme", reason="x")).is_accepted
 
 
+def test_who_reaches_for_another_tenant_is_recorded(cases: UseCases, authorization: Authorization) -> None:
+    """What would have changed something there, or shown payloads: whether there is such a tenant or not."""
+    operator = who(authorization, Role.OPERATOR)
+    for tenant in ("other", "nobody"):
+        error_of(operator, CancelJob(actor=ACTOR, tenant=tenant, job=UUID(int=1), reason="x"))
+        error_of(operator, GetJob(actor=ACTOR, tenant=tenant, job=UUID(int=1), bodies=True))
+        error_of(operator, GetJob(actor=ACTOR, tenant=tenant, job=UUID(int=1)))
+    assert [(facts.asked, facts.tenant_claimed) for facts in refused_access(cases)] == [
+        ("CancelJob", "other"), ("GetJob", "other"), ("CancelJob", "nobody"), ("GetJob", "nobody"),
+    ]  # fmt: skip
+
+
 def test_a_person_is_no_worker(authorization: Authorization) -> None:
     """Technical identities only: a role for workers permits a person nothing of theirs."""
     grant = Grant(role=Role.WORKER)
