@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -29,6 +30,10 @@ def operations() -> Iterator[Operations]:
 def operation(tenant: str | None = "acme") -> Operation:
     """One that is to begin."""
     return Operation("dlq.requeue", tenant, "key:ana", "a test", NOW)
+
+
+def _is_over(one: Operation) -> bool:
+    return one.ended_at is not None
 
 
 class Slow:
@@ -140,7 +145,7 @@ def test_results_are_not_kept_for_ever(operations: Operations, monkeypatch: pyte
         mine, work = operation(), Slow(f"a.{number}")
         work.go_on.set()
         operations.begin(mine, work, None)
-        until(lambda one=mine: one.ended_at is not None)
+        until(partial(_is_over, mine))
     known = [number for number in range(6) if operations.get("acme", f"a.{number}") is not None]
     assert known == [3, 4, 5]
 
