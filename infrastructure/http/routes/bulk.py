@@ -24,7 +24,7 @@ from jobledger.application.dispatch_item import Dispatch, Malformed
 from jobledger.application.dispatching import CHUNK
 from jobledger.application.result import Refused
 from jobledger.application.validation import invalid_input
-from jobledger.domain.errors import InvalidInput, JobledgerError, NotPermitted, PayloadTooLarge, Refusal
+from jobledger.domain.errors import InvalidInput, JobledgerError, PayloadTooLarge, Refusal
 from jobledger.domain.identity import Permission
 from jobledger.domain.tenant import TenantName
 
@@ -86,9 +86,9 @@ def _require_leave(caller: Caller, tenant: str) -> None:
     """Who may dispatch nowhere is told so once, and not line by line."""
     try:
         caller.authorized.require_somewhere(Permission.DISPATCH, tenant)
-    except NotPermitted as error:
+    except Refusal as error:
         asked = DispatchJob(actor=caller.actor, trace_parent=caller.trace_parent, item=Dispatch("", tenant=tenant))
-        caller.services.authorization.record(asked, error.permission)
+        caller.services.authorization.record(asked, getattr(error, "permission", Permission.DISPATCH.value))
         raise
 
 
