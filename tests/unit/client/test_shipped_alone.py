@@ -5,10 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib.metadata import packages_distributions, requires
+from types import ModuleType
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+import jobledger.client
+import jobledger.testing
 
 ALLOWED = ("pydantic", "httpx")
 
@@ -23,7 +27,7 @@ class Blocked:
 
 sys.meta_path.insert(0, Blocked())
 try:
-    import structlog
+    import fastapi
 except ImportError:
     print("blocked")
 {body}
@@ -46,9 +50,9 @@ def everything_but(*libraries: str) -> set[str]:
     }
 
 
-def run(body: str) -> list[str]:
-    """The output of a program in an interpreter that has only what the client needs."""
-    code = _CODE.format(blocked=everything_but(*ALLOWED), body=body)
+def run(body: str, blocked: set[str] | None = None) -> list[str]:
+    """The output of a program in an interpreter that has only what the client needs, or all but what is `blocked`."""
+    code = _CODE.format(blocked=everything_but(*ALLOWED) if blocked is None else blocked, body=body)
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.splitlines()
@@ -101,3 +105,25 @@ def test_it_asks_and_reads(manner: str) -> None:
             "asyncio.run(main())\n"
         )
     assert run(body) == ["blocked", "p.1 []"]
+
+
+def test_the_fakes_need_no_server() -> None:
+    """What a server is made of is not needed to imitate one."""
+    body = (
+        "from jobledger import App, JobContext\n"
+        "from jobledger.testing import FakeClient\n"
+        "app = App('shop')\n"
+        "def handler(context: JobContext, payload: dict[str, str]) -> str: return payload['text']\n"
+        "app.job('note.take', effects='none', timeout_seconds=9)(handler)\n"
+        "client = FakeClient(app, tenant='acme')\n"
+        "print(client.jobs.result(client.dispatch('note.take', {'text': 'taken'}).job_id).result)\n"
+    )
+    assert run(body, {"fastapi", "starlette", "uvicorn", "jinja2", "joserfc", "psycopg"}) == ["blocked", "taken"]
+
+
+@pytest.mark.parametrize("module", [jobledger.client, jobledger.testing], ids=lambda module: module.__name__)
+def test_every_public_name_is_there(module: ModuleType) -> None:
+    """What `__all__` promises can be had; other names are told as missing."""
+    assert all(getattr(module, name) is not None for name in module.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Klient'"):
+        module.Klient  # noqa: B018
