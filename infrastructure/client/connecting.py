@@ -43,8 +43,19 @@ def address(url: str | None, uds: str | PathLike[str] | None) -> Address:
 
 
 def credential_of(key: Key) -> Callable[[], str | None]:
-    """What gives the credential of the next request."""
-    return key if callable(key) else lambda: key
+    """What gives the credential of the next request. Raises `ValueError` for one that no header can hold."""
+    if callable(key):
+        return lambda: _clean(key())
+    clean = _clean(key)
+    return lambda: clean
+
+
+def _clean(key: str | None) -> str | None:
+    """Files and variables often end with a line feed."""
+    stripped = None if key is None else key.strip()
+    if stripped is not None and not (stripped.isascii() and stripped.isprintable()):
+        raise ValueError("a key is printable ASCII text")
+    return stripped
 
 
 def httpx_options(where: Address, timeout_seconds: float) -> dict[str, Any]:

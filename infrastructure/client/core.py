@@ -125,7 +125,8 @@ def answered(core: Core, request: Request, *, repeatable: bool | None = None) ->
             answer: Answer = yield Exchange(request)
         except Trouble as trouble:
             error: ClientError = Unreachable(f"{request.method} {request.path}: {trouble}")
-            pause, again = backoff_seconds(core, attempt), repeatable or not trouble.was_sent
+            pause = backoff_seconds(core, attempt)
+            again = not trouble.is_lasting and (repeatable or not trouble.was_sent)
         else:
             if answer.status < 400:
                 return answer

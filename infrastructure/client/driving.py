@@ -24,11 +24,15 @@ from .lines import Lines
 T = TypeVar("T")
 
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_WRONG = (httpx.LocalProtocolError, httpx.UnsupportedProtocol)
 Source = Iterable[T] | AsyncIterable[T]
 
 
 def _trouble(error: httpx.RequestError) -> Trouble:
-    return Trouble(f"{type(error).__name__} {error}".strip(), was_sent=not isinstance(error, _NEVER_SENT))
+    return Trouble(
+        f"{type(error).__name__} {error}".strip(), was_sent=not isinstance(error, _NEVER_SENT),
+        is_lasting=isinstance(error, _WRONG),
+    )  # fmt: skip
 
 
 def _sent(http: httpx.Client | httpx.AsyncClient, request: Request) -> httpx.Request:

@@ -25,15 +25,19 @@ class NotFinished(ClientError):
     """What was waited for had not ended when time was out. It goes on."""
 
     def __init__(self, what: str, status: str) -> None:
-        super().__init__(f"{what} is still {status}")
+        super().__init__(what, status)
         self.status = status
+
+    def __str__(self) -> str:
+        """What goes on."""
+        return f"{self.args[0]} is still {self.status}"
 
 
 class ApiProblem(ClientError):
     """The server says why it did not do what was asked. `code` is stable; `field`, `rule` and `hint` may be None."""
 
-    def __init__(self, problem: Problem, *, retry_after_seconds: float | None = None) -> None:
-        super().__init__(problem.detail)
+    def __init__(self, problem: Problem, retry_after_seconds: float | None = None) -> None:
+        super().__init__(problem, retry_after_seconds)
         self.problem = problem
         self.code = problem.code
         self.status = problem.status

@@ -36,11 +36,13 @@ class Answer(NamedTuple):
 
 
 class Trouble(Exception):
-    """There was no answer. `was_sent`: the server may have carried the request out."""
+    """There was no answer. `was_sent`: the server may have carried the request out. `is_lasting`: it is the request
+    that is wrong, and asking again does not help."""
 
-    def __init__(self, text: str, *, was_sent: bool) -> None:
+    def __init__(self, text: str, *, was_sent: bool, is_lasting: bool = False) -> None:
         super().__init__(text)
         self.was_sent = was_sent
+        self.is_lasting = is_lasting
 
 
 # --- effects ---------------------------------------------------------------------------------------------------------

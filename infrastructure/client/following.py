@@ -60,6 +60,8 @@ def _followed(core: Core, where: str, parameters: Mapping[str, object], after: s
             told_seconds = retry_after_seconds(answer)
         except Trouble as trouble:
             error, told_seconds = Unreachable(f"GET {where}: {trouble}"), None
+            if trouble.is_lasting:
+                raise error from trouble
         stream.cut()
         failures += 1
         pause = max(told_seconds or 0.0, backoff_seconds(core, failures))

@@ -29,7 +29,7 @@ class ListFilters(TypedDict, total=False):
     created_from: datetime
     created_to: datetime
     as_of: datetime
-    after: str
+    after: str | None
 
 
 def get(

@@ -13,6 +13,8 @@ from opentelemetry import trace
 from jobledger.client import AsyncClient, Client, DispatchRequest
 from jobledger.infrastructure.client import asynchronous, threaded
 from jobledger.infrastructure.client.connecting import Address, address
+from jobledger.infrastructure.http.app import make_app
+from jobledger.infrastructure.testing.fake_server.serving import ROUTES
 
 from .scripted import JOB, Script, client_of, dispatched, lines
 
@@ -72,6 +74,17 @@ def test_the_key_goes_with_each_request() -> None:
     said = [request.headers.get("Authorization") for request in script.requests]
     assert said == ["Bearer first", "Bearer second", None]
     assert script.requests[0].headers["User-Agent"].startswith("jobledger-client/")
+
+
+def test_a_key_from_a_file_is_taken() -> None:
+    """With the line feed at its end; what no header holds is refused before anything is sent."""
+    script = Script(TENANTS)
+    client_of(script, key="jl_a.b\n").tenants.list()
+    assert script.requests[0].headers["Authorization"] == "Bearer jl_a.b"
+    with pytest.raises(ValueError, match="printable ASCII"):
+        client_of(script, key="jl_a\nb")
+    with pytest.raises(ValueError, match="printable ASCII"):
+        Client("http://a", lambda: "schl\u00fcssel").tenants.list()
 
 
 def test_a_request_belongs_to_the_current_span() -> None:
@@ -140,3 +153,10 @@ def test_items_may_come_asynchronously() -> None:
             return [result.number async for result in client.dispatch_many(items())]
 
     assert asyncio.run(dispatched_all()) == [1, 2]
+
+
+def test_the_fake_answers_what_there_is() -> None:
+    """Each of its routes is one of the server's, by method and path."""
+    paths = make_app(None, body_bytes_max=1, version="1").openapi()["paths"]  # type: ignore[arg-type]
+    real = {f"{method.upper()} {path.removeprefix('/v1/')}" for path, methods in paths.items() for method in methods}
+    assert set(ROUTES) <= real

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 
 import httpx
@@ -25,6 +26,8 @@ from jobledger.client import (
     Unreadable,
     VersionConflict,
 )
+from jobledger.infrastructure.api.problems import Problem
+from jobledger.infrastructure.client.errors import error_of
 
 from .scripted import JOB, Script, changed, client_of, dispatched, lines, problem
 
@@ -109,6 +112,26 @@ def test_a_problem_is_an_error_of_its_kind(status: int, error: type[ApiProblem])
     assert (type(told), told.status, told.code, told.field) == (error, status, "some_code", "payload.number")
     assert (told.rule, told.hint, told.request_id) == ("a rule", "a hint", "r1")
     assert str(told) == "some_code: it went wrong [payload.number]; a hint (request r1)"
+
+
+def test_errors_can_be_sent_to_other_processes() -> None:
+    """As executors and task queues do."""
+    for error in (
+        error_of(Problem.model_validate(problem(404).json()), retry_after_seconds=3),
+        NotFinished("it", "on"),
+    ):
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
+
+
+def test_what_is_wrong_with_a_request_is_told_at_once() -> None:
+    """Nobody waits for a minute because of a slip."""
+    script = Script(httpx.LocalProtocolError("Illegal header value"))
+    client = client_of(script)
+    for ask in (client.tenants.list, lambda: next(client.events())):
+        with pytest.raises(Unreachable, match="Illegal header"):
+            ask()
+    assert script.pauses == []
 
 
 def test_who_answers_instead_of_the_server_is_told() -> None:
