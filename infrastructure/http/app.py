@@ -34,8 +34,8 @@ Errors are problem documents (RFC 9457) with a stable `type`. `Jobledger-Positio
 as `after`, lists hold at least that. Dispatches with an `Idempotency-Key` can be sent again safely."""
 
 ROUTERS = (
-    jobs.router, bulk.router, lists.router, job_details.router, streams.router, statistics.router, leases.router,
-    tenants.router, health.router,
+    jobs.dispatching, jobs.router, bulk.router, lists.router, job_details.router, streams.router,
+    statistics.router, leases.router, tenants.router, health.router,
     queues.router, workers.router, keys.router, audit.router, dlq.router, operations.router,
     projections.router,
 )  # fmt: skip

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import re
-import secrets
 import time
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .problem_documents import ApiError, problem_of
@@ -73,7 +74,7 @@ class RequestContext:
             if message["type"] == "http.request" and not _is_stream(headers):
                 received += len(message.get("body", b""))
                 if received > limit:
-                    raise _TooLarge
+                    raise _TooLarge(limit)
             return message
 
         async def watched(message: Message) -> None:
@@ -89,8 +90,11 @@ class RequestContext:
             await answer(problem_of(_too_large(limit), scope["state"]["request_id"]))(scope, receive, send)
 
 
-class _TooLarge(Exception):
-    """More was sent than may be."""
+class _TooLarge(HTTPException):
+    """More was sent than may be. FastAPI takes any other error while it reads a body for one in what it says."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(413, _too_large(limit).message)
 
 
 def _too_large(limit: int) -> ApiError:
@@ -112,7 +116,7 @@ def _told_length(headers: Headers) -> int:
 
 def _request_id(headers: Headers) -> str:
     given = headers.get(REQUEST_ID, "")
-    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    return given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(64):016x}"
 
 
 def _trace_parent(headers: Headers) -> str | None:

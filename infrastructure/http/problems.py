@@ -70,7 +70,8 @@ async def _of_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     codes = {404: "not_found", 405: "method_not_allowed", 400: "malformed", 413: "payload_too_large"}
     code = codes.get(error.status_code, HTTPStatus(error.status_code).phrase.lower().replace(" ", "_"))
-    problem = make_problem(code, error.status_code, str(error.detail), request_id=request_id_of(request))
+    field = "body" if error.status_code in {400, 413} else None
+    problem = make_problem(code, error.status_code, str(error.detail), field=field, request_id=request_id_of(request))
     return answer(problem, error.headers)
 
 

@@ -57,7 +57,7 @@ def test_a_job_is_cancelled_as_it_was_seen(client: httpx.Client) -> None:
         (b'{"type": "number.double", "colour": 1}', 422, "invalid_input", "colour"),
         (b'{"type": "number.triple"}', 422, "unknown_job_type", "type"),
         (b'{"payload": {}}', 422, "invalid_input", "type"),
-        (b"", 422, "invalid_input", "body"),
+        (b"", 400, "malformed", "body"),
     ],
 )
 def test_what_is_wrong_is_named(client: httpx.Client, body: bytes, status: int, code: str, field: str) -> None:
