@@ -10,6 +10,9 @@ from jobledger.domain.errors import InvalidInput
 
 from .ports import EventReader
 
+POSITION_MAX = (1 << 63) - 1
+"""Every database can hold it."""
+
 
 class Positions:
     """Turns positions into strings and back, for one ledger."""
@@ -25,11 +28,11 @@ class Positions:
     def number(self, text: str) -> int:
         """The position in a string. Raises `InvalidInput` for another form or another incarnation."""
         incarnation, dot, digits = text.rpartition(".")
-        if not dot or not digits.isascii() or not digits.isdigit():
-            raise InvalidInput(f"{text!r} is not a position", field="after", rule="is <incarnation>.<position>")
+        if not dot or not digits.isascii() or not digits.isdigit() or int(digits[:20]) > POSITION_MAX:
+            raise InvalidInput(f"{text[:60]!r} is not a position", field="after", rule="is <incarnation>.<position>")
         if f"{incarnation}." != self._read_prefix():
             raise InvalidInput(
-                f"position {text!r} is from before the ledger was restored", field="after",
+                f"position {text[:60]!r} is from before the ledger was restored", field="after",
                 rule="is of the ledger's present incarnation", hint="read without it",
             )  # fmt: skip
         return int(digits)

@@ -16,7 +16,7 @@ from jobledger.domain.tenant import TenantName
 
 from .attempts import Attempt
 from .dlq_filtered import DlqFiltered
-from .message import CorrelationId, JobReference, Query
+from .message import NO_NUL, CorrelationId, JobReference, Query
 from .past_jobs import VERSION_MAX, AsOf, Past, Version
 from .ports import DlqRow, Freshness, JobFilter, JobListRow, TracedJob, WorkerRow
 from .writes import JobTypeRow, TenantRow
@@ -107,15 +107,19 @@ class GetJobHistory(Query[History]):
     limit: Annotated[int, Field(ge=1, le=HISTORY_LIMIT_MAX)] = HISTORY_LIMIT_DEFAULT
 
 
+Text = Annotated[str, Field(pattern=NO_NUL)]
+Persona = Annotated[str, Field(pattern=NO_NUL, min_length=1, max_length=127)]
+
+
 class _Filters(BaseModel):
     """Filters of a list; what is None does not filter. Times bound the creation (from inclusive, to exclusive)."""
 
     tenant: TenantName
     status: JobStatus | None = None
     failed: bool | None = None
-    job_type: str | None = None
+    job_type: Text | None = None
     kind: JobKind | None = None
-    queue: str | None = None
+    queue: Text | None = None
     created_from: Moment | None = None
     created_to: Moment | None = None
     cursor: str | None = None
@@ -136,7 +140,7 @@ class ListTenantJobs(_Filters, Query[JobList]):
 class ListPersonaJobs(_Filters, Query[JobList]):
     """The jobs of one persona of a tenant."""
 
-    persona: Annotated[str, Field(min_length=1, max_length=127)]
+    persona: Persona
 
 
 class JobListAsOf(NamedTuple):
@@ -157,7 +161,7 @@ class ListJobsAsOf(_Filters, Query[JobListAsOf]):
     status they had. Filters are about the jobs as they were."""
 
     as_of: Moment
-    persona: Annotated[str, Field(min_length=1, max_length=127)] | None = None
+    persona: Persona | None = None
 
 
 class ListDlq(DlqFiltered, Query[DlqList]):

@@ -142,6 +142,7 @@ def test_a_cursor_is_for_the_list_that_gave_it(client: httpx.Client, dispatch: D
         ({"as_of": "0001-01-01T00:00:00+14:00"}, "query.as_of"),
         ({"after": "nowhere"}, "query.after"),
         ({"after": "other.1"}, "query.after"),
+        ({"after": "other." + "9" * 5_000}, "query.after"),
     ],
 )
 def test_what_is_wrong_with_a_list_is_named(client: httpx.Client, params: dict[str, str], field: str) -> None:
@@ -179,3 +180,28 @@ def test_the_trace_of_a_request(client: httpx.Client, dispatch: Dispatch, person
     assert client.get(f"{TENANT}/traces/another", params={"cursor": cursor}).json()["field"] == "query.cursor"
     unknown = client.get(f"{TENANT}/traces/unheard-of")
     assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/jobs?queue=a%00b", "/jobs?type=a%00b", "/jobs?queue=%F0%9F%98%80", "/jobs?type=%FF", "/jobs?limit=1&limit=2",
+        "/personas/a%00b/jobs", "/personas/%FF/jobs", "/traces/a%00b", "/traces/%FF", "/jobs?kind=", "/jobs?cursor=",
+        "/personas/x%00/jobs?as_of=2026-01-01T00:00:00Z", "/jobs?queue=a%00b&as_of=2026-01-01T00:00:00Z",
+        "/statistics?since=9999-12-31T23:59:59-14:00", "/statistics?until=0001-01-01T00:00:00%2B14:00",
+        "/events?queue=a%00b&after=x", "/jobs?created_to=0001-01-01T00:00:00%2B14:00",
+    ],
+)  # fmt: skip
+def test_whatever_is_asked_is_answered(client: httpx.Client, path: str) -> None:
+    """With what no database holds in a text, and times at the edges: an answer, or a refusal, never trouble."""
+    answered = client.get(f"{TENANT}{path}")
+    assert answered.status_code in (200, 404, 422), answered.text
+
+
+def test_no_position_is_too_long(client: httpx.Client, dispatch: Dispatch) -> None:
+    """What is more than any ledger counts to is no position of it."""
+    prefix = dispatch()["position"].rpartition(".")[0]
+    for digits in ("9" * 19, "9" * 30, "9" * 5_000):
+        for path, place in (("jobs", "query.after"), ("events", "query.after"), ("statistics", "query.after")):
+            refused = client.get(f"{TENANT}/{path}", params={"after": f"{prefix}.{digits}"})
+            assert (refused.status_code, refused.json()["field"]) == (422, place), (digits, path)
