@@ -67,7 +67,7 @@ def body_text(content: bytes | None) -> str | None:
 
 def query_text(fields: Mapping[str, object]) -> str:
     """`?a=1&b=2` of the fields that are there, else nothing."""
-    given = {name: value for name, value in fields.items() if value not in (None, "", False)}
+    given = {name: value for name, value in fields.items() if value not in (None, "")}
     return f"?{urlencode(given)}" if given else ""
 
 

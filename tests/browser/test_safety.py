@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import quote
 from uuid import UUID
 
 import httpx
@@ -98,6 +99,31 @@ def test_what_another_site_sends_is_refused(console: ConsoleUnderTest, attacker:
         sent = httpx.post(place, data={"reason": "x"}, cookies=cookies, headers=headers)
         assert sent.status_code == 403, headers
     assert console.job(attacker).status is JobStatus.DLQ
+
+
+NONSENSE = ("\x00", "'", "\u202e", "9" * 30, "é" * 600, "2026-13-01", "0001-01-01T00:00", "..", "null")
+
+
+def test_nonsense_is_told(each_console: ConsoleUnderTest, window: Open) -> None:
+    """In an address or a form: an answer that says so, and never trouble of the server."""
+    (job_id,) = each_console.dead("nonsense")
+    visit = window(each_console)
+    visit.log_in()
+    cookies = {cookie["name"]: cookie["value"] for cookie in visit.context.cookies()}
+    job = f"/tenants/acme/jobs/{job_id}"
+    with httpx.Client(base_url=each_console.url, cookies=cookies, headers={"Origin": each_console.url}) as client:
+        for text in NONSENSE:
+            for name in ("status", "type", "queue", "persona", "within", "from", "cursor", "after", "fingerprint"):
+                for place in ("/tenants/acme/jobs", "/tenants/acme/dlq", "/tenants/acme/dlq/error", job):
+                    assert client.get(place, params={name: text}).status_code < 500, (place, name, text)
+            for name in ("reason", "ticket", "attempts", "priority", "due_at", "count", "until"):
+                sent = {"reason": "x", "count": "1", "confirm": "1", name: text}
+                for act in (f"{job}/reschedule", "/tenants/acme/dlq/error/discard?fingerprint=none"):
+                    answered = client.post(act, data=sent)
+                    assert answered.status_code in (303, 409, 422), (act, name, text, answered.status_code)
+            for place in (f"/tenants/{quote(text)}/jobs", f"/tenants/acme/jobs/{quote(text)}", f"/{quote(text)}"):
+                assert client.get(place).status_code in (200, 303, 404, 422), place
+    assert each_console.job(job_id).status is JobStatus.DLQ
 
 
 def test_htmx_is_the_one_that_was_looked_at() -> None:
