@@ -29,7 +29,7 @@ from jobledger.domain.event import Event, RecordedEvent, event_id
 from jobledger.domain.job import Decision, JobSentToDlq, JobState, JobStatus
 
 from .dispatcher import Dispatcher
-from .dlq_messages import DiscardDlq, DlqBulkDone, DlqProgress, DlqTrouble, RequeueDlq
+from .dlq_messages import SILENT_SECONDS, DiscardDlq, DlqBulkDone, DlqProgress, DlqTrouble, RequeueDlq
 from .flow import Flow
 from .job_repository import job_change, job_from
 from .known import KnownTenants
@@ -44,7 +44,7 @@ TRIES = 5
 """How often a job is decided anew when it moves on, or is held, between reading and saving."""
 INTERRUPTED_SECONDS = 10.0
 """How long an interrupted act waits to hear what became of the batch under way."""
-PROGRESS_SECONDS = 5.0
+PROGRESS_SECONDS = SILENT_SECONDS / 3
 """How often an act that takes longer says on record that it goes on."""
 TROUBLES_MAX = 50
 """Of jobs that stay in the dead-letter queue, so many are named."""

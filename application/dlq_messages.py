@@ -73,6 +73,10 @@ class GetDeadJob(Query[DeadJob]):
     bodies: bool = False
 
 
+SILENT_SECONDS = 15.0
+"""An act without an end that says nothing for so long has died."""
+
+
 class DlqProgress(NamedTuple):
     """How far an act on many dead jobs has come: jobs seen of those confirmed, and what became of them."""
 
@@ -96,6 +100,11 @@ class BulkActOfDlq(NamedTuple):
     """When it said last that it goes on (or that it began, or ended)."""
     progress: DlqProgress | None = None
     """How far it had come then."""
+
+    def has_died(self, now: datetime) -> bool:
+        """Whether its process did: it has no end, and would have said that it goes on."""
+        silent_since = self.last_seen_at or self.begun_at
+        return self.ended is None and (now - silent_since).total_seconds() >= SILENT_SECONDS
 
 
 class GetDlqAct(Query[BulkActOfDlq]):

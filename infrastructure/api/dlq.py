@@ -43,7 +43,8 @@ _ACT: JsonDict = {
     "event_id": "ff3c0d1e-2b4a-8c6d-9e8f-0a1b2c3d4e5f.7", "act": "requeue", "begun_at": "2026-03-01T09:35:05.250000Z",
     "actor": "key:4k2m9xq7ta", "reason": "gateway fixed", "ticket": "OPS-12", "attempts_granted": None,
     "filter": {**_NO_FILTER, "error_type": "TimeoutError"}, "confirmed": 500, "changed": 499, "skipped": 1,
-    "refused": 0, "ended_at": "2026-03-01T09:35:15.250000Z", "finished": True,
+    "refused": 0, "ended_at": "2026-03-01T09:35:15.250000Z", "last_seen_at": "2026-03-01T09:35:15.250000Z",
+    "finished": True,
 }  # fmt: skip
 
 
@@ -246,6 +247,7 @@ class Act(Answer):
     filter: FilterSaid
     confirmed: int
     ended_at: datetime | None
+    last_seen_at: datetime
     changed: int | None
     skipped: int | None
     refused: int | None

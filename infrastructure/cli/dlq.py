@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -216,13 +217,13 @@ def history(
     """Show what was done to many dead jobs at once: when, by whom, with which filter and why, the latest first."""
     with opened() as session:
         owner = session.tenant(tenant)
-        acts = session.ask(ListDlqActs, tenant=owner, limit=limit)
+        acts, now = session.ask(ListDlqActs, tenant=owner, limit=limit), session.handle.ports.clock.now()
     if as_json:
         print_json({"tenant": owner, "acts": [dlq_shapes.act(act) for act in acts]})
         return
     out = console()
     for act in acts:
-        _print_act(out, act)
+        _print_act(out, act, now)
     if not acts:
         out.print("nothing was requeued or discarded by filter yet")
 
@@ -279,11 +280,12 @@ def _print_list(page: DlqList, words: list[str], *, filtered: bool) -> None:
     lists.print_footer(out, words, page.cursor, page.freshness)
 
 
-def _print_act(out: Console, act: BulkActOfDlq) -> None:
+def _print_act(out: Console, act: BulkActOfDlq, now: datetime) -> None:
     """Two lines: when, what came of it, by whom; which ones and why."""
     begun, ended = act.begun, act.ended
     done = "requeued" if begun.act == "requeue" else "discarded"
-    what = f"began to {begun.act} {begun.confirmed:,}; it goes on, or its process died"
+    far = f"{act.progress.seen:,} of {begun.confirmed:,}" if act.progress else f"{begun.confirmed:,}"
+    what = f"began to {begun.act} {far}; {'its process died' if act.has_died(now) else 'it goes on'}"
     if ended is not None:
         others = {"skipped": ended.skipped, "refused": ended.refused}
         extra = [f"{number:,} {word}" for word, number in others.items() if number]

@@ -60,12 +60,14 @@ def done(tenant: str, filtered: DlqFilter, made: DlqBulkDone) -> Shape:
 
 
 def act(found: BulkActOfDlq) -> Shape:
-    """One line of `dlq history`. Without an end, it goes on or its process died."""
+    """One line of `dlq history`. Without an end, it goes on, or its process died: that says every five seconds that it
+    goes on."""
     begun, ended = found.begun, found.ended
     return {
         "event_id": found.event_id, "act": begun.act, "begun_at": iso(found.begun_at), "actor": found.actor,
         "reason": begun.reason, "ticket": begun.ticket, "attempts_granted": begun.attempts_granted,
         "filter": where(begun.filter), "confirmed": begun.confirmed, "ended_at": iso(found.ended_at),
+        "last_seen_at": iso(found.last_seen_at),
         "changed": None if ended is None else ended.changed, "skipped": None if ended is None else ended.skipped,
         "refused": None if ended is None else ended.refused, "finished": None if ended is None else ended.finished,
     }  # fmt: skip

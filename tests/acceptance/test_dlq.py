@@ -205,7 +205,7 @@ def test_the_shapes_of_json_are_stable(cli: Cli) -> None:
     (act,) = cli("dlq", "history", "--json").json["acts"]
     assert set(act) == {
         "event_id", "act", "begun_at", "actor", "reason", "ticket", "attempts_granted", "filter", "confirmed",
-        "ended_at", "changed", "skipped", "refused", "finished",
+        "ended_at", "last_seen_at", "changed", "skipped", "refused", "finished",
     }  # fmt: skip
     assert set(act["filter"]) == set(done["filter"]) == where
 

@@ -11,6 +11,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from tests.support.cli import Cli
 from tests.support.http_dead import bury
 from tests.support.http_keys import recorded
 from tests.support.server import RunningServer, running_server
@@ -87,6 +88,8 @@ def test_a_server_that_dies_half_way(client: httpx.Client, second: RunningServer
     assert client.get(again).json()["result"]["changed"] == left
     requeued = Counter(event["stream_id"] for event in recorded(client, tenant, topic="job.requeued"))
     assert len(requeued) == buried and set(requeued.values()) == {1}
+    told = Cli(second.log.parent, second.database)("dlq", "history", "--tenant", tenant).out
+    assert "; its process died by key:admin" in told and f"requeued {left:,} of {left:,}" in told
     acts = client.get(f"/v1/tenants/{tenant}/dlq/acts").json()["acts"]
     assert [act["finished"] for act in acts] == [True, None]
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Security
 
-from jobledger.application.dlq_control import PROGRESS_SECONDS
 from jobledger.application.dlq_messages import BulkActOfDlq, GetDlqAct
 
 from ...api import operations as api
@@ -20,9 +19,6 @@ from ..operations import interrupted, progress, shape
 from ..services import Calling
 
 router = APIRouter(prefix="/v1", tags=["operations"], route_class=AuthenticatedRoute, dependencies=[Security(bearer)])
-
-SILENT = timedelta(seconds=3 * PROGRESS_SECONDS)
-"""An act that says nothing for so long has died: it would have said that it goes on."""
 
 
 @router.get(
@@ -60,7 +56,6 @@ def _of_act(act: BulkActOfDlq, now: datetime) -> dict[str, Any]:
 def _problem(act: BulkActOfDlq, now: datetime) -> Problem | None:
     if act.ended is not None:
         return None if act.ended.finished else interrupted("whoever did it was stopped")
-    seen_at = act.last_seen_at or act.begun_at
-    if now - seen_at < SILENT:
+    if not act.has_died(now):
         return None
-    return interrupted(f"its process died; it was last heard of at {utc_text(seen_at)}")
+    return interrupted(f"its process died; it was last heard of at {utc_text(act.last_seen_at)}")

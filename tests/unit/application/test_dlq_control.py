@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from jobledger.application.commands import DiscardJob, RequeueJob, UpdateJobStat
 from jobledger.application.dispatcher import Dispatcher
 from jobledger.application.dlq_control import BATCH, TRIES, TROUBLES_MAX, DlqControl
 from jobledger.application.dlq_messages import (
+    SILENT_SECONDS,
     BulkActOfDlq,
     CountDlq,
     DiscardDlq,
@@ -569,6 +571,25 @@ def test_an_act_that_takes_long_says_so(monkeypatch: pytest.MonkeyPatch) -> None
     assert all(one.ended is None and one.event_id == done.event_id for one in seen)
     topics = [event.topic for event in cases.events(dlq_stream("acme"))]
     assert topics == ["dlq.bulk_begun", *3 * [DlqBulkProgressed.topic], "dlq.bulk_ended"]
+
+
+def test_an_act_that_fell_silent_has_died(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an end, and without a word for a while; one that ended has not."""
+    cases = UseCases()
+    some_dead(cases, 2)
+    monkeypatch.setattr(dlq_control, "BATCH", 1)
+    seen: list[tuple[bool, bool]] = []
+
+    def look(_far: DlqProgress) -> None:
+        (found,) = cases.ask(ListDlqActs, tenant="acme")
+        assert found.last_seen_at is not None
+        silence = timedelta(seconds=SILENT_SECONDS)
+        seen.append((found.has_died(found.last_seen_at + silence / 2), found.has_died(found.last_seen_at + silence)))
+
+    act(cases, progress=look)
+    (ended,) = cases.ask(ListDlqActs, tenant="acme")
+    assert seen == 2 * [(False, True)]
+    assert not ended.has_died(ended.begun_at + timedelta(days=1))
 
 
 def test_who_follows_an_act_may_break_it_off() -> None:
