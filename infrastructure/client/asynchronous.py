@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Coroutine, Iterable
+from copy import copy
 from functools import wraps
 from os import PathLike
 from types import TracebackType
@@ -122,7 +123,7 @@ class AsyncClient(AsyncPart):
         http: httpx.AsyncClient | None = None,
     ) -> None:
         """As those of `Client`; `http` is an httpx.AsyncClient of your own."""
-        where = connecting.address(url, uds)
+        where = connecting.address(url, uds, is_connected=http is not None)
         self._http = http or httpx.AsyncClient(
             **connecting.httpx_options(where, timeout_seconds), transport=connecting.async_transport(where)
         )
@@ -162,7 +163,7 @@ class AsyncClient(AsyncPart):
         return self._with(self._core.acting_for(name))
 
     def _with(self, core: Core) -> Self:
-        other = object.__new__(type(self))
+        other = copy(self)
         other._connect(core, self._driver, _nothing)
         return other
 

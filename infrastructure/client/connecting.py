@@ -25,8 +25,16 @@ class Address(NamedTuple):
     uds: str | None
 
 
-def address(url: str | None, uds: str | PathLike[str] | None) -> Address:
-    """The address that a caller names: one of `http://host:port`, `http+unix:///path/to.sock` and a path `uds`."""
+def address(url: str | None, uds: str | PathLike[str] | None, *, is_connected: bool = False) -> Address:
+    """The address that a caller names: one of `http://host:port`, `http+unix:///path/to.sock` and a path `uds`. Whoever
+    is connected already has chosen the socket there."""
+    where = _address(url, uds)
+    if is_connected and where.uds is not None:
+        raise ValueError("a socket is chosen with the transport of your httpx client: httpx.HTTPTransport(uds=...)")
+    return where
+
+
+def _address(url: str | None, uds: str | PathLike[str] | None) -> Address:
     if (url is None) == (uds is None):
         raise ValueError("say where the server is: either a url or uds=...")
     if uds is not None:

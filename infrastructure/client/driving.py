@@ -37,8 +37,8 @@ def _trouble(error: httpx.RequestError) -> Trouble:
 
 def _sent(http: httpx.Client | httpx.AsyncClient, request: Request) -> httpx.Request:
     return http.build_request(
-        request.method, request.path, params=request.parameters, headers=request.headers, content=request.content,
-        timeout=request.timeout_seconds,
+        request.method, request.path, params=request.parameters or None, headers=request.headers,
+        content=request.content, timeout=request.timeout_seconds,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Generator, Iterable
+from copy import copy
 from functools import wraps
 from os import PathLike
 from types import TracebackType
@@ -125,7 +126,7 @@ class Client(Part):
         take `timeout_seconds`; what can be asked again is, for `deadline_seconds`. `http`: an httpx.Client of your
         own (for certificates, proxies ...), closed with this one; `url` is still where it goes.
         """
-        where = connecting.address(url, uds)
+        where = connecting.address(url, uds, is_connected=http is not None)
         self._http = http or httpx.Client(
             **connecting.httpx_options(where, timeout_seconds), transport=connecting.transport(where)
         )
@@ -154,7 +155,8 @@ class Client(Part):
         self, items: Iterable[DispatchRequest], *, tenant: str | None = None
     ) -> Generator[ItemResult, None, None]:
         """Dispatch many jobs, each accepted or refused on its own: a result each, in their order, as they become
-        durable. Items are taken a batch at a time, so there may be any number of them."""
+        durable. Items are taken a batch at a time, so there may be any number of them: nothing is sent before the
+        results are looked at."""
         return self._driver.iterate(dispatching.dispatch_many(self._core, tenant), items)
 
     def of(self, tenant: str) -> Self:
@@ -166,7 +168,7 @@ class Client(Part):
         return self._with(self._core.acting_for(name))
 
     def _with(self, core: Core) -> Self:
-        other = object.__new__(type(self))
+        other = copy(self)
         other._connect(core, self._driver, lambda: None)
         return other
 

@@ -15,6 +15,8 @@ from jobledger.infrastructure.client import asynchronous, threaded
 from jobledger.infrastructure.client.connecting import Address, address
 from jobledger.infrastructure.http.app import make_app
 from jobledger.infrastructure.testing.fake_server.serving import ROUTES
+from jobledger.testing import FakeClient, InMemoryLedger
+from tests.support.http_app import app
 
 from .scripted import JOB, Script, client_of, dispatched, lines
 
@@ -44,6 +46,19 @@ def test_anything_else_is_no_server(url: str | None, uds: str | None) -> None:
     """It is told at once, and not at the first request."""
     with pytest.raises(ValueError, match=r"url|written"):
         Client(url, uds=uds)
+
+
+def test_a_socket_is_not_forgotten() -> None:
+    """Whoever brings a client of httpx chooses the socket there."""
+    with httpx.Client() as http, pytest.raises(ValueError, match="HTTPTransport"):
+        Client(uds="/run/jobledger.sock", http=http)
+
+
+def test_a_copy_of_the_fake_has_its_ledger() -> None:
+    """Whoever is asked for."""
+    client = FakeClient(InMemoryLedger(app, tenants=("acme", "other")), tenant="acme")
+    job = client.of("other").on_behalf_of("ana").dispatch("number.double")
+    assert client.of("other").ledger.assert_dispatched(tenant="other").only.job_id == job.job_id
 
 
 def test_a_server_may_lie_below_a_path() -> None:
