@@ -36,6 +36,21 @@ OF_JOBS: Final = EventFilter(topics=JOB_TOPICS)
 _log = structlog.get_logger("jobledger.http")
 
 
+class Happened:
+    """An event on its way. How it is told is found out once, for all who are told."""
+
+    __slots__ = ("event", "told")
+
+    def __init__(self, event: RecordedEvent) -> None:
+        self.event = event
+        self.told: bytes | None = None
+
+    @property
+    def position(self) -> int:
+        """Where it stands."""
+        return self.event.position
+
+
 class Wanted(NamedTuple):
     """Which events of jobs somebody listens to; None does not filter. `queues` are those that he may see."""
 
@@ -69,10 +84,10 @@ class Listener:
         self.is_cut = False
         self._buffered_max = buffered_max
         self._loop = asyncio.get_running_loop()
-        self._buffer: list[RecordedEvent] = []
+        self._buffer: list[Happened] = []
         self._news = asyncio.Event()
 
-    async def next(self, seconds: float) -> Sequence[RecordedEvent]:
+    async def next(self, seconds: float) -> Sequence[Happened]:
         """What came; empty where time is out, or nothing more comes: he was cut, or the feed was closed."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._news.wait(), seconds)
@@ -80,7 +95,7 @@ class Listener:
         events, self._buffer = self._buffer, []
         return events
 
-    def tell(self, events: Sequence[RecordedEvent], position: int) -> None:
+    def tell(self, events: Sequence[Happened], position: int) -> None:
         """From another thread: these came, and it is read up to there."""
         with suppress(RuntimeError):  # his loop has ended
             self._loop.call_soon_threadsafe(self._take, events, position)
@@ -90,8 +105,8 @@ class Listener:
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._news.set)
 
-    def _take(self, events: Sequence[RecordedEvent], position: int) -> None:
-        wanted = [event for event in events if self.wanted.takes(event)]
+    def _take(self, events: Sequence[Happened], position: int) -> None:
+        wanted = [happened for happened in events if self.wanted.takes(happened.event)]
         if self.is_cut or len(self._buffer) + len(wanted) > self._buffered_max:
             self.is_cut, self._buffer = True, []
             self._news.set()
@@ -198,11 +213,12 @@ class EventFeed:
     def _read_tenant(self, tenant: str, reached: int, head: int) -> None:
         while reached < head and not self.is_closed:
             batch = self.reader.read_tenant(tenant, reached, limit=PAGE, until=head, where=OF_JOBS)
-            if batch.position <= reached or not self._tell(tenant, reached, batch.events, batch.position):
+            events = [Happened(event) for event in batch.events]
+            if batch.position <= reached or not self._tell(tenant, reached, events, batch.position):
                 return
             reached = batch.position
 
-    def _tell(self, tenant: str, before: int, events: Sequence[RecordedEvent], position: int) -> bool:
+    def _tell(self, tenant: str, before: int, events: Sequence[Happened], position: int) -> bool:
         """Whether those are still there who were told what was before."""
         with self._lock:
             if self._reached.get(tenant) != before:

@@ -19,10 +19,9 @@ from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from jobledger.domain.errors import LedgerError
-from jobledger.domain.event import RecordedEvent
 
 from ..shapes.events import live_event
-from .feed import OF_JOBS, PAGE, EventFeed, Listener, Wanted
+from .feed import OF_JOBS, PAGE, EventFeed, Happened, Listener, Wanted
 
 MEDIA_TYPE = "text/event-stream"
 _RETRY_MILLISECONDS = 1_000
@@ -49,7 +48,7 @@ PACE = Pace()
 class Page(NamedTuple):
     """Events, and the position up to which there are no others."""
 
-    events: Sequence[RecordedEvent]
+    events: Sequence[Happened]
     reached: int
 
 
@@ -177,7 +176,7 @@ class _Past:
         if self._wanted.job_id is not None:
             return self._page_of_job(self._wanted.job_id, after)
         batch = self._feed.reader.read_tenant(self._wanted.tenant, after, limit=PAGE, until=until, where=OF_JOBS)
-        wanted = [event for event in batch.events if self._wanted.takes(event)]
+        wanted = [Happened(event) for event in batch.events if self._wanted.takes(event)]
         reached = max(after, batch.position)
         return Page(wanted, reached), reached > after and (until is None or reached < until)
 
@@ -187,20 +186,21 @@ class _Past:
         if not read:
             return Page((), after), False
         self._version = read[-1].originator_version
-        wanted = [event for event in read if event.position > after and self._wanted.takes(event)]
+        wanted = [Happened(event) for event in read if event.position > after and self._wanted.takes(event)]
         return Page(wanted, max(after, read[-1].position)), len(read) == PAGE
 
 
-def _told(feed: EventFeed, events: Sequence[RecordedEvent], reached: int) -> bytes:
+def _told(feed: EventFeed, events: Sequence[Happened], reached: int) -> bytes:
     """Events on their way; where the last of what was read is not among them, also how far that was."""
-    told = b"".join(_event(feed, event) for event in events)
+    told = b"".join(happened.told or _encoded(feed, happened) for happened in events)
     return told if events and events[-1].position == reached else told + _reached(feed, reached)
 
 
-def _event(feed: EventFeed, event: RecordedEvent) -> bytes:
-    position = feed.positions.text(event.position) or ""
-    data = json.dumps(live_event(event, position), ensure_ascii=False, separators=(",", ":"))
-    return f"id: {position}\ndata: {data}\n\n".encode()
+def _encoded(feed: EventFeed, happened: Happened) -> bytes:
+    position = feed.positions.text(happened.position) or ""
+    data = json.dumps(live_event(happened.event, position), ensure_ascii=False, separators=(",", ":"))
+    happened.told = f"id: {position}\ndata: {data}\n\n".encode()
+    return happened.told
 
 
 def _reached(feed: EventFeed, position: int) -> bytes:

@@ -288,7 +288,7 @@ def test_recorded_events_of_others_are_never_buffered(handle: LedgerHandle) -> N
                 job = dispatched(handle)
                 handle.dispatcher.execute(CancelJob(actor=ACTOR, tenant="acme", job=job, reason="no")).unwrap()
                 while not seen:
-                    seen.extend(await listener.next(WAIT_SECONDS))
+                    seen.extend(happened.event for happened in await listener.next(WAIT_SECONDS))
         assert [event.topic for event in seen] == ["job.cancelled"]
 
     run(test)
