@@ -15,7 +15,7 @@ from jobledger.application.ports import Clock
 from jobledger.application.result import Accepted
 from jobledger.domain.identity import Permission
 
-from .. import asking
+from ..asking import accepted, message_of
 from .sessions import COOKIE, LoginLinks, Session, Sessions
 
 R = TypeVar("R")
@@ -50,9 +50,7 @@ class Visitor:
 
     def ask(self, message_type: type[Message[R]], /, **fields: object) -> Accepted[R]:
         """Carry a message out; raises the refusal. Fields that are None are left to the message's defaults."""
-        return asking.ask(
-            self.authorized, message_type, actor=self.actor, trace_parent=self.trace_parent, fields=fields
-        )
+        return accepted(self.authorized.execute(message_of(message_type, self.actor, self.trace_parent, fields)))
 
     def may(self, permission: Permission, tenant: str, queue: str | None = None) -> bool:
         """Whether a page has to offer something. Where it does, the answer is still the authorization's."""

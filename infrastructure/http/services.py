@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
-from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from jobledger.application.authentication import Authenticator, unauthenticated
 from jobledger.application.authorization import Authorization, Authorized
 from jobledger.application.message import Actor, Message
-from jobledger.application.result import Accepted, Refused, Result
-from jobledger.application.validation import invalid_input
+from jobledger.application.result import Accepted
 from jobledger.domain.identity import Identity
 
+from ..asking import accepted, message_of
 from ..bootstrap import LedgerHandle
 from .cursors import Cursors
 from .feed import EventFeed
@@ -57,27 +56,17 @@ class Caller:
 
     def ask(self, message_type: type[Message[R]], /, **fields: object) -> Accepted[R]:
         """Carry a message out; raises the refusal. Fields that are None are left to the message's defaults."""
-        return _accepted(self.authorized.execute(self._message(message_type, fields)))
+        return accepted(self.authorized.execute(self._message(message_type, fields)))
 
     async def ask_async(self, message_type: type[Message[R]], /, **fields: object) -> Accepted[R]:
         """The same from an event loop, which goes on meanwhile."""
         message = self._message(message_type, fields)
         if self.authorized.may_wait(message):
-            return _accepted(await run_in_threadpool(self.authorized.execute, message))
-        return _accepted(await self.authorized.execute_async(message))
+            return accepted(await run_in_threadpool(self.authorized.execute, message))
+        return accepted(await self.authorized.execute_async(message))
 
     def _message(self, message_type: type[Message[R]], fields: Mapping[str, object]) -> Message[R]:
-        given = {name: value for name, value in fields.items() if value is not None}
-        try:
-            return message_type.model_validate({"actor": self.actor, "trace_parent": self.trace_parent, **given})
-        except ValidationError as error:
-            raise invalid_input(error) from error
-
-
-def _accepted(result: Result[R]) -> Accepted[R]:
-    if isinstance(result, Refused):
-        raise result.error
-    return result
+        return message_of(message_type, self.actor, self.trace_parent, fields)
 
 
 def services_of(request: Request) -> Services:

@@ -21,6 +21,9 @@ ROUTES = sorted(
     if isinstance(route, APIRoute) and "{tenant}" in route.path
     for method in sorted(route.methods or ())
 )  # fmt: skip
+_VARYING = re.compile(
+    r'(data-now|datetime)="[^"]*"|<code>[0-9a-f]{16}</code>|just now|[0-9]+ s ago|after=[0-9a-f.]+', re.ASCII
+)
 FORM = {"reason": "x", "count": "1", "confirm": "1"}
 
 
@@ -66,7 +69,7 @@ def answer(client: httpx.Client, method: str, path: str, *, tenant: str, job: UU
     place = path.format(tenant=tenant, job=job, act="requeue")
     answered = client.request(method, place, params={"fingerprint": "x"}, data=FORM if method == "POST" else None)
     text = answered.headers.get("location", "") + answered.text
-    text = re.sub(r'(data-now|datetime)="[^"]*"|<code>[0-9a-f]{16}</code>|(just now|[0-9]+ s ago)|after=[0-9a-f.]+', "", text)
+    text = _VARYING.sub("", text)
     for said in (str(job), job.hex[-8:], tenant):
         text = text.replace(said, "")
     return answered.status_code, text
