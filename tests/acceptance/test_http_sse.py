@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 import httpx
 import pytest
 
+from jobledger.application.commands import DispatchJob
+from jobledger.application.dispatch_item import Dispatch
 from jobledger.application.key_messages import CreateKey, RevokeKey
 from jobledger.application.message import Actor
 from jobledger.domain.identity import Grant, Role
@@ -267,3 +272,58 @@ def test_a_server_that_stops_ends_its_streams(database: str, tmp_path: Path) -> 
             server.process.send_signal(signal.SIGTERM)
             assert list(stream) == []
         assert server.process.wait(WAIT_SECONDS) == 0
+
+
+@contextmanager
+def dispatching(database: str) -> Iterator[list[str]]:
+    """Another program dispatches all the time, whether a server is there or not; the ids, in their order."""
+    handle = open_ledger(load(database=database))
+    jobs: list[str] = []
+    enough = threading.Event()
+
+    def dispatch_on() -> None:
+        item = Dispatch("number.double", tenant="acme")
+        while not enough.is_set():
+            receipt = handle.dispatcher.execute(DispatchJob(actor=ADMIN, item=item)).unwrap()
+            jobs.append(str(receipt.job_id))
+            enough.wait(0.002)
+
+    thread = threading.Thread(target=dispatch_on)
+    thread.start()
+    try:
+        yield jobs
+    finally:
+        enough.set()
+        thread.join()
+        handle.close()
+
+
+def test_servers_that_die_again_and_again_cost_nothing(database: str, tmp_path: Path) -> None:
+    """Killed at random moments while jobs are dispatched without a pause: whoever comes back each time with his last id
+    has heard of all jobs in the end, each once, in order."""
+    random, told = Random(11), list[str]()
+    with running_server(database, tmp_path) as server:
+        prepare(server)
+        with server.client() as client:
+            begin: str | None = dispatch(client)["position"]
+    with dispatching(database) as jobs:
+        for _ in range(3):
+            with served(database, tmp_path, server.key, begin) as (process, stream):
+                told += [stream.next().what[0] for _ in range(random.randint(1, 150))]
+                begin = stream.last_id
+                process.send_signal(signal.SIGKILL)
+                process.wait(WAIT_SECONDS)
+    with served(database, tmp_path, server.key, begin) as (_, stream):
+        told += [stream.next().what[0] for _ in range(len(jobs) - len(told))]
+    assert told == jobs
+
+
+@contextmanager
+def served(
+    database: str, folder: Path, key: str, last_id: str | None
+) -> Iterator[tuple[subprocess.Popen[bytes], Listening]]:
+    """A server on a ledger that is there, and one who comes back to it."""
+    with ExitStack() as ending:
+        server = ending.enter_context(running_server(database, folder, key=key))
+        client = ending.enter_context(server.client())
+        yield server.process, ending.enter_context(listening(client, f"{TENANT}/events", last_id))
