@@ -123,7 +123,7 @@ def worker() -> Iterator[WorkerProcess]:
     """A worker with projections and maintenance: the command that anybody would use."""
     with WORKER_LOG.open("wb") as log:
         process = subprocess.Popen(
-            [_COMMAND, "up", "--app", APP],
+            [_COMMAND, "up", "--app", APP, "--no-http"],
             env={**os.environ, "JOBLEDGER_LOG_FORMAT": "json"},
             stdin=subprocess.DEVNULL,
             stdout=log,
