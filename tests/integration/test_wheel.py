@@ -104,6 +104,16 @@ def test_the_bare_wheel_runs(installed: Path, tmp_path: Path) -> None:
     assert version("jobledger") in run(str(installed / "jobledger"), "version", cwd=tmp_path)
 
 
+def test_the_bare_wheel_says_what_a_server_needs(installed: Path, tmp_path: Path) -> None:
+    """All commands are told of; the one that needs an extra names it."""
+    assert "serve" in run(str(installed / "jobledger"), "--help", cwd=tmp_path)
+    ended = subprocess.run(
+        [str(installed / "jobledger"), "serve"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert "pip install 'jobledger[server]'" in ended.stderr
+
+
 def test_the_bare_wheel_brings_no_extra(installed: Path, tmp_path: Path) -> None:
     """What the extras bring is not installed, and the public package imports without it."""
     code = (
