@@ -175,5 +175,9 @@ def test_only_auditors_look_and_refusals_are_recorded(server: RunningServer, cli
         assert asking.get("/v1/audit/actions").status_code == 403
         for tenant in ("other", "nobody", "system"):
             assert asking.get(EVENTS, params={"tenant": tenant}).json()["code"] == "unknown_tenant"
-    said = [(one["facts"]["permission"], one["request_id"]) for one in refusals(client, auditor.identity)]
-    assert said == [("payloads.read", "audit-7"), ("audit.read", "audit-7")]
+    records = refusals(client, auditor.identity)
+    assert [(one["facts"]["permission"], one["facts"]["tenant_claimed"]) for one in records] == [
+        ("payloads.read", "acme"), ("audit.read", ""), ("audit.read", "other"), ("audit.read", "nobody"),
+        ("audit.read", "system"),
+    ]  # fmt: skip
+    assert {(one["request_id"], one["address"]) for one in records} == {("audit-7", "127.0.0.1")}
