@@ -19,11 +19,12 @@ _FOR_ALL: Final = ("ledger_horizon", "pg_notify", "apply_limits")
 
 
 class Statement(NamedTuple):
-    """One that was executed."""
+    """One that was executed: without values, as it was given, its parameters, and the role of its session."""
 
-    sql: str
-    parameters: tuple[Any, ...]
-    thread: str
+    shape: str
+    text: str
+    parameters: Any
+    role: str
 
 
 class Statements:
@@ -32,12 +33,11 @@ class Statements:
     def __init__(self) -> None:
         self._recorded: list[Statement] = []
 
-    def add(self, sql: object, parameters: object = ()) -> None:
+    def add(self, text: str, parameters: object = (), role: str = "") -> None:
         """It is executed now."""
         thread = threading.current_thread().name
-        if not thread.startswith(_BACKGROUND) and not any(name in str(sql) for name in _FOR_ALL):
-            given = tuple(parameters) if isinstance(parameters, tuple | list) else ()
-            self._recorded.append(Statement(_normalised(str(sql)), given, thread))
+        if not thread.startswith(_BACKGROUND) and not any(name in text for name in _FOR_ALL):
+            self._recorded.append(Statement(_normalised(text), text, parameters, role))
 
     @contextmanager
     def of(self) -> Iterator[list[Statement]]:
@@ -46,6 +46,12 @@ class Statements:
         before = len(self._recorded)
         yield found
         found += self._recorded[before:]
+
+
+def _role(connection: psycopg.Connection) -> str:
+    """The role that a session was opened for."""
+    acting = re.search(r"role=(\w+)", connection.info.get_parameters().get("options", ""))
+    return "" if acting is None else acting[1]
 
 
 def _normalised(sql: str) -> str:
@@ -64,7 +70,7 @@ def recording(patch: pytest.MonkeyPatch) -> Iterator[Statements]:
     connect = sqlite3.connect
 
     def executed(cursor: Any, query: Any, params: Any = None, **options: Any) -> Any:  # noqa: ANN401 - as psycopg's
-        statements.add(query, params)
+        statements.add(str(query), params, _role(cursor.connection))
         return execute(cursor, query, params, **options)
 
     def connected(*arguments: Any, **options: Any) -> sqlite3.Connection:  # noqa: ANN401 - as sqlite3's

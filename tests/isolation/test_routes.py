@@ -71,7 +71,7 @@ def _asked(watched: Watched, client: httpx.Client, method: str, ask: Ask, *, the
 
 
 def _texts(statements: list[Statement]) -> list[str]:
-    return [statement.sql for statement in statements]
+    return [statement.shape for statement in statements]
 
 
 @pytest.mark.parametrize("name", WHOLE)

@@ -146,7 +146,7 @@ def _furnish(admin: httpx.Client, tenant: str, secret: str) -> Names:
         dead = _die(making, queue, worker)
         running = _start(making, worker, f"queue-{word}2", emitter["persona"])
     jobs = [_dispatch(admin, place, secret, **emitter, **_about(word), number=number) for number in range(3)]
-    _dispatch(admin, place, secret, queue=queue, delay_seconds=3_000)
+    _dispatch(admin, place, secret, queue=queue, delay_seconds=3_000, causation_id=f"{jobs[0]['job_id']}.1")
     _limit(admin, tenant, word, secret)
     after = jobs[-1]["position"]
     listed = _done(admin.get(f"{place}/jobs", params={"limit": "1", "after": after}))
@@ -165,7 +165,7 @@ def _about(word: str) -> dict[str, str]:
 
 def _dispatch(admin: httpx.Client, place: str, secret: str, *, number: int = 0, **about: object) -> dict[str, Any]:
     """A job of a persona whose name is a secret, too, unless another is named."""
-    key = {"idempotency_key": f"order-{place[-4]}{number + 1}"} if "lock_key" in about else {}
+    key = {"idempotency_key": f"order-{place[12]}{number + 1}"} if "lock_key" in about else {}
     body = {"type": "text.keep", "payload": {"text": secret}, "persona": f"{secret}-persona", **key, **about}
     return _done(admin.post(f"{place}/jobs", json=body))
 
@@ -199,7 +199,7 @@ def _die(making: _Making, queue: str, worker: str) -> str:
     """A job that failed for good, with an error of its own."""
     admin, working, place, secret = making
     error = {"error_type": f"{secret}Error", "message": f"about {secret}", "traceback": f"in {secret}"}
-    _dispatch(admin, place, secret, queue=queue, persona=f"person-{place[14:15]}1")
+    _dispatch(admin, place, secret, queue=queue, persona=f"person-{place[12]}1")
     (lease,) = _claim(working, worker, queue)
     _done(working.post(f"{lease['path']}/fail", json={"worker": worker, "never_retry": True, **error}))
     return str(lease["job_id"])
