@@ -71,7 +71,14 @@ def act(request: Request, visitor: Looking, tenant: str, act: str, sent: Sent) -
         if shown.status == HTTPStatus.NOT_FOUND:
             raise
         return _error_page(request, visitor, tenant, trouble=shown, opened=act, kept=sent)
-    counts = {"done": act, "changed": done.changed, "left": done.skipped + done.refused, "after": position or ""}
+    filters = dlq_filters(request.query_params, readable_queues(visitor, tenant))
+    counts = {
+        **filters.query,
+        "done": act,
+        "changed": done.changed,
+        "left": done.skipped + done.refused,
+        "after": position or "",
+    }
     return RedirectResponse(f"{_place(tenant)}{query_text(counts)}", HTTPStatus.SEE_OTHER)
 
 
