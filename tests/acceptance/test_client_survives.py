@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -16,7 +17,7 @@ import httpx
 import pytest
 
 from jobledger import Ledger
-from jobledger.client import Client, DispatchRequest, TooManyRequests, Unauthenticated
+from jobledger.client import AsyncClient, Client, DispatchRequest, TooManyRequests, Unauthenticated
 from jobledger.domain.job import JobDispatched
 from jobledger.infrastructure.bootstrap import open_ledger
 from jobledger.infrastructure.settings import load
@@ -184,6 +185,12 @@ def test_a_socket_is_as_good_as_a_port(server: RunningServer, tmp_path: Path) ->
             job = client.dispatch("number.double").job_id
         with Client(f"http+unix://{place}", server.key, tenant="acme") as client:
             assert client.jobs.get(job).status == "pending"
+
+        async def status() -> str:
+            async with AsyncClient(uds=place, key=server.key, tenant="acme") as client:
+                return (await client.jobs.get(job)).status
+
+        assert asyncio.run(status()) == "pending"
 
 
 @pytest.mark.parametrize("key", [None, "jl_nobody.x", "a.b.c"])
