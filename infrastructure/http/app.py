@@ -7,6 +7,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from . import problems
 from .context import RequestContext
+from .documented import DocumentedApi
 from .routes import (
     audit,
     bulk,
@@ -45,7 +46,7 @@ _GZIP_BYTES_MIN = 1_024
 
 def make_app(services: Services, *, body_bytes_max: int, version: str) -> FastAPI:
     """The application of a server."""
-    app = FastAPI(
+    app = DocumentedApi(
         title="jobledger", version=version, description=DESCRIPTION, openapi_url="/v1/openapi.json", docs_url=None,
         redoc_url=None, redirect_slashes=False,
     )  # fmt: skip

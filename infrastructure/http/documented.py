@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from fastapi import FastAPI
+
 from ..api.problems import MEDIA_TYPE, Problem
 
 _DESCRIPTIONS: Final[dict[int, str]] = {
@@ -23,8 +25,21 @@ def problems(*more: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route: those that any request may get, and `more`."""
     return {
         status: {
-            "description": _DESCRIPTIONS[status], "model": Problem, "content": {MEDIA_TYPE: {}},
+            "description": _DESCRIPTIONS[status],
+            "content": {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}},
             **({"headers": {"Retry-After": {"schema": {"type": "integer"}}}} if status in (429, 503) else {}),
         }
         for status in sorted({*ALWAYS, *more})
     }  # fmt: skip
+
+
+class DocumentedApi(FastAPI):
+    """An application whose document has the schema of problems: as a response's model it would be documented as plain
+    JSON."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The document, made once."""
+        if not self.openapi_schema:
+            schemas = super().openapi().setdefault("components", {}).setdefault("schemas", {})
+            schemas[Problem.__name__] = Problem.model_json_schema()
+        return super().openapi()
