@@ -2,8 +2,8 @@
 
 FROM python:3.12-slim AS build
 ARG UV_VERSION=0.13.9
-# More of pyproject.toml's extras, for images that run the example: "--extra events --extra demo".
-ARG EXTRAS="--extra events"
+# More of pyproject.toml's extras, for images that run the example: "--extra events --extra server --extra demo".
+ARG EXTRAS="--extra events --extra server"
 ENV UV_PROJECT_ENVIRONMENT=/srv/jobledger/venv UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy
 RUN pip install --no-cache-dir "uv==${UV_VERSION}"
 WORKDIR /build
