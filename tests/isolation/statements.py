@@ -5,17 +5,24 @@ from __future__ import annotations
 import re
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import psycopg
-import pytest
+
+if TYPE_CHECKING:
+    import pytest
 
 _BACKGROUND: Final = ("projection", "jobledger-key-uses", "jobledger-feed", "jobledger-wake-up", "jobledger-doorbell")
 """Threads that do nothing for one request: they keep lists current, store uses of keys, wait for news."""
 _FOR_ALL: Final = ("ledger_horizon", "pg_notify", "apply_limits")
 """What is asked at most every few milliseconds for all requests of a process, or follows a commit."""
+
+
+_AROUND: Final = ("PRAGMA", "BEGIN", "COMMIT", "ROLLBACK")
+"""What threads of one program say in any order: how a connection is to be, where a transaction begins and ends."""
 
 
 class Statement(NamedTuple):
@@ -66,19 +73,37 @@ def _normalised(sql: str) -> str:
 def recording(patch: pytest.MonkeyPatch) -> Iterator[Statements]:
     """Record what is executed on connections that are opened during the block."""
     statements = Statements()
+    with patch.context() as within:
+        install(statements.add, within.setattr)
+        yield statements
+
+
+def install(add: Callable[..., None], setting: Callable[[Any, str, Any], None] = setattr) -> None:
+    """From now on `add` is told of each statement, before it is executed."""
     execute = psycopg.Cursor.execute
     connect = sqlite3.connect
 
     def executed(cursor: Any, query: Any, params: Any = None, **options: Any) -> Any:  # noqa: ANN401 - as psycopg's
-        statements.add(str(query), params, _role(cursor.connection))
+        add(str(query), params, _role(cursor.connection))
         return execute(cursor, query, params, **options)
 
     def connected(*arguments: Any, **options: Any) -> sqlite3.Connection:  # noqa: ANN401 - as sqlite3's
         connection: sqlite3.Connection = connect(*arguments, **options)
-        connection.set_trace_callback(statements.add)
+        connection.set_trace_callback(add)
         return connection
 
-    with patch.context() as within:
-        within.setattr(psycopg.Cursor, "execute", executed)
-        within.setattr(sqlite3, "connect", connected)
-        yield statements
+    setting(psycopg.Cursor, "execute", executed)
+    setting(sqlite3, "connect", connected)
+
+
+def record_into(path: Path) -> None:
+    """In a process of its own: write the shape of each statement into a file."""
+    lock = threading.Lock()
+
+    def add(text: str, _parameters: object = (), _role: str = "") -> None:
+        background = threading.current_thread().name.startswith(_BACKGROUND)
+        if not background and not text.startswith(_AROUND) and not any(name in text for name in _FOR_ALL):
+            with lock, path.open("a", encoding="utf-8") as file:
+                file.write(f"{_normalised(text)}\n")
+
+    install(add)

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from multiprocessing.context import ForkServerContext
@@ -134,12 +134,18 @@ class Running(NamedTuple):
         return Answer(code, self.out.read(), self.err.read())
 
 
-def run_forked(words: list[str], directory: Path, environment: Mapping[str, str], stdin: str = "") -> Answer:
-    """Run the command in a process that is forked from one that has loaded it."""
+def run_forked(
+    words: list[str],
+    directory: Path,
+    environment: Mapping[str, str],
+    stdin: str = "",
+    before: Callable[[], object] | None = None,
+) -> Answer:
+    """Run the command in a process that is forked from one that has loaded it. `before` is called there first."""
     with tempfile.TemporaryDirectory(dir=quick_place()) as folder:
         streams = tuple(Path(folder, name) for name in ("stdin", "stdout", "stderr"))
         streams[0].write_text(stdin, encoding="utf-8")
-        process = _forking().Process(target=_run, args=(words, directory, environment, streams))
+        process = _forking().Process(target=_run, args=(words, directory, environment, streams, before))
         process.start()
         process.join(_TIMEOUT_SECONDS)
         answer = Answer(process.exitcode, streams[1].read_text("utf-8"), streams[2].read_text("utf-8"))
@@ -157,7 +163,13 @@ def _forking() -> ForkServerContext:
     return context
 
 
-def _run(words: list[str], directory: Path, environment: Mapping[str, str], streams: tuple[Path, ...]) -> None:
+def _run(
+    words: list[str],
+    directory: Path,
+    environment: Mapping[str, str],
+    streams: tuple[Path, ...],
+    before: Callable[[], object] | None,
+) -> None:
     """In the new process: become the program."""
     from jobledger.infrastructure.cli.main import main
 
@@ -168,4 +180,6 @@ def _run(words: list[str], directory: Path, environment: Mapping[str, str], stre
         os.dup2(os.open(path, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT), number)
     sys.stdin = os.fdopen(0, encoding="utf-8")
     sys.argv = ["jobledger", *words]
+    if before is not None:
+        before()
     main()
