@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import httpx
@@ -109,13 +110,17 @@ def _has_example(part: Any, seen: dict[str, None]) -> bool:  # noqa: ANN401 - an
 # --- whether it is so ------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=["admin", "auditor", "worker"])
-def subject(request: pytest.FixtureRequest, server: RunningServer) -> Iterator[Subject]:
-    """Somebody with a key, and things that are there."""
-    with server.client() as administrator, requests.Session() as session:
-        key = server.key if request.param == "admin" else key_for(administrator, request.param).credential
-        session.headers["Authorization"] = f"Bearer {key}"
-        yield Subject(server.url, session, _things(administrator))
+@pytest.fixture(scope="module")
+def subjects(server: RunningServer) -> Iterator[Mapping[str, Subject]]:
+    """By role: somebody with a key, and things that are there."""
+    with server.client() as administrator, ExitStack() as ending:
+        things, found = _things(administrator), {}
+        for role in ("admin", "auditor", "worker"):
+            session = ending.enter_context(requests.Session())
+            key = server.key if role == "admin" else key_for(administrator, role).credential
+            session.headers["Authorization"] = f"Bearer {key}"
+            found[role] = Subject(server.url, session, things)
+        yield found
 
 
 def _things(administrator: httpx.Client) -> dict[str, object]:
@@ -140,16 +145,24 @@ def _as_it_is(_context: object, value: object) -> bytes:
 
 
 def _cases() -> Iterator[object]:
-    """Each operation, with what is right and what is wrong (where anything can be)."""
+    """Each operation with what is right and what is wrong (where anything can be), by an administrator; what is right
+    also by an auditor, who may not do most of it; what workers do by a worker."""
     for name in OPERATIONS:
-        yield pytest.param(name, GenerationMode.POSITIVE, id=f"{name} right")
-        if name not in OPEN:
-            yield pytest.param(name, GenerationMode.NEGATIVE, id=f"{name} wrong")
+        yield pytest.param("admin", name, GenerationMode.POSITIVE, id=f"{name} right")
+        if name in OPEN:
+            continue
+        yield pytest.param("admin", name, GenerationMode.NEGATIVE, id=f"{name} wrong")
+        yield pytest.param("auditor", name, GenerationMode.POSITIVE, id=f"{name} by an auditor")
+        if "workers" in OPERATIONS[name]["tags"]:
+            yield pytest.param("worker", name, GenerationMode.POSITIVE, id=f"{name} by a worker")
 
 
-@pytest.mark.parametrize(("name", "mode"), list(_cases()))
-def test_answers_are_as_documented(subject: Subject, name: str, mode: GenerationMode) -> None:
+@pytest.mark.parametrize(("role", "name", "mode"), list(_cases()))
+def test_answers_are_as_documented(
+    subjects: Mapping[str, Subject], role: str, name: str, mode: GenerationMode
+) -> None:  # fmt: skip
     """No 500, no status or content type that is not documented, and no answer of another shape."""
+    subject = subjects[role]
     method, _, path = name.partition(" ")
     operation = SCHEMA[path][method]
     known = {key: value for key, value in subject.path.items() if f"{{{key}}}" in path}
