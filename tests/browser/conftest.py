@@ -12,9 +12,10 @@ from tests.support.console import ConsoleUnderTest, Visit, chromium, console_und
 from tests.support.postgres import TestCluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One browser for all tests."""
+    """One browser for the tests of a module. While it is open an event loop runs in this thread, where other tests want
+    their own."""
     with chromium() as browser:
         yield browser
 
