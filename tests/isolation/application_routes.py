@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from fastapi import FastAPI
+
 from jobledger.infrastructure.http.app import make_app
 
 _IMPLIED = {"HEAD", "OPTIONS"}
@@ -13,6 +15,11 @@ _IMPLIED = {"HEAD", "OPTIONS"}
 def application_routes() -> list[str]:
     """`GET /v1/tenants` and so on. Fails for what is neither a route nor a router: it has to be looked at."""
     app = make_app(None, body_bytes_max=1_000, version="1")  # type: ignore[arg-type]  # nothing is asked of it
+    return routes_of(app)
+
+
+def routes_of(app: FastAPI) -> list[str]:
+    """Those of one application."""
     return sorted(_routes(app.routes, ""))
 
 

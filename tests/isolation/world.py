@@ -50,7 +50,7 @@ def double(_context: JobContext, payload: Number) -> dict[str, int]:
     return {"number": payload.number * 2}
 
 
-A, B, NOBODY = "acme", "beta", "none"
+A, B, NOBODY = "acme", "beta", "zeta"
 MARKER: Final = "zzmarked"
 """Stands in whatever `B` keeps to itself, and in nothing that `A` sends."""
 EVERYTHING: Final = ("emitter", "worker", "operator", "auditor", "admin")
