@@ -50,8 +50,8 @@ class DispatchRequest(Request):
     )
     request_key: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] | None = Field(
         default=None,
-        description="New for each request, the same where it is sent again: counts where there is no other key, neither "
-        "here nor by the job type.",
+        description="New for each request, the same where it is sent again: counts where there is no other key, "
+        "neither here nor by the job type.",
     )
     lock_key: str | None = None
     limit_key: str | None = None

@@ -20,8 +20,8 @@ from .streams import fill_closed, forget_stdout, stdout_not_written
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
 
 COMMANDS: tuple[str, ...] = (
-    "up", "work", "serve", "dispatch", "jobs", "dlq", "queues", "stats", "limits", "tenants", "keys", "types", "workers",
-    "migrate", "audit", "projections", "check", "version",
+    "up", "work", "serve", "dispatch", "jobs", "dlq", "queues", "stats", "limits", "tenants", "keys", "types",
+    "workers", "migrate", "audit", "projections", "check", "version",
 )  # fmt: skip
 """Each is a module of this package with a function `register(app)`."""
 
