@@ -28,7 +28,7 @@ class Positions:
     def number(self, text: str) -> int:
         """The position in a string. Raises `InvalidInput` for another form or another incarnation."""
         incarnation, dot, digits = text.rpartition(".")
-        if not dot or not digits.isascii() or not digits.isdigit() or int(digits[:20]) > POSITION_MAX:
+        if not dot or not digits.isascii() or not digits.isdigit() or not _fits(digits):
             raise InvalidInput(f"{text[:60]!r} is not a position", field="after", rule="is <incarnation>.<position>")
         if f"{incarnation}." != self._read_prefix():
             raise InvalidInput(
@@ -40,3 +40,7 @@ class Positions:
     def _read_prefix(self) -> str:
         self._prefix = f"{self._reader.incarnation()}."
         return self._prefix
+
+
+def _fits(digits: str) -> bool:
+    return len(digits) <= len(str(POSITION_MAX)) and int(digits) <= POSITION_MAX

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
+_ERRORS_MAX = 20
+"""How many errors are looked for, to tell the most helpful of them: a payload may have a hundred thousand."""
 _FIELD_SHOWN = 60
 """Characters of an unknown field's name that an error repeats: the name is the caller's, and may be anything."""
 
@@ -47,17 +50,22 @@ class RegisteredType:
     def accept(self, payload: object) -> AcceptedPayload:
         """Validate a payload to dispatch. `InvalidInput` names field and rule, `PayloadTooLarge` the limit."""
         value = _as_json(payload)
+        self._encode(value, _compact)  # what is too large is not looked into: that would take long
         _require_fit(self._validator, value, "payload")
         value = _completed(self.definition.payload_schema, value)
+        body = self._encode(value, canonical_json if self._sorts else _compact)
+        check_depth(body, "payload")
+        return AcceptedPayload(body, self._key(value), self._lock_key(value), self._limit_key(value))
+
+    def _encode(self, value: Json, encode: Callable[[Json], bytes]) -> bytes:
         try:
-            body = canonical_json(value) if self._sorts else _compact(value)
+            body = encode(value)
         except ValueError as error:
             raise InvalidInput("the payload is not JSON", field="payload", rule="is JSON") from error
         except RecursionError as error:
             raise too_deep("payload") from error
         check_size(body, self.definition.payload_limit_bytes, "payload")
-        check_depth(body, "payload")
-        return AcceptedPayload(body, self._key(value), self._lock_key(value), self._limit_key(value))
+        return body
 
     def encode_result(self, value: object) -> bytes:
         """Validate a result; as JSON. `InvalidInput` names field and rule."""
@@ -65,9 +73,9 @@ class RegisteredType:
             plain: Any = to_jsonable_python(value)
         except PydanticSerializationError as error:
             raise InvalidInput("the result is not JSON", field="result", rule="is JSON") from error
-        _require_fit(_validator(self.definition.result_schema), plain, "result")
         body = _compact(plain)
         check_size(body, self.definition.result_limit_bytes, "result")
+        _require_fit(_validator(self.definition.result_schema), plain, "result")
         return body
 
     def _key(self, value: Json) -> str | None:
@@ -117,7 +125,8 @@ def _jsonable(payload: object) -> object:
 
 
 def _require_fit(validator: Validator, value: Json | None, within: str) -> None:
-    found = sorted(validator.iter_errors(value), key=lambda error: (error.validator != "required", error.json_path))
+    first = islice(validator.iter_errors(value), _ERRORS_MAX)
+    found = sorted(first, key=lambda error: (error.validator != "required", error.json_path))
     if found:
         raise _invalid(found[0], within)
 

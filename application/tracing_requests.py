@@ -133,10 +133,15 @@ def _concerns(event: RecordedEvent, tenant: str) -> bool:
     return isinstance(event.facts, DispatchRefused) and event.facts.tenant_claimed == tenant
 
 
+_VERSION_DIGITS_MAX = len(str((1 << 31) - 1))
+
+
 def event_place(causation_id: str) -> tuple[UUID, int] | None:
     """Stream and version in `<stream>.<version>`; None for the id of a message from elsewhere."""
     stream, dot, version = causation_id.rpartition(".")
-    if not dot or not (version.isascii() and version.isdigit()) or not 1 <= int(version[:10]) < 1 << 31:
+    if not dot or not (version.isascii() and version.isdigit() and len(version) <= _VERSION_DIGITS_MAX):
+        return None
+    if not 1 <= int(version) < 1 << 31:
         return None
     try:
         return UUID(stream), int(version)

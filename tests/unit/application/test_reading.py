@@ -257,7 +257,20 @@ def test_a_position_that_is_not_reached_in_time_is_said() -> None:
     assert refusal.field == "after"
 
 
-@pytest.mark.parametrize("after", ["", "7", "memory.", "memory.x", "memory.-1", "restored.7", "memory.²"])
+@pytest.mark.parametrize(
+    "after",
+    [
+        "",
+        "7",
+        "memory.",
+        "memory.x",
+        "memory.-1",
+        "restored.7",
+        "memory.²",
+        f"memory.{'9' * 30}",
+        f"memory.{'0' * 5_000}1",
+    ],
+)
 @pytest.mark.parametrize("query", [ListTenantJobs, GetJob])
 def test_a_position_of_another_ledger_is_refused(query: type[Any], after: str) -> None:
     """Also one from before a restore: it may name what no longer is."""

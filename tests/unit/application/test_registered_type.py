@@ -1,0 +1,73 @@
+"""Payloads of types that the registry alone knows: looked into only as far as an answer needs."""
+
+from __future__ import annotations
+
+import pytest
+from jsonschema import Draft202012Validator
+from pydantic import JsonValue
+
+from jobledger.application import registered_type as module
+from jobledger.application.registered_type import RegisteredType
+from jobledger.application.tracing_requests import event_place
+from jobledger.domain.errors import InvalidInput, PayloadTooLarge
+from jobledger.domain.job_type import JobTypeDefinition
+
+SCHEMA: dict[str, JsonValue] = {
+    "type": "object", "required": ["ids"], "additionalProperties": False,
+    "properties": {"ids": {"type": "array", "items": {"type": "integer"}}},
+}  # fmt: skip
+
+
+@pytest.fixture
+def known() -> RegisteredType:
+    """A type whose payloads hold a list of numbers, and may have 1,000 bytes."""
+    definition = JobTypeDefinition(
+        name="numbers.add", payload_schema=SCHEMA, result_schema={}, payload_limit_bytes=1_000
+    )  # fmt: skip
+    return RegisteredType(definition)
+
+
+def test_what_is_too_large_is_not_looked_into(known: RegisteredType) -> None:
+    """Its size is told, though nothing in it fits: to find that out would take long."""
+    with pytest.raises(PayloadTooLarge):
+        known.accept({"ids": [""] * 1_000})
+
+
+def test_few_of_many_errors_are_looked_for(known: RegisteredType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are: one of them is told."""
+    told = 0
+    search = Draft202012Validator.iter_errors
+
+    def counted(self: Draft202012Validator, *args: object, **options: object):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        nonlocal told
+        for error in search(self, *args, **options):
+            told += 1
+            yield error
+
+    monkeypatch.setattr(Draft202012Validator, "iter_errors", counted)
+    with pytest.raises(InvalidInput) as refused:
+        known.accept({"ids": [""] * 150})
+    assert refused.value.field == "payload.ids.0"
+    assert told <= 3 * module._ERRORS_MAX
+
+
+def test_a_missing_field_is_told_first(known: RegisteredType) -> None:
+    """Whatever else is wrong."""
+    with pytest.raises(InvalidInput) as refused:
+        known.accept({"colour": 1})
+    assert (refused.value.field, refused.value.rule) == ("payload.ids", "required")
+
+
+@pytest.mark.parametrize(
+    "version", ["0", "2147483648", "00000000011", f"0000000001{'9' * 100}", f"{'0' * 5_000}1", "-1", "\u0661", ""]
+)
+def test_no_version_of_an_event_is_that_large(version: str) -> None:
+    """What claims to be an event's id, and is none, is the id of a message from elsewhere."""
+    assert event_place(f"018f5d1e-6c00-7000-8000-000000000001.{version}") is None
+
+
+def test_the_largest_version_is_one() -> None:
+    """2,147,483,647, as the ledger counts."""
+    place = event_place("018f5d1e-6c00-7000-8000-000000000001.2147483647")
+    assert place is not None
+    assert place[1] == 2_147_483_647
