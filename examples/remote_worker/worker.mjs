@@ -1,13 +1,13 @@
 // A worker in Node, without packages: takes jobs of the types that it has handlers for, several at a time.
 //
-//   JOBLEDGER_URL=http://127.0.0.1:8765 JOBLEDGER_KEY=jl_... node worker.mjs
+//   JOBS_URL=http://127.0.0.1:8765 JOBS_KEY=jl_... node worker.mjs
 //
 // A handler gets the payload and a context; what it returns is the result, what it throws fails the attempt. SIGTERM:
 // no new jobs, those under way are finished, then it ends.
 import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 
-const { JOBLEDGER_URL: base, JOBLEDGER_KEY: key, JOBLEDGER_QUEUE: queue = "default" } = process.env;
+const { JOBS_URL: base, JOBS_KEY: key, JOBS_QUEUE: queue = "default" } = process.env;
 const concurrency = Number(process.env.CONCURRENCY ?? 4);
 const heartbeatSeconds = Number(process.env.HEARTBEAT_SECONDS ?? 5);
 const worker = `node-${hostname()}-${process.pid}-${Date.now()}`; // new with each start: leases are held in it

@@ -1,23 +1,23 @@
 #!/bin/sh
 # A worker in plain shell and curl: takes jobs of one type, one at a time, and hands each to a program.
 #
-#   JOBLEDGER_URL=http://127.0.0.1:8765 JOBLEDGER_KEY=jl_... ./worker.sh invoice.send ./send-invoice
+#   JOBS_URL=http://127.0.0.1:8765 JOBS_KEY=jl_... ./worker.sh invoice.send ./send-invoice
 #
 # The program gets the lease (JSON: payload, tenant, attempt, deadline ...) on stdin. What it prints is the result, JSON
 # as the job type wants it; stderr goes into the job's log. Exit code 0 completes the job, 65 fails it for good, 75 puts
 # it off for a minute, any other fails the attempt. SIGTERM: the job under way is finished, or the wait for one (20 s).
 set -u
-type=$1 program=$2 queue=${JOBLEDGER_QUEUE:-default} pause=${HEARTBEAT_SECONDS:-10} stopping=
+type=$1 program=$2 queue=${JOBS_QUEUE:-default} pause=${HEARTBEAT_SECONDS:-10} stopping=
 worker="sh-$(uname -n)-$$-$(date +%s)" # new with each start: leases are held in it
 umask 077
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 trap 'stopping=1' TERM INT
-printf 'Authorization: Bearer %s\nContent-Type: application/json\n' "$JOBLEDGER_KEY" >"$dir/headers" # not in `ps`
+printf 'Authorization: Bearer %s\nContent-Type: application/json\n' "$JOBS_KEY" >"$dir/headers" # not in `ps`
 
 post() { # post PATH <BODY: tries again while the server is away; an ending may be told twice
   curl --silent --show-error --fail-with-body --max-time 60 --retry 8 --retry-connrefused \
-    --header @"$dir/headers" --data-binary @- "$JOBLEDGER_URL$1"
+    --header @"$dir/headers" --data-binary @- "$JOBS_URL$1"
 }
 
 escaped() { # text on stdin, fit for the inside of a JSON string, line by line

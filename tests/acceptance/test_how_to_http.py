@@ -43,7 +43,7 @@ def test_the_page_works_as_written(server: RunningServer, client: httpx.Client, 
         function = begin[begin.index("ask()") :].replace("curl", "curl --fail-with-body --max-time 2")
         ran = subprocess.run(
             ["sh", "-ec", function + block.replace("5f0c.8192", job["position"]).replace("wait_seconds=30", "")],
-            env={**os.environ, "JOBLEDGER_URL": server.url, "JOBLEDGER_KEY": server.key, "JOB": job["job_id"]},
+            env={**os.environ, "JOBS_URL": server.url, "JOBS_KEY": server.key, "JOB": job["job_id"]},
             cwd=tmp_path, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False,
         )  # fmt: skip
         assert ran.returncode in (0, ENDLESS), ran.stderr + ran.stdout

@@ -214,7 +214,7 @@ def test_the_documented_registration_is_taken(server: RunningServer) -> None:
     page = (ROOT / "docs" / "how-to" / "workers-in-any-language.md").read_text(encoding="utf-8")
     (command,) = [block for block in page.split("```sh\n")[1:] if "/v1/job-types" in block]
     publisher = new_key(server, Grant(role=Role.WORKER))
-    environment = {"PATH": os.environ["PATH"], "JOBLEDGER_URL": server.url, "JOBLEDGER_KEY": publisher}
+    environment = {"PATH": os.environ["PATH"], "JOBS_URL": server.url, "JOBS_KEY": publisher}
     said = [
         subprocess.run(
             ["/bin/sh", "-c", command.split("```")[0]], env=environment, capture_output=True, text=True, check=True,
@@ -305,7 +305,7 @@ def running(
 ) -> Iterator[subprocess.Popen[str]]:
     """An example worker; killed at the end if it still runs, with whatever it started."""
     environment = {
-        "PATH": os.environ["PATH"], "JOBLEDGER_URL": server.url, "JOBLEDGER_KEY": key, "JOBLEDGER_QUEUE": queue,
+        "PATH": os.environ["PATH"], "JOBS_URL": server.url, "JOBS_KEY": key, "JOBS_QUEUE": queue,
         "HEARTBEAT_SECONDS": "0.2", "TMPDIR": str(folder),
     }  # fmt: skip
     with ExitStack() as ending:
