@@ -28,7 +28,7 @@ from .lease_messages import WorkScope
 from .message import Message
 from .needs import NEEDS, Need, Scope
 from .ports import Catalogue
-from .queries import GetJob, ListTenants
+from .queries import GetCauses, GetJob, ListTenants
 from .result import Accepted, Refused, Result
 from .writes import TenantRow
 
@@ -142,6 +142,9 @@ class Authorized:
                 return self._working(message, permissions)
             case Scope.JOB:
                 self._require_job(message, permissions)
+                if isinstance(message, GetCauses):  # what has to do with the job may be in another queue
+                    queues = self.identity.queues_for(Permission.READ, message.tenant)
+                    return cast("Message[R]", message.model_copy(update={"queues": queues}))
             case scope:
                 for permission in permissions:
                     self.require(permission, *_place(message, scope))

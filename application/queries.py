@@ -236,10 +236,11 @@ class Causes(NamedTuple):
 
 
 class GetCauses(Query[Causes]):
-    """What caused a job, and what it caused."""
+    """What caused a job, and what it caused; with `queues` only as far as these know: authorization says so."""
 
     tenant: TenantName
     job: JobReference
+    queues: frozenset[str] | None = None
     limit: Annotated[int, Field(ge=1, le=PAGE_LIMIT_MAX)] = PAGE_LIMIT_DEFAULT
 
 

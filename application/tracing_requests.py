@@ -55,14 +55,20 @@ class TracingRequests:
         self._reading.wait(query, query.tenant, *_READ)
         caused = self._views.caused_jobs(query.tenant, [job_id], limit=query.limit)
         metadata = first[0].metadata
-        cause = None if metadata.causation_id is None else self._causing(query.tenant, metadata.causation_id)
-        return Accepted(Causes(job_id, metadata.correlation_id, cause, caused.jobs, caused.more, caused.freshness))
+        cause = None if metadata.causation_id is None else self._causing(query, metadata.causation_id)
+        jobs = tuple(job for job in caused.jobs if _is_within(query.queues, job))
+        return Accepted(Causes(job_id, metadata.correlation_id, cause, jobs, caused.more, caused.freshness))
 
-    def _causing(self, tenant: str, causation_id: str) -> CausingEvent:
-        place = event_place(causation_id)
+    def _causing(self, query: GetCauses, causation_id: str) -> CausingEvent:
+        """The event; of a queue that may not be seen, and of what is no job of one, its id alone."""
+        tenant, place = query.tenant, event_place(causation_id)
         if place is None:
             return CausingEvent(causation_id, None)
         stream, version = place
+        if query.queues is not None:
+            job = job_from(tenant, stream, self._reader.stream(tenant, stream, limit=1))
+            if job is None or job.state.queue not in query.queues:
+                return CausingEvent(causation_id, None)
         found = self._reader.stream(tenant, stream, after_version=version - 1, limit=1)
         return CausingEvent(causation_id, found[0] if found else None)
 
@@ -131,6 +137,10 @@ def _nothing_known(query: TraceRequest, fresh: Freshness) -> NotFound:
 
 def _concerns(event: RecordedEvent, tenant: str) -> bool:
     return isinstance(event.facts, DispatchRefused) and event.facts.tenant_claimed == tenant
+
+
+def _is_within(queues: frozenset[str] | None, job: TracedJob) -> bool:
+    return queues is None or (job.listed is not None and job.listed.queue in queues)
 
 
 _VERSION_DIGITS_MAX = len(str((1 << 31) - 1))

@@ -22,6 +22,8 @@ KEEP_SECONDS = 600.0
 RETRY_SECONDS, FIRST_RETRY_SECONDS = 30.0, 2.0
 """How often the issuer is asked at most; while no key is known at all, more often."""
 TIMEOUT_SECONDS = 5.0
+_OTHERS_SECONDS = 0.5
+"""How long a request waits for another one that is asking, while no key is known."""
 _DOCUMENT_BYTES_MAX = 1 << 20
 _KEYS_MAX = 100
 _RSA_BITS_MIN = 2_048
@@ -69,7 +71,7 @@ class IssuerKeys:
         if self._fetched_at is None or self._clock.monotonic() - self._fetched_at >= KEEP_SECONDS:
             self._refresh()
         found = self._known(key_id, algorithm)
-        if found is None and self._refresh():
+        if found is None and self._fetched_at is not None and self._refresh():
             found = self._known(key_id, algorithm)
         if self._fetched_at is None:
             raise IssuerUnavailable(
@@ -90,16 +92,21 @@ class IssuerKeys:
 
     def _refresh(self) -> bool:
         """Ask the issuer, if it is time to; whether its keys were read anew. Who finds another asking waits for it only
-        where no key is known."""
-        if not self._asking.acquire(blocking=self._fetched_at is None):
+        where no key is known, and not for long: an issuer that hangs must not keep every thread."""
+        wait_seconds = _OTHERS_SECONDS if self._fetched_at is None else 0.0
+        if not self._asking.acquire(timeout=wait_seconds):
             return False
         try:
             retry_seconds = FIRST_RETRY_SECONDS if self._fetched_at is None else RETRY_SECONDS
             now = self._clock.monotonic()
             if self._tried_at is not None and now - self._tried_at < retry_seconds:
                 return False
-            self._tried_at = now
-            return self._fetch(now)
+            try:
+                return self._fetch(now)
+            finally:
+                self._tried_at = (
+                    self._clock.monotonic()
+                )  # not of its beginning: it may have taken longer than the pause
         finally:
             self._asking.release()
 

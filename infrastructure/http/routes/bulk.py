@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from jobledger.application.authentication import unauthenticated
 from jobledger.application.commands import DispatchJob, DispatchJobs, ItemResult
 from jobledger.application.dispatch_item import Dispatch, Malformed
 from jobledger.application.dispatching import CHUNK
@@ -31,7 +32,7 @@ from jobledger.domain.tenant import TenantName
 from ...api import jobs as api
 from ...api.bulk import MEDIA_TYPE, MEDIA_TYPES, BulkAccepted, BulkRefused, BulkSummary
 from ...api.problems import Problem
-from ..authentication import AuthenticatedRoute, bearer
+from ..authentication import AuthenticatedRoute, bearer, is_still_proved
 from ..documented import problems
 from ..json_lines import Line, Spool, batches
 from ..problem_documents import ApiError, make_problem, problem_of, unavailable
@@ -115,6 +116,8 @@ class BulkRequest:
         bytes_max = self._caller.services.handle.settings.http_body_bytes_max
         try:
             async for lines in batches(self._request.stream(), bytes_max=bytes_max, lines_max=CHUNK):
+                if not await is_still_proved(self._request, self._caller.identity):
+                    raise unauthenticated()
                 self.answers.write(await run_in_threadpool(self._dispatched, lines))
         except ClientDisconnect:
             return  # a last line without an end may be half a line

@@ -34,7 +34,7 @@ from jobledger.domain.errors import InvalidInput, JobledgerError, Refusal
 from jobledger.domain.job_type import JobTypeDefinition
 
 from ...api import leases as api
-from ..authentication import AuthenticatedRoute, bearer
+from ..authentication import AuthenticatedRoute, bearer, is_still_proved
 from ..conditions import tagged
 from ..documented import problems
 from ..services import Caller, Calling
@@ -75,7 +75,8 @@ def _definition(given: dict[str, Any], number: int) -> JobTypeDefinition:
     response_model=api.Leases, responses=problems(),
 )  # fmt: skip
 async def claim_jobs(*, body: api.ClaimRequest, caller: Calling, request: Request) -> Any:  # noqa: ANN401
-    """Their attempts begin with the answer. A connection that is closed while it waits takes nothing."""
+    """Their attempts begin with the answer. A connection that is closed while it waits takes nothing, nor does a key
+    that is revoked."""
     asked = {
         "worker": body.worker, "queues": body.queues, "tenants": body.tenants, "personas": body.personas,
         "job_types": body.types, "limit": body.limit, "concurrency": body.concurrency,
@@ -85,10 +86,13 @@ async def claim_jobs(*, body: api.ClaimRequest, caller: Calling, request: Reques
     def claim() -> Claimed:
         return _ask(caller, ClaimJobs, **asked).value
 
+    async def is_gone() -> bool:
+        return await request.is_disconnected() or not await is_still_proved(request, caller.identity)
+
     wishes = (body.queues, body.tenants, body.personas, body.types)
     line = (caller.identity.id, *(None if wish is None else frozenset(wish) for wish in wishes))
     found = await caller.services.waiting.claim(
-        claim, line, seconds=body.wait_seconds, own_seconds=body.lease_seconds / 3, is_gone=request.is_disconnected
+        claim, line, seconds=body.wait_seconds, own_seconds=body.lease_seconds / 3, is_gone=is_gone
     )
     if found.jobs and await request.is_disconnected():
         await run_in_threadpool(_give_back, caller, body.worker, found)

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Header, Query, Request, Response, Security
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
+from jobledger.application.authentication import unauthenticated
 from jobledger.application.queries import GetJob, JobDetails
 from jobledger.domain.errors import InvalidInput
 from jobledger.domain.identity import Permission
@@ -121,6 +122,7 @@ async def get_job_result(
     tenant: str,
     job_id: UUID,
     caller: Calling,
+    request: Request,
     response: Response,
     wait_seconds: Annotated[float, Query(ge=0, le=30, description="How long to wait for its end.")] = 0,
 ) -> Any:  # noqa: ANN401 - as the response models say
@@ -128,6 +130,8 @@ async def get_job_result(
     job = await run_in_threadpool(_look, caller, tenant, job_id)
     if job.status not in _OVER and wait_seconds:
         job = await _awaited(caller, tenant, job_id, wait_seconds)
+        if not await is_still_proved(request, caller.identity):
+            raise unauthenticated()
     tagged(response, job.version)
     about = {"job_id": job.job_id, "status": job.status.value, "version": job.version}
     if job.status not in _OVER:

@@ -21,7 +21,7 @@ from jobledger.application.commands import (
 from jobledger.application.limit_messages import PauseTarget
 from jobledger.application.message import Actor, Message
 from jobledger.application.needs import NEEDS, Scope
-from jobledger.application.queries import GetJob, ListTenantJobs, ListTenants
+from jobledger.application.queries import CausingEvent, GetCauses, GetJob, ListTenantJobs, ListTenants
 from jobledger.application.result import Accepted, Refused
 from jobledger.domain.audit import AccessRefused
 from jobledger.domain.errors import JobledgerError, NotFound, NotPermitted, UnknownTenant
@@ -177,6 +177,21 @@ def test_queues_bound_what_is_seen(cases: UseCases, authorization: Authorization
     assert cases.topics(hidden) == ["job.dispatched"]
     assert type(error_of(operator, ListTenantJobs(actor=ACTOR, tenant="acme"))) is NotPermitted
     assert operator.execute(PauseTarget(actor=ACTOR, tenant="acme", queue="special", reason="x")).is_accepted is False
+
+
+def test_queues_bound_what_has_to_do_with_a_job(cases: UseCases, authorization: Authorization) -> None:
+    """Of what caused a job, and what it caused, only as much as lies in the identity's own queues."""
+    hidden = cases.dispatch(invoice_id="1").job_id
+    seen = cases.dispatch(invoice_id="2", queue="special", causation_id=f"{hidden}.1").job_id
+    caused = [cases.dispatch(invoice_id=str(n), queue=queue, causation_id=f"{seen}.1").job_id
+              for n, queue in ((3, "special"), (4, None))]  # fmt: skip
+    operator = who(authorization, Role.OPERATOR, queues=["special"])
+    bounded = operator.execute(GetCauses(actor=ACTOR, tenant="acme", job=seen)).unwrap()
+    assert (bounded.cause, [job.job_id for job in bounded.caused]) == (CausingEvent(f"{hidden}.1", None), caused[:1])
+    everything = who(authorization, Role.OPERATOR).execute(GetCauses(actor=ACTOR, tenant="acme", job=seen)).unwrap()
+    assert everything.cause is not None
+    assert everything.cause.event is not None
+    assert {job.job_id for job in everything.caused} == set(caused)
 
 
 def test_a_tenants_administrator_is_none_of_the_installation(cases: UseCases, authorization: Authorization) -> None:
