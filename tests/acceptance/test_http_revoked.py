@@ -69,11 +69,11 @@ def test_a_batch_that_goes_on_ends(emitter: Revocable) -> None:
 
 def test_a_claim_that_waits_takes_nothing(worker: Revocable, client: httpx.Client) -> None:
     """A job that comes after is not handed out."""
-    asked = {"worker": "w1", "queues": ["default"], "types": ["number.double"], "limit": 1, "wait_seconds": 20}
+    asked = {"worker": "w1", "queues": ["revoked"], "types": ["number.double"], "limit": 1, "wait_seconds": 20}
     with ThreadPoolExecutor(1) as waiting:
         claimed = waiting.submit(worker.client.post, "/v1/leases/claim", json=asked)
         worker.revoke()
-        job = client.post(JOBS, json={"type": "number.double"})
+        job = client.post(JOBS, json={"type": "number.double", "queue": "revoked"})
         assert job.status_code == 201
         answered = claimed.result()
     assert answered.json()["leases"] == []
