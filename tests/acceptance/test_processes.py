@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 from tests.support.cli import Cli
+from tests.support.waiting import until
 
 WHY = ("--reason", "a test")
 _PATIENCE_SECONDS = 90.0
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that another process does."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
 
 
 def status_of(cli: Cli, job_id: str) -> str:

@@ -20,6 +20,7 @@ from jobledger.domain.event import RecordedEvent
 from jobledger.domain.job import JobFailed
 from jobledger.infrastructure.postgres.connect import open_ledger
 from jobledger.infrastructure.service import Service
+from tests.support.waiting import until
 from tests.support.watched_worker import WAIT_SECONDS
 
 TENANT = "acme"
@@ -243,7 +244,7 @@ def test_readers_are_not_held_back(program: Program) -> None:
             assert inside.wait(WAIT_SECONDS)
             before = other.reader.head()
             ledger.tenants.create("beta", reason="another customer")
-            assert other.reader.head() > before, "the transaction holds a ticket of the ledger"
+            until(lambda: other.reader.head() > before, "the transaction holds a ticket of the ledger")
             go_on.set()
             heard.wait_for(WorkerEventName.PROCESSED, job_id)
         assert topics(ledger, job_id) == ["dispatched", "started", "step_recorded", "logged", "completed"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from threading import Event, Thread
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -169,10 +170,11 @@ def test_a_runner_that_did_not_notice_the_swap_writes_into_the_new_table(read_si
 def test_a_login_that_is_no_owner_is_told_so(read_side: ReadSide) -> None:
     """Its error names the role that it lacks, and how to get it."""
     dsn = place_of(read_side.ledger)
-    login = sql.Identifier("only_projector")
+    name = f"only_projector_{uuid4().hex}"  # roles are the cluster's, not the database's
+    login = sql.Identifier(name)
     with psycopg.connect(dsn, autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE ROLE {} LOGIN IN ROLE jobledger_projector").format(login))
-    connections = Connections(psycopg.conninfo.make_conninfo(dsn, user="only_projector"))
+    connections = Connections(psycopg.conninfo.make_conninfo(dsn, user=name))
     try:
         with pytest.raises(InvalidSettings, match="jobledger_owner"):
             PostgresShadows(connections).drop_previous(TENANT_JOBS.name)

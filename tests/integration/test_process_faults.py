@@ -7,8 +7,7 @@ import os
 import resource
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,18 +29,11 @@ from jobledger.infrastructure.settings import Settings
 from tests.support import process_app
 from tests.support.processes import is_gone
 from tests.support.slow_import_app import app as slow_app
+from tests.support.waiting import until
 
 TENANT = "acme"
 STOP_SECONDS = 5.0
 """A limit: ending takes a moment, or, where it is broken, ten seconds and more."""
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Another process cannot signal a test, so this looks again and again."""
-    deadline = time.monotonic() + 20.0
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 @pytest.fixture

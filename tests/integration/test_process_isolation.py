@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +34,7 @@ from jobledger.infrastructure.service import Service
 from tests.support.cli import Cli
 from tests.support.process_app import app
 from tests.support.processes import is_gone
+from tests.support.waiting import until
 
 TENANT = "acme"
 WAIT_SECONDS = 30.0
@@ -124,14 +124,6 @@ class Files(NamedTuple):
     def release(self) -> None:
         """Let handlers end."""
         (self.folder / "release").touch()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Another process cannot signal a test, so this looks again and again."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 @contextmanager
