@@ -13,8 +13,9 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.acceptance.test_processes import WHY, slow_job, until
+from tests.acceptance.test_processes import WHY, slow_job
 from tests.support.cli import Answer, Cli, Running
+from tests.support.waiting import until
 
 Samples = dict[str, float]
 """Values by name and labels: `name{label="value"}`, labels in order."""

@@ -8,8 +8,9 @@ import subprocess
 
 import pytest
 
-from tests.acceptance.test_processes import slow_job, status_of, until
+from tests.acceptance.test_processes import slow_job, status_of
 from tests.support.cli import PROGRAM, Cli
+from tests.support.waiting import until
 
 
 def _worker(cli: Cli, stderr: int, before: str = "") -> subprocess.Popen[bytes]:

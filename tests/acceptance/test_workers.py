@@ -7,8 +7,9 @@ import re
 import signal
 import socket
 
-from tests.acceptance.test_processes import slow_job, until
+from tests.acceptance.test_processes import slow_job
 from tests.support.cli import Cli
+from tests.support.waiting import until
 
 
 def test_nobody_works(cli: Cli) -> None:
