@@ -28,6 +28,7 @@ def no_hanging_teardown(item: pytest.Item, seconds: float = TEARDOWN_SECONDS) ->
         yield
     finally:
         timer.cancel()
+        timer.join()  # the next test finds no thread that is about to end
 
 
 def _end(item: pytest.Item, seconds: float) -> None:

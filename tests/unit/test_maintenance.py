@@ -105,13 +105,17 @@ def test_maintenance_runs_periodically_between_start_and_stop(app: App, ledger: 
     maintenance = Maintenance(
         ledger, ledger, ledger.clock, actor="test", interval_seconds=1, prepare_storage=prepare
     )  # fmt: skip
-    before = threading.active_count()
     maintenance.start()
     maintenance.start()
     assert ran.acquire(timeout=WAIT_SECONDS)
     assert ran.acquire(timeout=WAIT_SECONDS)
+    assert _maintaining() == 1
     maintenance.stop()
-    assert threading.active_count() == before
+    assert _maintaining() == 0
+
+
+def _maintaining() -> int:
+    return [thread.name for thread in threading.enumerate()].count("jobledger-maintenance")
 
 
 def test_jobs_that_wait_are_brought_in_line_with_limits(ledger: FakeLedger) -> None:
