@@ -12,7 +12,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -23,6 +23,7 @@ from psycopg import sql
 from jobledger.infrastructure.postgres.binaries import is_reachable
 from jobledger.infrastructure.postgres.embedded import EmbeddedPostgres
 from jobledger.infrastructure.postgres.migrations import migrate
+from jobledger.infrastructure.processes.linux import children
 
 from .places import quick_place, temporary_directory
 
@@ -82,10 +83,15 @@ class DurableCluster(TestCluster):
     """A cluster with fsync on that belongs to one test, which may kill it."""
 
     def kill(self) -> None:
-        """End the server as a power cut does to it: no checkpoint, no farewell to its clients."""
+        """End the server as a power cut does to it: all its processes at one moment, no checkpoint, no farewell. They
+        are stopped before, so that none acts on the death of another: a lock let go of by one lets another commit."""
         server = self.server.postmaster()
         assert server is not None, "there is no server to kill"
-        os.kill(server.pid, signal.SIGKILL)
+        everyone = [server.pid, *children(server.pid)]
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for process in everyone:
+                with suppress(ProcessLookupError):
+                    os.kill(process, number)
 
     def recover(self) -> None:
         """Start the server again on what it left on disk."""
