@@ -11,7 +11,6 @@ from tests.support.cli import Cli
 from tests.support.waiting import until
 
 WHY = ("--reason", "a test")
-_PATIENCE_SECONDS = 90.0
 
 
 def status_of(cli: Cli, job_id: str) -> str:

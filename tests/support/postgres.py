@@ -87,7 +87,8 @@ class DurableCluster(TestCluster):
         are stopped before, so that none acts on the death of another: a lock let go of by one lets another commit."""
         server = self.server.postmaster()
         assert server is not None, "there is no server to kill"
-        everyone = [server.pid, *children(server.pid)]
+        os.kill(server.pid, signal.SIGSTOP)  # it starts no others from now on
+        everyone = [*children(server.pid), server.pid]
         for number in (signal.SIGSTOP, signal.SIGKILL):
             for process in everyone:
                 with suppress(ProcessLookupError):
