@@ -72,6 +72,7 @@ def test_a_claim_that_waits_takes_nothing(worker: Revocable, client: httpx.Clien
     asked = {"worker": "w1", "queues": ["revoked"], "types": ["number.double"], "limit": 1, "wait_seconds": 20}
     with ThreadPoolExecutor(1) as waiting:
         claimed = waiting.submit(worker.client.post, "/v1/leases/claim", json=asked)
+        until(lambda: "/w1" in client.get("/v1/workers").text)  # the claim has come that far
         worker.revoke()
         job = client.post(JOBS, json={"type": "number.double", "queue": "revoked"})
         assert job.status_code == 201

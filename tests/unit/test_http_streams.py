@@ -39,9 +39,12 @@ class Ledger:
         return Accepted(BulkReceipt(len(results), 0, 0, results, "5f.1"), "5f.1")
 
 
-def answered(*received: Message, batches: int, error: Exception) -> tuple[int, list[dict[str, Any]]]:
-    """Status and lines of the answer to what is received."""
-    messages, sent = iter(received), []
+def answered(*received: Message, batches: int, error: Exception, proved: int = 99) -> tuple[int, list[dict[str, Any]]]:
+    """Status and lines of the answer to what is received. Who asks is proved so many times, then no more."""
+    messages, sent, proofs = iter(received), [], iter([True] * proved)
+
+    async def is_proved() -> bool:
+        return next(proofs, False)
 
     async def receive() -> Message:
         return next(messages, {"type": "http.disconnect"})
@@ -53,7 +56,7 @@ def answered(*received: Message, batches: int, error: Exception) -> tuple[int, l
         state = {"request_id": "r1"}
         scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "query_string": b"", "state": state}
         caller: Any = Ledger(batches, error)
-        await BulkAnswer(BulkRequest(caller, "acme", Request(scope, receive)))(scope, receive, send)
+        await BulkAnswer(BulkRequest(caller, "acme", Request(scope, receive), is_proved))(scope, receive, send)
 
     run(answer)
     body = b"".join(message.get("body", b"") for message in sent[1:])
@@ -96,6 +99,13 @@ def test_a_bulk_request_that_breaks_off_says_where(error: Exception, code: str) 
     summary = last["summary"]
     assert (summary["accepted"], summary["position"], summary["problem"]["code"]) == (3, "5f.1", code)
     assert "1234" not in json.dumps(lines)
+
+
+def test_a_bulk_request_ends_with_the_key_that_began_it() -> None:
+    """What comes after is not dispatched, and the last line says why."""
+    status, (first, last) = answered(body(LINE), body(LINE, more=False), batches=9, error=GONE, proved=1)
+    assert (status, first["line"], last["summary"]["accepted"]) == (200, 1, 1)
+    assert last["summary"]["problem"]["code"] == "unauthenticated"
 
 
 def test_half_a_line_is_not_carried_out() -> None:

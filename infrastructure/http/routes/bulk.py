@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import structlog
 from fastapi import APIRouter, Request, Security
@@ -80,7 +81,7 @@ async def dispatch_jobs(*, tenant: TenantName, request: Request, caller: Calling
             rule=f"is {MEDIA_TYPE}",
         )  # fmt: skip
     await run_in_threadpool(_require_leave, caller, tenant)
-    return BulkAnswer(BulkRequest(caller, tenant, request))
+    return BulkAnswer(BulkRequest(caller, tenant, request, partial(is_still_proved, request, caller.identity)))
 
 
 def _require_leave(caller: Caller, tenant: str) -> None:
@@ -96,8 +97,10 @@ def _require_leave(caller: Caller, tenant: str) -> None:
 class BulkRequest:
     """One request under way."""
 
-    def __init__(self, caller: Caller, tenant: str, request: Request) -> None:
+    def __init__(self, caller: Caller, tenant: str, request: Request, is_proved: Callable[[], Awaitable[bool]]) -> None:
+        """`is_proved` tells whether who asks may still do so: it is asked before each batch."""
         self._caller = caller
+        self._is_proved = is_proved
         self._tenant = tenant
         self._request = request
         self._accepted = self._duplicates = self._refused = 0
@@ -116,7 +119,7 @@ class BulkRequest:
         bytes_max = self._caller.services.handle.settings.http_body_bytes_max
         try:
             async for lines in batches(self._request.stream(), bytes_max=bytes_max, lines_max=CHUNK):
-                if not await is_still_proved(self._request, self._caller.identity):
+                if not await self._is_proved():
                     raise unauthenticated()
                 self.answers.write(await run_in_threadpool(self._dispatched, lines))
         except ClientDisconnect:
