@@ -3,7 +3,7 @@
 //   JOBS_URL=http://127.0.0.1:8765 JOBS_KEY=jl_... node worker.mjs
 //
 // A handler gets the payload and a context; what it returns is the result, what it throws fails the attempt. SIGTERM:
-// no new jobs, those under way are finished, then it ends.
+// no new jobs, those under way are finished, then it ends. A server that is away by then is waited for a few seconds.
 import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -43,22 +43,33 @@ const handlers = {
 
 // --- talking to the server -------------------------------------------------------------------------------------------
 
+const stopping = new AbortController();
+for (const name of ["SIGTERM", "SIGINT"]) process.on(name, () => stopping.abort());
+const isStopping = () => stopping.signal.aborted;
+const lastMilliseconds = 3_000; // for what is left to say, once it is to stop
+
 /** The answer to a POST. Tries again while the server is away or busy; an ending may be told twice. */
 async function post(path, body, signal) {
-  for (let pause = 0.2; ; pause = Math.min(10, pause * 2)) {
+  let giveUpAt = isStopping() ? Date.now() + lastMilliseconds : Infinity;
+  for (let pause = 200; Date.now() < giveUpAt; pause = Math.min(10_000, pause * 2)) {
+    const patience = AbortSignal.timeout(isStopping() ? lastMilliseconds : 60_000);
     try {
       const response = await fetch(base + path, {
-        method: "POST", signal, body: JSON.stringify({ worker, ...body }),
+        method: "POST", signal: AbortSignal.any([patience, signal ?? patience]), body: JSON.stringify({ worker, ...body }),
         headers: { authorization: `Bearer ${key}`, "content-type": "application/json" },
       });
       const answer = await response.json();
       if (response.ok) return answer;
       if (response.status !== 429 && response.status < 500) throw Object.assign(new Error(answer.detail), answer);
     } catch (error) {
-      if (error.status || error.name === "AbortError") throw error;
+      if (error.status || signal?.aborted) throw error;
     }
-    await sleep(pause * 1000);
+    if (isStopping()) {
+      giveUpAt = Math.min(giveUpAt, Date.now() + lastMilliseconds);
+      await sleep(200);
+    } else await sleep(pause, null, { signal: stopping.signal }).catch(() => {});
   }
+  throw new Error("the server is away");
 }
 
 // --- one job ---------------------------------------------------------------------------------------------------------
@@ -118,16 +129,14 @@ async function work(lease) {
 
 // --- the loops -------------------------------------------------------------------------------------------------------
 
-const stopping = new AbortController();
-for (const name of ["SIGTERM", "SIGINT"]) process.on(name, () => stopping.abort());
-
-let ended = false;
-
 async function beat() {
-  while (!ended) {
+  for (;;) {
     await sleep(heartbeatSeconds * 1000, null, { ref: false });
     const named = [...held.values()].map(({ lease }) => ({ job_id: lease.job_id, attempt: lease.attempt }));
-    const answer = await post("/v1/leases/heartbeat", { held: named });
+    const answer = await post("/v1/leases/heartbeat", { held: named }).catch((error) => {
+      if (error.status) throw error;
+      return { held: [] }; // the server is away, and this worker is to stop: jobs under way go on
+    });
     for (const { job_id, attempt, verdict } of answer.held) {
       if (verdict === "go_on" || verdict === "soft_timeout") continue;
       for (const { lease, context } of held.values()) {
@@ -141,19 +150,22 @@ beat().catch((error) => {
   process.exit(1);
 });
 
-while (!stopping.signal.aborted) {
+while (!isStopping()) {
   const limit = concurrency - held.size;
   if (limit <= 0) {
     await sleep(50);
     continue;
   }
-  const wishes = { queues: [queue], types: Object.keys(handlers), limit, concurrency, wait_seconds: 20 };
+  const wishes = {
+    queues: [queue], types: Object.keys(handlers), limit, concurrency, wait_seconds: 20,
+    code_version: process.env.CODE_VERSION ?? "", // histories show it
+  };
   const claim = await post("/v1/leases/claim", wishes, stopping.signal).catch((error) => {
-    if (error.name !== "AbortError") throw error; // the key may not, or the request is wrong: nothing to wait for
+    if (!isStopping()) throw error; // the key may not, or the request is wrong: nothing to wait for
     return { leases: [] };
   });
   for (const lease of claim.leases) work(lease);
 }
 while (held.size > 0) await sleep(50);
-ended = true;
-await post("/v1/leases/retire", {});
+await post("/v1/leases/retire", {}).catch((error) => console.error(`not retired: ${error.message}`));
+process.exit();

@@ -196,7 +196,8 @@ def _dispatched(facts: JobDispatched) -> str:
 
 
 def _started(facts: JobStarted) -> str:
-    return f"attempt {facts.attempt}, code {facts.code_version}, lease {facts.lease_seconds:g} s"
+    code = f", code {facts.code_version}" if facts.code_version else ""  # remote workers need not tell
+    return f"attempt {facts.attempt}{code}, lease {facts.lease_seconds:g} s"
 
 
 def _completed(facts: JobCompleted) -> str:

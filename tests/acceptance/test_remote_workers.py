@@ -96,9 +96,7 @@ def key(server: RunningServer) -> str:
 @pytest.fixture
 def jobs(server: RunningServer, client: httpx.Client) -> Jobs:
     """Jobs of types that no program of ours declares."""
-    with server.client(new_key(server, Grant(role=Role.WORKER))) as publisher:
-        published = publisher.post("/v1/job-types", json={"app": "billing", "code_version": "1", "definitions": TYPES})
-    assert published.status_code == 200, published.text
+    publish(server, new_key(server, Grant(role=Role.WORKER)))
     return Jobs(client, f"q-{uuid4().hex[:12]}")
 
 
@@ -107,6 +105,13 @@ def worker(server: RunningServer, key: str) -> Iterator[httpx.Client]:
     """A client of the worker's identity."""
     with server.client(key) as client:
         yield client
+
+
+def publish(server: RunningServer, key: str) -> None:
+    """Make `TYPES` known."""
+    with server.client(key) as publisher:
+        published = publisher.post("/v1/job-types", json={"app": "billing", "code_version": "1", "definitions": TYPES})
+    assert published.status_code == 200, published.text
 
 
 def new_key(server: RunningServer, *grants: Grant) -> str:
@@ -138,7 +143,7 @@ def tell(worker: httpx.Client, lease: dict[str, Any], what: str, **fields: Any) 
 def test_a_job_is_worked_on_over_http(jobs: Jobs, worker: httpx.Client) -> None:
     """Claimed, renewed, reported on and completed: its history tells who did it, and the answer how far it reached."""
     job_id = jobs.dispatch("invoice.send", invoice_id="42")
-    (lease,) = claim(worker, jobs.queue)
+    (lease,) = claim(worker, jobs.queue, code_version="2026.11.3")
     assert (lease["job_id"], lease["attempt"], lease["payload"]) == (job_id, 1, {"invoice_id": "42"})
     assert jobs.show(job_id)["status"] == "in_progress"
     held = [{"job_id": job_id, "attempt": 1}]
@@ -153,6 +158,10 @@ def test_a_job_is_worked_on_over_http(jobs: Jobs, worker: httpx.Client) -> None:
     assert ended.headers["Jobledger-Position"] == ended.json()["position"]
     assert tell(worker, lease, "complete", result={"sent": True}).json()["repeated"]
     assert jobs.show(job_id)["result"] == {"sent": True}
+    history = jobs.client.get(f"{TENANT}/jobs/{job_id}/history").json()["events"]
+    assert [event["why"] for event in history if event["topic"] == "job.started"] == [
+        "attempt 1, code 2026.11.3, lease 30 s"
+    ]
     assert worker.post("/v1/leases/retire", json={"worker": "w1"}).json() == {"given_back": 0}
 
 
@@ -289,7 +298,7 @@ def test_a_server_rescues_what_silent_workers_leave(sqlite_url: str, tmp_path: P
         key = new_key(server, Grant(role=Role.WORKER))
         client.post("/v1/tenants", json={"name": "acme", "reason": "a customer"})
         with server.client(key) as worker:
-            worker.post("/v1/job-types", json={"app": "billing", "code_version": "1", "definitions": TYPES})
+            publish(server, key)
             job_id = Jobs(client, "default").dispatch("invoice.send")
             assert claim(worker, "default", lease_seconds=5)[0]["attempt"] == 1
             (lease,) = worker.post("/v1/leases/claim", json={"worker": "w2", "wait_seconds": 30}).json()["leases"]
@@ -395,3 +404,31 @@ def test_the_worker_in_node(server: RunningServer, jobs: Jobs, key: str, tmp_pat
     assert jobs.show(render)["progress"] == 1.0
     assert "rendered 3 pages" in _log_of(jobs, render, server)
     assert not [row for row in _workers(server) if "/node-" in row.heartbeat.worker]
+
+
+def test_example_workers_end_while_the_server_is_away(sqlite_url: str, tmp_path: Path) -> None:
+    """Told to stop, they finish their jobs, try for a few seconds to tell, and end: nobody waits for a server."""
+    program = tmp_path / "send-invoice"
+    program.write_text(f"#!/bin/sh\nuntil [ -e {tmp_path}/go ]; do sleep 0.1; done\necho '{{}}'\n")
+    program.chmod(0o755)
+    node = shutil.which("node")
+    commands = {"invoice.send": ("/bin/sh", str(EXAMPLES / "worker.sh"), "invoice.send", str(program))}
+    if node is not None:
+        commands["invoice.post"] = (node, str(EXAMPLES / "worker.mjs"))
+    with ExitStack() as ending:
+        server = ending.enter_context(running_server(sqlite_url, tmp_path))
+        jobs, key = Jobs(ending.enter_context(server.client()), "default"), new_key(server, Grant(role=Role.WORKER))
+        jobs.client.post("/v1/tenants", json={"name": "acme", "reason": "a customer"})
+        publish(server, key)
+        workers = []
+        for job_type, command in commands.items():
+            folder = tmp_path / job_type
+            folder.mkdir()
+            workers.append(ending.enter_context(running(server, key, "default", folder, *command)))
+            jobs.until(jobs.dispatch(job_type, seconds=1), "in_progress")
+        server.process.kill()
+        server.process.wait(WAIT_SECONDS)
+        for process in workers:
+            process.send_signal(signal.SIGTERM)
+        (tmp_path / "go").touch()
+        assert [process.wait(WAIT_SECONDS) for process in workers] == [0] * len(workers)

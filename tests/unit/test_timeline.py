@@ -30,6 +30,7 @@ JOB = UUID("0198c7c0-0000-7000-8000-000000000001")
         (jobs.JobDispatched(**ABOUT, due_at=AT, idempotency_key="k-1", lock_key="l-1"), "key k-1, lock l-1"),
         (jobs.JobReleased(**ABOUT, dependency=JOB), f"by job {JOB}"),
         (jobs.JobStarted(**ABOUT, attempt=2, worker="w", code_version="c1", lease_seconds=30), "attempt 2, code c1"),
+        (jobs.JobStarted(**ABOUT, attempt=1, worker="w", code_version="", lease_seconds=5), "attempt 1, lease 5 s"),
         (jobs.JobProgressed(**ABOUT, attempt=1, fraction=0.5, note="half"), "50% half"),
         (jobs.JobLogged(**ABOUT, attempt=1, level="info", line_count=3), "3 lines, info"),
         (jobs.JobLogged(**ABOUT, attempt=1, level="info", line_count=1), "1 line, info"),
