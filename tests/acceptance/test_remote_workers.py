@@ -412,7 +412,9 @@ def test_example_workers_end_while_the_server_is_away(sqlite_url: str, tmp_path:
     program.write_text(f"#!/bin/sh\nuntil [ -e {tmp_path}/go ]; do sleep 0.1; done\necho '{{}}'\n")
     program.chmod(0o755)
     node = shutil.which("node")
-    commands = {"invoice.send": ("/bin/sh", str(EXAMPLES / "worker.sh"), "invoice.send", str(program))}
+    commands: dict[str, tuple[str, ...]] = {
+        "invoice.send": ("/bin/sh", str(EXAMPLES / "worker.sh"), "invoice.send", str(program))
+    }
     if node is not None:
         commands["invoice.post"] = (node, str(EXAMPLES / "worker.mjs"))
     with ExitStack() as ending:
