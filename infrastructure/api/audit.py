@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from .jobs import Answer
@@ -21,7 +21,35 @@ _ACT: JsonDict = {
 }  # fmt: skip
 
 
-class Act(Answer):
+class AuditEvent(Answer):
+    """An event as it was recorded: a line of a replay in `jsonl`. Where bodies were asked for: `body` as text, or
+    `body_base64` where it is no UTF-8; both null where it has none, or where it was removed."""
+
+    position: str
+    id: str
+    recorded_at: datetime
+    tenant: str
+    topic: str
+    schema_version: int
+    stream_id: UUID
+    version: int
+    actor: str
+    authenticated: bool
+    on_behalf_of: str | None
+    address: str | None
+    request_id: str | None
+    time: datetime
+    correlation_id: str
+    causation_id: str | None
+    trace_parent: str
+    facts: dict[str, Any]
+    body_sha256: str | None
+    body_length: int | None
+    body: str | None = Field(default=None, repr=False)
+    body_base64: str | None = Field(default=None, repr=False)
+
+
+class Action(Answer):
     """What somebody did by hand: who, when, what, on what, why. `cause`: the event that it was part of, an act on many
     jobs."""
 
@@ -40,12 +68,12 @@ class Act(Answer):
     cause: str | None
 
 
-class Acts(Answer):
+class Actions(Answer):
     """A page of manual acts, oldest first."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"acts": [_ACT], "next_cursor": None}]})
 
-    acts: list[Act]
+    acts: list[Action]
     next_cursor: str | None
 
 

@@ -159,7 +159,7 @@ class DeadJobs(Answer):
     freshness: Freshness
 
 
-class Group(Answer):
+class DeadGroup(Answer):
     """So many jobs of a type died of the same."""
 
     jobs: int
@@ -203,7 +203,7 @@ class Count(Answer):
     tenant: str
     count: int
     filter: FilterSaid
-    groups: list[Group]
+    groups: list[DeadGroup]
     group_count: int
     first_dead_at: datetime | None
     last_dead_at: datetime | None
@@ -234,7 +234,7 @@ class DeadJob(Job):
     traceback: Any = Field(repr=False)
 
 
-class Act(Answer):
+class DlqAct(Answer):
     """What was done to many dead jobs at once. Without an end it goes on, or its process died: see its operation."""
 
     event_id: str
@@ -254,9 +254,9 @@ class Act(Answer):
     finished: bool | None
 
 
-class Acts(Answer):
+class DlqActs(Answer):
     """The last acts on many dead jobs, the latest first."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"acts": [_ACT]}]})
 
-    acts: list[Act]
+    acts: list[DlqAct]

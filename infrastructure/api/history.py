@@ -157,7 +157,7 @@ class Target(Answer):
     name: str
 
 
-class Hold(Answer):
+class WaitReason(Answer):
     """One thing that keeps a job waiting."""
 
     kind: str
@@ -192,7 +192,7 @@ class Explanation(Answer):
     status: str
     account: str
     since: datetime
-    waits_for: list[Hold]
+    waits_for: list[WaitReason]
 
 
 class JobError(Answer):

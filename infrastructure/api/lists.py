@@ -22,7 +22,7 @@ _ROW: JsonDict = {
 }  # fmt: skip
 
 
-class Hold(Answer):
+class OpenTransaction(Answer):
     """An open transaction that wrote to the ledger: nothing newer can be read before it ends. What the server's login
     may not see of it is null."""
 
@@ -44,7 +44,7 @@ class Freshness(Answer):
     lag_positions: int
     recorded_at: datetime | None
     parked: int
-    hold: Hold | None
+    hold: OpenTransaction | None
 
 
 class JobRow(Answer):

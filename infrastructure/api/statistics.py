@@ -29,7 +29,7 @@ class Measured(Answer):
     counts: list[int]
 
 
-class Group(Answer):
+class StatisticsGroup(Answer):
     """What was counted of a group; it holds what the groups are told apart by, `persona` null for jobs without one."""
 
     bucket_at: datetime | None = None
@@ -75,6 +75,6 @@ class Statistics(Answer):
     since: datetime | None
     until: datetime | None
     by: list[str]
-    groups: list[Group]
+    groups: list[StatisticsGroup]
     more: bool
     freshness: Freshness

@@ -15,7 +15,19 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import httpx
 
 from ..api.jobs import DispatchRequest
-from . import connecting, dispatching, dlq, following, jobs, operating
+from . import (
+    auditing,
+    connecting,
+    dispatching,
+    dlq,
+    following,
+    jobs,
+    keys,
+    leasing,
+    limiting,
+    operating,
+    projecting,
+)
 from .core import Core
 from .dispatching import ItemResult
 from .driving import AsyncDriver
@@ -64,6 +76,7 @@ class AsyncJobs(AsyncPart):
     explain = _runs(jobs.explain)
     diff = _runs(jobs.diff)
     causes = _runs(jobs.causes)
+    trace = _runs(jobs.trace)
     result = _runs(jobs.result)
     cancel = _runs(jobs.cancel)
     reschedule = _runs(jobs.reschedule)
@@ -78,6 +91,7 @@ class AsyncDlq(AsyncPart):
     list = _iterates(dlq.list_dead)
     get = _runs(dlq.get_dead)
     count = _runs(dlq.count)
+    acts = _runs(dlq.list_acts)
     requeue = _runs(dlq.requeue)
     discard = _runs(dlq.discard)
 
@@ -92,9 +106,9 @@ class AsyncOperations(AsyncPart):
 class AsyncQueues(AsyncPart):
     """`client.queues`."""
 
-    list = _runs(operating.list_queues)
-    pause = _runs(operating.pause_queue)
-    resume = _runs(operating.resume_queue)
+    list = _runs(limiting.list_queues)
+    pause = _runs(limiting.pause_queue)
+    resume = _runs(limiting.resume_queue)
 
 
 class AsyncTenants(AsyncPart):
@@ -104,8 +118,89 @@ class AsyncTenants(AsyncPart):
     create = _runs(operating.create_tenant)
     suspend = _runs(operating.suspend_tenant)
     resume = _runs(operating.resume_tenant)
-    pause = _runs(operating.pause_tenant)
-    unpause = _runs(operating.unpause_tenant)
+    pause = _runs(limiting.pause_tenant)
+    unpause = _runs(limiting.unpause_tenant)
+
+
+class AsyncPersonas(AsyncPart):
+    """`client.personas`."""
+
+    pause = _runs(limiting.pause_persona)
+    resume = _runs(limiting.resume_persona)
+
+
+class AsyncLimitKeys(AsyncPart):
+    """`client.limit_keys`."""
+
+    pause = _runs(limiting.pause_limit_key)
+    resume = _runs(limiting.resume_limit_key)
+
+
+class AsyncLimits(AsyncPart):
+    """`client.limits`: of a queue, a tenant, a persona or a limit key (scope `key`)."""
+
+    list = _runs(limiting.list_limits)
+    get = _runs(limiting.get_limits)
+    set = _runs(limiting.set_limits)
+    remove = _runs(limiting.remove_limits)
+
+
+class AsyncWorkers(AsyncPart):
+    """`client.workers`: to look at. What workers say themselves is `client.leases`."""
+
+    list = _runs(operating.list_workers)
+
+
+class AsyncJobTypes(AsyncPart):
+    """`client.job_types`."""
+
+    list = _runs(operating.list_job_types)
+    register = _runs(operating.register_job_types)
+
+
+class AsyncLeases(AsyncPart):
+    """`client.leases`: what a worker says."""
+
+    claim = _runs(leasing.claim)
+    heartbeat = _runs(leasing.heartbeat)
+    progress = _runs(leasing.progress)
+    log = _runs(leasing.log)
+    step = _runs(leasing.step)
+    complete = _runs(leasing.complete)
+    fail = _runs(leasing.fail)
+    snooze = _runs(leasing.snooze)
+    release = _runs(leasing.release)
+    retire = _runs(leasing.retire)
+
+
+class AsyncKeys(AsyncPart):
+    """`client.keys`."""
+
+    list = _iterates(keys.list_keys)
+    create = _runs(keys.create_key)
+    rotate = _runs(keys.rotate_key)
+    revoke = _runs(keys.revoke_key)
+
+
+class AsyncProjections(AsyncPart):
+    """`client.projections`: views, and the operations that make them anew."""
+
+    list = _runs(projecting.list_projections)
+    rebuild = _runs(projecting.rebuild)
+    verify = _runs(projecting.verify)
+    cancel = _runs(projecting.cancel_rebuild)
+    drop_previous = _runs(projecting.drop_previous)
+    operation = _runs(projecting.get_operation)
+    wait = _runs(projecting.wait)
+
+
+class AsyncAudit(AsyncPart):
+    """`client.audit`."""
+
+    events = _iterates(auditing.replay)
+    export = _iterates(auditing.export)
+    exported = _runs(auditing.get_export)
+    actions = _iterates(auditing.list_actions)
 
 
 class AsyncClient(AsyncPart):
@@ -142,6 +237,15 @@ class AsyncClient(AsyncPart):
         self.operations = AsyncOperations(core, driver)
         self.queues = AsyncQueues(core, driver)
         self.tenants = AsyncTenants(core, driver)
+        self.personas = AsyncPersonas(core, driver)
+        self.limit_keys = AsyncLimitKeys(core, driver)
+        self.limits = AsyncLimits(core, driver)
+        self.workers = AsyncWorkers(core, driver)
+        self.job_types = AsyncJobTypes(core, driver)
+        self.leases = AsyncLeases(core, driver)
+        self.keys = AsyncKeys(core, driver)
+        self.projections = AsyncProjections(core, driver)
+        self.audit = AsyncAudit(core, driver)
 
     dispatch = _runs(dispatching.dispatch)
     events = _iterates(following.follow)

@@ -15,7 +15,7 @@ from pydantic_core import to_jsonable_python
 
 from .connecting import user_agent
 from .errors import ApiProblem, ClientError, Unreachable, Unreadable, error_of, problem_in
-from .exchange import Answer, Exchange, Flow, Pause, Request, Trouble
+from .exchange import Answer, Exchange, Flow, Open, Pause, Request, Trouble
 from .tracing import current_trace_parent
 
 M = TypeVar("M", bound=BaseModel)
@@ -56,10 +56,14 @@ class Core:
 
     def place(self, tenant: str | None, *parts: object) -> str:
         """A path below a tenant."""
+        return path("tenants", self.tenant_of(tenant), *parts)
+
+    def tenant_of(self, tenant: str | None) -> str:
+        """The tenant that a call names, else the client's."""
         chosen = tenant or self.tenant
         if chosen is None:
             raise ValueError("which tenant? pass tenant=..., or use client.of(tenant)")
-        return path("tenants", chosen, *parts)
+        return chosen
 
     def request(
         self,
@@ -112,9 +116,12 @@ def ask(core: Core, request: Request, model: type[M], *, repeatable: bool | None
     return read((yield from answered(core, request, repeatable=repeatable)), model)
 
 
-def answered(core: Core, request: Request, *, repeatable: bool | None = None) -> Flow[Answer]:
+def answered(
+    core: Core, request: Request, *, repeatable: bool | None = None, effect: type[Exchange] | type[Open] = Exchange
+) -> Flow[Answer]:
     """The answer to a request. Who may not know whether it was carried out asks again only what can be `repeatable`
-    (default: what only reads); what surely was not, in any case: a refused connection, too many requests.
+    (default: what only reads); what surely was not, in any case: a refused connection, too many requests. With the
+    effect `Open` the answer is a stream, to be read then.
     """
     if repeatable is None:
         repeatable = request.method == "GET"
@@ -122,7 +129,7 @@ def answered(core: Core, request: Request, *, repeatable: bool | None = None) ->
     while True:
         attempt += 1
         try:
-            answer: Answer = yield Exchange(request)
+            answer: Answer = yield effect(request)
         except Trouble as trouble:
             error: ClientError = Unreachable(f"{request.method} {request.path}: {trouble}")
             pause = backoff_seconds(core, attempt)

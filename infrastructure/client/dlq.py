@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
@@ -12,6 +13,8 @@ from ..api.dlq import (
     DeadJob,
     DeadJobs,
     DeadRow,
+    DlqAct,
+    DlqActs,
     Filter,
 )
 from ..api.operations import Begun, Operation
@@ -72,6 +75,12 @@ def count(
     return ask(core, request, Count)
 
 
+def list_acts(core: Core, *, tenant: str | None = None, limit: int | None = None) -> Flow[list[DlqAct]]:
+    """What was done to many dead jobs at once, the latest first: the last 50 acts, or `limit`."""
+    request = core.request("GET", core.place(tenant, "dlq", "acts"), parameters={"limit": limit})
+    return (yield from ask(core, request, DlqActs)).acts
+
+
 def requeue(
     core: Core, seen: Count, *, reason: str, ticket: str | None = None, attempts: int | None = None
 ) -> Flow[Begun]:
@@ -90,28 +99,45 @@ def discard(core: Core, seen: Count, *, reason: str, ticket: str | None = None) 
 # --- operations ------------------------------------------------------------------------------------------------------
 
 
-def get_operation(core: Core, operation: Begun | str, *, tenant: str | None = None) -> Flow[Operation]:
-    """How far an operation is."""
-    return ask(core, core.request("GET", core.place(tenant, "operations", _id(operation))), Operation)
+def get_operation(
+    core: Core, operation: Begun | str, *, tenant: str | None = None, queue: str | None = None
+) -> Flow[Operation]:
+    """How far an operation is. `queue`: its filter's queue, from whoever may see that queue only."""
+    parameters = {"queue": queue}
+    request = core.request("GET", core.place(tenant, "operations", id_of(operation)), parameters=parameters)
+    return ask(core, request, Operation)
 
 
 def wait(
-    core: Core, operation: Begun | str, *, timeout_seconds: float = 600.0, tenant: str | None = None
+    core: Core,
+    operation: Begun | str,
+    *,
+    timeout_seconds: float = 600.0,
+    tenant: str | None = None,
+    queue: str | None = None,
 ) -> Flow[Operation]:
     """An operation once it has succeeded or failed. Raises `NotFinished` when time is out: it goes on."""
+    return ended(
+        core, lambda: get_operation(core, operation, tenant=tenant, queue=queue), id_of(operation), timeout_seconds
+    )
+
+
+def ended(core: Core, look: Callable[[], Flow[Operation]], operation: str, timeout_seconds: float) -> Flow[Operation]:
+    """What is looked at, once it is over. Raises `NotFinished` when time is out."""
     end, asked = core.monotonic() + timeout_seconds, 0
     while True:
         asked += 1
-        found = yield from get_operation(core, operation, tenant=tenant)
+        found = yield from look()
         if found.status in ("succeeded", "failed"):
             return found
         left_seconds = end - core.monotonic()
         if left_seconds <= 0:
-            raise NotFinished(f"operation {_id(operation)}", found.status)
+            raise NotFinished(f"operation {operation}", found.status)
         yield Pause(min(left_seconds, backoff_seconds(core, asked)))
 
 
-def _id(operation: Begun | str) -> str:
+def id_of(operation: Begun | str) -> str:
+    """The id of an operation."""
     return operation if isinstance(operation, str) else operation.operation_id
 
 

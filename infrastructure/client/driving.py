@@ -18,7 +18,22 @@ from typing import Any, TypeVar
 
 import httpx
 
-from .exchange import END, Answer, Effect, Emit, Emits, Exchange, Flow, Open, Pause, Pull, ReadLine, Request, Trouble
+from .exchange import (
+    END,
+    Answer,
+    Effect,
+    Emit,
+    Emits,
+    Exchange,
+    Flow,
+    Open,
+    Pause,
+    Pull,
+    ReadBytes,
+    ReadLine,
+    Request,
+    Trouble,
+)
 from .lines import Lines
 
 T = TypeVar("T")
@@ -99,6 +114,8 @@ class Driver:
                 return reading.open(self._http, _sent(self._http, request))
             case ReadLine():
                 return reading.line()
+            case ReadBytes():
+                return reading.some()
             case Pull():
                 return next(reading.source, END)
 
@@ -128,6 +145,9 @@ class _Reading:
                 return None
             self._lines.feed(content)
         return line
+
+    def some(self) -> bytes | None:
+        return next(self._bytes, None)
 
     def close(self) -> None:
         self._stream.close()
@@ -189,6 +209,8 @@ class AsyncDriver:
                 return await reading.open(self._http, _sent(self._http, request))
             case ReadLine():
                 return await reading.line()
+            case ReadBytes():
+                return await reading.some()
             case Pull():
                 return await anext(reading.source, END)
 
@@ -218,6 +240,9 @@ class _AsyncReading:
                 return None
             self._lines.feed(content)
         return line
+
+    async def some(self) -> bytes | None:
+        return await anext(self._bytes, None)
 
     async def __aenter__(self) -> _AsyncReading:
         return self

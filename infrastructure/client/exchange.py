@@ -64,6 +64,10 @@ class ReadLine(NamedTuple):
     """Read a line of the open stream; resumed with it, without its end, or None where the stream has ended."""
 
 
+class ReadBytes(NamedTuple):
+    """Read some bytes of the open stream; resumed with them, or with None where the stream has ended."""
+
+
 class Pause(NamedTuple):
     """Wait."""
 
@@ -90,7 +94,7 @@ class End(Enum):
 END: Final = End.END
 """There are no more items."""
 
-Effect: TypeAlias = Exchange | Open | ReadLine | Pause | Pull
+Effect: TypeAlias = Exchange | Open | ReadLine | ReadBytes | Pause | Pull
 Flow: TypeAlias = Generator[Effect, Any, T]
 """Comes to one value."""
 Emits: TypeAlias = Generator[Effect | Emit[T], Any, None]

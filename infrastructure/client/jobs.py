@@ -9,7 +9,7 @@ from typing import TypedDict, Unpack
 from ..api.dlq import DiscardRequest, RequeueRequest
 from ..api.history import Causes, Diff, Explanation, History, HistoryEvent, JobResult, Unfinished
 from ..api.jobs import Job, JobChanged, ReasonRequest, RescheduleRequest
-from ..api.lists import JobRow, Jobs
+from ..api.lists import JobRow, Jobs, Trace
 from .core import Core, JobRef, answered, ask, backoff_seconds, matching, read, retry_after_seconds
 from .errors import NotFinished
 from .exchange import Emits, Flow, Pause
@@ -73,13 +73,16 @@ def history(
     after_version: int = 0,
     bodies: bool = False,
     limit: int | None = None,
+    after: str | None = None,
 ) -> Emits[HistoryEvent]:
     """What happened to a job, oldest first, with who and why; with `bodies` also customers' data, as `get`."""
     where = core.place(tenant, "jobs", job, "history")
     rows = PAGE_EVENTS if limit is None else min(limit, PAGE_EVENTS)
 
     def page(version: int | None) -> Flow[History]:
-        parameters = {"after_version": version or after_version, "bodies": bodies or None, "limit": rows}
+        parameters = {
+            "after_version": version or after_version, "bodies": bodies or None, "limit": rows, "after": after,
+        }  # fmt: skip
         return ask(core, core.request("GET", where, parameters=parameters), History)
 
     return paged(page, items=lambda found: found.events, following=lambda found: found.next_version, limit=limit)
@@ -99,16 +102,36 @@ def diff(
     to_version: int | None = None,
     bodies: bool = False,
     tenant: str | None = None,
+    after: str | None = None,
 ) -> Flow[Diff]:
     """What changed between two versions of a job (without `to_version`: to its last)."""
-    parameters = {"from_version": from_version, "to_version": to_version, "bodies": bodies or None}
+    parameters = {
+        "from_version": from_version, "to_version": to_version, "bodies": bodies or None, "after": after,
+    }  # fmt: skip
     return ask(core, core.request("GET", core.place(tenant, "jobs", job, "diff"), parameters=parameters), Diff)
 
 
-def causes(core: Core, job: JobRef, *, tenant: str | None = None, after: str | None = None) -> Flow[Causes]:
-    """What caused a job, and the first jobs that it caused."""
+def causes(
+    core: Core, job: JobRef, *, tenant: str | None = None, limit: int | None = None, after: str | None = None
+) -> Flow[Causes]:
+    """What caused a job, and the first 50 jobs (or `limit`) that it caused."""
     where = core.place(tenant, "jobs", job, "causes")
-    return ask(core, core.request("GET", where, parameters={"after": after}), Causes)
+    return ask(core, core.request("GET", where, parameters={"limit": limit, "after": after}), Causes)
+
+
+def trace(
+    core: Core,
+    request: str,
+    *,
+    tenant: str | None = None,
+    limit: int | None = None,
+    cursor: str | None = None,
+    after: str | None = None,
+) -> Flow[Trace]:
+    """What one request (a correlation id) caused: its jobs, those that they caused, refused dispatches. A page of 200
+    of its own jobs (or `limit`); `next_cursor` is the `cursor` of the next one."""
+    parameters = {"limit": limit, "cursor": cursor, "after": after}
+    return ask(core, core.request("GET", core.place(tenant, "traces", request), parameters=parameters), Trace)
 
 
 def result(core: Core, job: JobRef, *, timeout_seconds: float = 60.0, tenant: str | None = None) -> Flow[JobResult]:

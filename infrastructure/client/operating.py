@@ -1,34 +1,18 @@
-"""What operators do: pause and resume, tenants, statistics."""
+"""What operators look at and do: tenants, workers, job types, statistics."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from ..api.jobs import ReasonRequest
-from ..api.queues import Queue, Queues, TargetChanged
+from ..api.leases import RegisterTypesRequest, TypesRegistered
 from ..api.statistics import Statistics
 from ..api.tenants import Tenant, TenantChanged, TenantRequest, Tenants
+from ..api.workers import JobType, JobTypes, Worker, Workers
 from .core import Core, ask, path
 from .exchange import Flow
-
-# --- queues ----------------------------------------------------------------------------------------------------------
-
-
-def list_queues(core: Core) -> Flow[list[Queue]]:
-    """All queues with their open jobs, of all tenants together."""
-    return (yield from ask(core, core.request("GET", path("queues")), Queues)).queues
-
-
-def pause_queue(core: Core, queue: str, *, reason: str) -> Flow[TargetChanged]:
-    """Start nothing of a queue until it is resumed: jobs are still taken, and what runs goes on."""
-    return _told(core, path("queues", queue, "pause"), reason)
-
-
-def resume_queue(core: Core, queue: str, *, reason: str) -> Flow[TargetChanged]:
-    """Start jobs of a paused queue again."""
-    return _told(core, path("queues", queue, "resume"), reason)
-
 
 # --- tenants ---------------------------------------------------------------------------------------------------------
 
@@ -39,7 +23,7 @@ def list_tenants(core: Core) -> Flow[list[Tenant]]:
 
 
 def create_tenant(core: Core, name: str, *, display_name: str = "", reason: str = "") -> Flow[TenantChanged]:
-    """Make a tenant; its name is its id, for ever."""
+    """Make a tenant; its name is its id, for ever. Raises `Conflict` where there is one of that name."""
     body = TenantRequest(name=name, display_name=display_name, reason=reason)
     return ask(core, core.request("POST", path("tenants"), body=body), TenantChanged)
 
@@ -54,14 +38,28 @@ def resume_tenant(core: Core, name: str, *, reason: str) -> Flow[TenantChanged]:
     return ask(core, core.request("POST", path("tenants", name, "resume"), body=_why(reason)), TenantChanged)
 
 
-def pause_tenant(core: Core, name: str, *, reason: str) -> Flow[TargetChanged]:
-    """Start nothing of a tenant until it is unpaused; its jobs are still taken."""
-    return _told(core, path("tenants", name, "pause"), reason)
+# --- workers and job types -------------------------------------------------------------------------------------------
 
 
-def unpause_tenant(core: Core, name: str, *, reason: str) -> Flow[TargetChanged]:
-    """Start jobs of a paused tenant again."""
-    return _told(core, path("tenants", name, "unpause"), reason)
+def list_workers(core: Core, *, lost: bool = False) -> Flow[list[Worker]]:
+    """Who works, on what, the longest running first; with `lost` also those not heard of while their lease lasted."""
+    request = core.request("GET", path("workers"), parameters={"lost": lost or None})
+    return (yield from ask(core, request, Workers)).workers
+
+
+def list_job_types(core: Core) -> Flow[list[JobType]]:
+    """The job types that programs registered, with their schemas, by name."""
+    return (yield from ask(core, core.request("GET", path("job-types")), JobTypes)).types
+
+
+def register_job_types(
+    core: Core, app: str, definitions: Sequence[dict[str, Any]], *, code_version: str
+) -> Flow[TypesRegistered]:
+    """Publish the job types of a program, as a worker does when it starts: dicts with `name`, `payload_schema`,
+    `result_schema`, `effects`, `options`, as `list` shows them. What is in force already changes nothing. Raises
+    `InvalidRequest` for a definition that may not be published."""
+    body = RegisterTypesRequest(app=app, code_version=code_version, definitions=list(definitions))
+    return ask(core, core.request("POST", path("job-types"), body=body), TypesRegistered, repeatable=True)
 
 
 # --- statistics ------------------------------------------------------------------------------------------------------
@@ -96,10 +94,6 @@ def queue_statistics(
     return ask(core, core.request("GET", path("statistics", "queues"), parameters={
         "by": by, "since": since, "until": until, "limit": limit, "after": after,
     }), Statistics)  # fmt: skip
-
-
-def _told(core: Core, where: str, reason: str) -> Flow[TargetChanged]:
-    return ask(core, core.request("POST", where, body=_why(reason)), TargetChanged)
 
 
 def _why(reason: str) -> ReasonRequest:

@@ -14,7 +14,19 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 import httpx
 
 from ..api.jobs import DispatchRequest
-from . import connecting, dispatching, dlq, following, jobs, operating
+from . import (
+    auditing,
+    connecting,
+    dispatching,
+    dlq,
+    following,
+    jobs,
+    keys,
+    leasing,
+    limiting,
+    operating,
+    projecting,
+)
 from .core import Core
 from .dispatching import ItemResult
 from .driving import Driver
@@ -63,6 +75,7 @@ class Jobs(Part):
     explain = _runs(jobs.explain)
     diff = _runs(jobs.diff)
     causes = _runs(jobs.causes)
+    trace = _runs(jobs.trace)
     result = _runs(jobs.result)
     cancel = _runs(jobs.cancel)
     reschedule = _runs(jobs.reschedule)
@@ -77,6 +90,7 @@ class Dlq(Part):
     list = _iterates(dlq.list_dead)
     get = _runs(dlq.get_dead)
     count = _runs(dlq.count)
+    acts = _runs(dlq.list_acts)
     requeue = _runs(dlq.requeue)
     discard = _runs(dlq.discard)
 
@@ -91,9 +105,9 @@ class Operations(Part):
 class Queues(Part):
     """`client.queues`."""
 
-    list = _runs(operating.list_queues)
-    pause = _runs(operating.pause_queue)
-    resume = _runs(operating.resume_queue)
+    list = _runs(limiting.list_queues)
+    pause = _runs(limiting.pause_queue)
+    resume = _runs(limiting.resume_queue)
 
 
 class Tenants(Part):
@@ -103,8 +117,89 @@ class Tenants(Part):
     create = _runs(operating.create_tenant)
     suspend = _runs(operating.suspend_tenant)
     resume = _runs(operating.resume_tenant)
-    pause = _runs(operating.pause_tenant)
-    unpause = _runs(operating.unpause_tenant)
+    pause = _runs(limiting.pause_tenant)
+    unpause = _runs(limiting.unpause_tenant)
+
+
+class Personas(Part):
+    """`client.personas`."""
+
+    pause = _runs(limiting.pause_persona)
+    resume = _runs(limiting.resume_persona)
+
+
+class LimitKeys(Part):
+    """`client.limit_keys`."""
+
+    pause = _runs(limiting.pause_limit_key)
+    resume = _runs(limiting.resume_limit_key)
+
+
+class Limits(Part):
+    """`client.limits`: of a queue, a tenant, a persona or a limit key (scope `key`)."""
+
+    list = _runs(limiting.list_limits)
+    get = _runs(limiting.get_limits)
+    set = _runs(limiting.set_limits)
+    remove = _runs(limiting.remove_limits)
+
+
+class Workers(Part):
+    """`client.workers`: to look at. What workers say themselves is `client.leases`."""
+
+    list = _runs(operating.list_workers)
+
+
+class JobTypes(Part):
+    """`client.job_types`."""
+
+    list = _runs(operating.list_job_types)
+    register = _runs(operating.register_job_types)
+
+
+class Leases(Part):
+    """`client.leases`: what a worker says."""
+
+    claim = _runs(leasing.claim)
+    heartbeat = _runs(leasing.heartbeat)
+    progress = _runs(leasing.progress)
+    log = _runs(leasing.log)
+    step = _runs(leasing.step)
+    complete = _runs(leasing.complete)
+    fail = _runs(leasing.fail)
+    snooze = _runs(leasing.snooze)
+    release = _runs(leasing.release)
+    retire = _runs(leasing.retire)
+
+
+class Keys(Part):
+    """`client.keys`."""
+
+    list = _iterates(keys.list_keys)
+    create = _runs(keys.create_key)
+    rotate = _runs(keys.rotate_key)
+    revoke = _runs(keys.revoke_key)
+
+
+class Projections(Part):
+    """`client.projections`: views, and the operations that make them anew."""
+
+    list = _runs(projecting.list_projections)
+    rebuild = _runs(projecting.rebuild)
+    verify = _runs(projecting.verify)
+    cancel = _runs(projecting.cancel_rebuild)
+    drop_previous = _runs(projecting.drop_previous)
+    operation = _runs(projecting.get_operation)
+    wait = _runs(projecting.wait)
+
+
+class Audit(Part):
+    """`client.audit`."""
+
+    events = _iterates(auditing.replay)
+    export = _iterates(auditing.export)
+    exported = _runs(auditing.get_export)
+    actions = _iterates(auditing.list_actions)
 
 
 class Client(Part):
@@ -145,6 +240,15 @@ class Client(Part):
         self.operations = Operations(core, driver)
         self.queues = Queues(core, driver)
         self.tenants = Tenants(core, driver)
+        self.personas = Personas(core, driver)
+        self.limit_keys = LimitKeys(core, driver)
+        self.limits = Limits(core, driver)
+        self.workers = Workers(core, driver)
+        self.job_types = JobTypes(core, driver)
+        self.leases = Leases(core, driver)
+        self.keys = Keys(core, driver)
+        self.projections = Projections(core, driver)
+        self.audit = Audit(core, driver)
 
     dispatch = _runs(dispatching.dispatch)
     events = _iterates(following.follow)

@@ -105,7 +105,7 @@ def get_export(
     return {"export_id": export_id, "tenant": tenant, **shapes.export(record)}
 
 
-@router.get("/actions", operation_id="list_actions", summary="What people did by hand", response_model=api.Acts,
+@router.get("/actions", operation_id="list_actions", summary="What people did by hand", response_model=api.Actions,
             responses=problems())  # fmt: skip
 def list_actions(
     *,

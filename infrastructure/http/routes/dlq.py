@@ -98,7 +98,7 @@ def count_dlq(*, tenant: str, where: Filtered, caller: Calling, after: After = N
 
 
 @router.get("/dlq/acts", operation_id="list_dlq_acts", summary="What was done to many dead jobs at once",
-            response_model=api.Acts, responses=problems())  # fmt: skip
+            response_model=api.DlqActs, responses=problems())  # fmt: skip
 def list_dlq_acts(
     *,
     tenant: str,
