@@ -25,8 +25,9 @@ from .dispatch_item import Dispatch, Malformed
 from .dispatcher import Dispatcher
 from .job_repository import no_such_job
 from .lease_messages import WorkScope
+from .limit_messages import ExplainJob, GetLimitHistory
 from .message import Message
-from .needs import NEEDS, Need, Scope
+from .needs import NEEDS, Need, Scope, permissions_of
 from .ports import Catalogue
 from .queries import GetCauses, GetJob, ListTenants
 from .result import Accepted, Refused, Result
@@ -90,6 +91,8 @@ class Authorized:
                 self._authorization.record(message, _missing(error, need))
             return Refused(error)
         result = self._authorization.dispatcher.execute(allowed)
+        if isinstance(result, Refused) and isinstance(result.error, NotPermitted) and need.scope is Scope.CONTROL:
+            self._authorization.record(message, result.error.permission)
         if isinstance(message, ListTenants) and isinstance(result, Accepted):
             return cast("Result[R]", self._own_tenants(result))
         return result
@@ -128,9 +131,7 @@ class Authorized:
 
     def _allowed(self, message: Message[R], need: Need) -> Message[R]:
         """The message, narrowed to what the identity may; raises `NotPermitted`, `UnknownTenant` or `NotFound`."""
-        permissions = need.permissions
-        if getattr(message, "bodies", False):
-            permissions = (*permissions, Permission.READ_PAYLOADS)
+        permissions = permissions_of(message, need)
         match need.scope:
             case Scope.INTERNAL:
                 raise NotPermitted(self.identity.id, "none: nobody may", "from outside")
@@ -142,13 +143,42 @@ class Authorized:
                 return self._working(message, permissions)
             case Scope.JOB:
                 self._require_job(message, permissions)
-                if isinstance(message, GetCauses):  # what has to do with the job may be in another queue
-                    queues = self.identity.queues_for(Permission.READ, message.tenant)
-                    return cast("Message[R]", message.model_copy(update={"queues": queues}))
+                return self._narrowed(message)
+            case Scope.NAME:
+                return self._named(message, permissions)
+            case Scope.CONTROL:
+                return self._controlling(message, permissions)
             case scope:
                 for permission in permissions:
                     self.require(permission, *_place(message, scope))
+        return self._narrowed(message)
+
+    def _narrowed(self, message: Message[R]) -> Message[R]:
+        """What has to do with a job may be in another queue; what the installation did is not told to its tenants."""
+        update: dict[str, object] = {}
+        if isinstance(message, GetCauses | ExplainJob):
+            update["queues"] = self.identity.queues_for(Permission.READ, message.tenant)
+        if isinstance(message, GetLimitHistory | ExplainJob):
+            update["as_tenant"] = self.identity.tenants_for(Permission.READ) is not None
+        return message.model_copy(update=update) if update else message
+
+    def _named(self, message: Message[R], permissions: Iterable[Permission]) -> Message[R]:
+        """A tenant as a whole is the installation's: who is for that tenant alone could undo what was imposed on it."""
+        self._authorization.require_tenant(self.identity, str(getattr(message, "name")))  # noqa: B009 - the scope says so
+        for permission in permissions:
+            self.require(permission, None)
         return message
+
+    def _controlling(self, message: Message[R], permissions: Iterable[Permission]) -> Message[R]:
+        """A persona or key is the tenant's own, but for what the installation did to it: see `by_tenant`."""
+        tenant, queue = getattr(message, "tenant", None), getattr(message, "queue", None)
+        if tenant is not None:
+            self._authorization.require_tenant(self.identity, tenant)
+        is_own = getattr(message, "persona", None) is not None or getattr(message, "key", None) is not None
+        for permission in permissions:
+            self.require(permission, tenant if is_own else None, queue)
+        by_tenant = is_own and not all(self.identity.permits(permission, None, None) for permission in permissions)
+        return message.model_copy(update={"by_tenant": by_tenant})
 
     def _dispatching(self, message: Message[R], permissions: Iterable[Permission]) -> Message[R]:
         """Queues are known once an item's options are: those that are permitted go along with the command."""
@@ -226,8 +256,6 @@ def _place(message: Message[Any], scope: Scope) -> tuple[str | None, str | None]
     """The tenant and the queue that a grant has to cover; None stands for all."""
     if scope is Scope.INSTALLATION:
         return None, None
-    if scope is Scope.NAME:
-        return str(getattr(message, "name")), None  # noqa: B009 - the scope says that it is there
     tenant: str | None = getattr(message, "tenant", None)
     queue: str | None = getattr(message, "queue", None) if scope in (Scope.LIST, Scope.TARGET) else None
     return tenant, queue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from uuid import UUID
 
 from jobledger.domain.errors import LoginRefused
 from jobledger.domain.event import RecordedEvent
@@ -18,12 +19,13 @@ from .flow_control import Rules, targets_of
 from .job_finder import JobFinder
 from .job_repository import job_from, no_such_job
 from .job_streams import JobStreams
-from .limit_messages import ExplainJob, Explanation, Hold, HoldKind
+from .limit_messages import INSTALLATION, ExplainJob, Explanation, Hold, HoldKind
 from .ports import Catalogue, EventReader, Job, Queue, Standing, WorkerRow
 from .result import Accepted
 
 DEPENDENCIES_SHOWN = 20
 """Jobs that a blocked one waits for: those that are looked at."""
+_ELSEWHERE = "a job in another queue"
 _WORD = {Scope.QUEUE: "queue", Scope.TENANT: "tenant", Scope.PERSONA: "persona", Scope.KEY: "key"}
 
 
@@ -49,17 +51,17 @@ class Explaining:
         job = job_from(query.tenant, job_id, events)
         if job is None:
             raise no_such_job(query.tenant, query.job)
-        holds = self._seen_holds(job, flow.time) if job.state.status in WAITING else ()
+        holds = self._seen_holds(job, flow.time, query) if job.state.status in WAITING else ()
         account = account_of(events, job.state, self._holder(job), flow.time)
         return Accepted(Explanation(job.job_id, job.state.status, holds, *account))
 
-    def _seen_holds(self, job: Job, now: datetime) -> tuple[Hold, ...]:
+    def _seen_holds(self, job: Job, now: datetime, asked: ExplainJob) -> tuple[Hold, ...]:
         """What holds it back, as far as the login to the database may see it."""
         try:
-            return tuple(self._holds(job, now))
+            return tuple(self._holds(job, now, asked))
         except LoginRefused:
             text = "limits and what runs are everybody's: this login to the database does not see whether they hold it"
-            return (*self._of_its_own(job, now), Hold(HoldKind.HIDDEN, text))
+            return (*self._of_its_own(job, now, asked), Hold(HoldKind.HIDDEN, text))
 
     def _holder(self, job: Job) -> WorkerRow | None:
         name = job.state.worker
@@ -67,8 +69,8 @@ class Explaining:
             return None
         return next((row for row in self._queue.workers() if row.heartbeat.worker == name), None)
 
-    def _holds(self, job: Job, now: datetime) -> Iterator[Hold]:
-        found = [*self._of_its_own(job, now), *self._of_limits(job)]
+    def _holds(self, job: Job, now: datetime, asked: ExplainJob) -> Iterator[Hold]:
+        found = [*self._of_its_own(job, now, asked), *self._of_limits(job, asked)]
         yield from found
         near = [worker for worker in self._queue.workers() if _serves(worker, job)]
         known = self._catalogue.job_type(job.state.job_type)
@@ -84,21 +86,21 @@ class Explaining:
             many = f"{len(workers)} workers take" if len(workers) > 1 else "1 worker takes"
             yield Hold(HoldKind.TURN, f"nothing holds it: {many} such jobs, it starts in its turn")
 
-    def _of_its_own(self, job: Job, now: datetime) -> Iterator[Hold]:
+    def _of_its_own(self, job: Job, now: datetime, asked: ExplainJob) -> Iterator[Hold]:
         state = job.state
         tenant = self._catalogue.tenant(job.tenant)
         if tenant is None or tenant.status is not TenantStatus.ACTIVE:
             status = "unknown" if tenant is None else tenant.status.value
             yield Hold(HoldKind.TENANT, f"tenant {job.tenant} is {status}: maintenance sends the job to the DLQ")
         if state.status is JobStatus.BLOCKED:
-            yield from self._dependencies(job)
+            yield from self._dependencies(job, asked.queues)
         if state.status is JobStatus.DELAYED and state.due_at > now:
             yield Hold(HoldKind.DELAYED, f"not before {state.due_at:%Y-%m-%d %H:%M:%S} UTC")
 
-    def _of_limits(self, job: Job) -> Iterator[Hold]:
+    def _of_limits(self, job: Job, asked: ExplainJob) -> Iterator[Hold]:
         state, rules = job.state, Rules(self._catalogue.limits())
-        asked = targets_of(state.queue, job.tenant, state.persona, state.limit_key)
-        bound = {target: binding for target in asked if (binding := rules.state_of(target)) is not None}
+        targets = targets_of(state.queue, job.tenant, state.persona, state.limit_key)
+        bound = {target: binding for target in targets if (binding := rules.state_of(target)) is not None}
         if not bound and state.lock_key is None:
             return
         standing = self._queue.standing(
@@ -106,27 +108,36 @@ class Explaining:
         )
         for target, binding in bound.items():
             if binding.paused:
-                yield self._paused(target, rules.named(target) or target)
+                yield self._paused(target, rules.named(target) or target, asked)
             yield from _reached(target, binding, standing)
         if standing.lock_holder is not None:
-            text = f"lock key {state.lock_key} is held by job {standing.lock_holder}, which runs"
-            yield Hold(HoldKind.LOCKED, text, job_id=standing.lock_holder)
+            yield self._locked(job.tenant, f"lock key {state.lock_key}", standing.lock_holder, asked.queues)
 
-    def _dependencies(self, job: Job) -> Iterator[Hold]:
+    def _locked(self, tenant: str, key: str, holder: UUID, queues: frozenset[str] | None) -> Hold:
+        if queues is not None:
+            other = job_from(tenant, holder, self._streams.job(tenant, holder))
+            if other is None or other.state.queue not in queues:
+                return Hold(HoldKind.LOCKED, f"{key} is held by {_ELSEWHERE}, which runs")
+        return Hold(HoldKind.LOCKED, f"{key} is held by job {holder}, which runs", job_id=holder)
+
+    def _dependencies(self, job: Job, queues: frozenset[str] | None) -> Iterator[Hold]:
         first = self._reader.stream(job.tenant, job.job_id, limit=1)[0].facts
-        asked = first.depends_on[:DEPENDENCIES_SHOWN] if isinstance(first, JobDispatched) else ()
-        streams = self._reader.streams(job.tenant, asked)
-        others = [job_from(job.tenant, other, streams.get(other, ())) for other in asked]
+        awaited = first.depends_on[:DEPENDENCIES_SHOWN] if isinstance(first, JobDispatched) else ()
+        streams = self._reader.streams(job.tenant, awaited)
+        others = [job_from(job.tenant, other, streams.get(other, ())) for other in awaited]
         unfinished = [other for other in others if other is not None and other.state.status is not JobStatus.COMPLETED]
         if not unfinished:
             yield Hold(HoldKind.BLOCKED, "waits for other jobs")
         for other in unfinished:
+            if queues is not None and other.state.queue not in queues:
+                yield Hold(HoldKind.BLOCKED, f"waits for {_ELSEWHERE}")
+                continue
             text = f"waits for job {other.job_id} ({other.state.job_type}), which is {other.state.status.value}"
             yield Hold(HoldKind.BLOCKED, text, job_id=other.job_id)
 
-    def _paused(self, target: Target, named: Target) -> Hold:
+    def _paused(self, target: Target, named: Target, asked: ExplainJob) -> Hold:
         events = self._reader.stream(named.tenant, named.stream)
-        return Hold(HoldKind.PAUSED, f"{_name(target)} is paused{_by_whom(events)}", target)
+        return Hold(HoldKind.PAUSED, f"{_name(target)} is paused{_by_whom(events, asked)}", target)
 
 
 def _serves(worker: WorkerRow, job: Job) -> bool:
@@ -160,14 +171,17 @@ def _reached(target: Target, binding: FlowState, standing: Standing) -> Iterator
         yield Hold(HoldKind.RATE, text, target, started, limits.rate.count)
 
 
-def _by_whom(events: Sequence[RecordedEvent]) -> str:
-    """Since when, by whom and why, from the target's history."""
+def _by_whom(events: Sequence[RecordedEvent], asked: ExplainJob) -> str:
+    """Since when, by whom and why, from the target's history; of the installation's doing a tenant is told no more
+    than that: its reason may be about others."""
     pauses = [event for event in events if event.topic.endswith(".paused")]
     if not pauses:
         return ""
     last = pauses[-1]
-    why = getattr(last.facts, "reason", "")
-    return f" since {last.recorded_at:%Y-%m-%d %H:%M:%S} UTC by {last.metadata.actor}: {why}"
+    since = f" since {last.recorded_at:%Y-%m-%d %H:%M:%S} UTC"
+    if asked.as_tenant and not getattr(last.facts, "by_tenant", False):
+        return f"{since} by {INSTALLATION}"
+    return f"{since} by {last.metadata.actor}: {getattr(last.facts, 'reason', '')}"
 
 
 def _name(target: Target) -> str:

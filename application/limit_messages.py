@@ -22,6 +22,8 @@ from .commands import Reason
 from .message import Command, JobReference, Query
 from .writes import LimitRow
 
+INSTALLATION = "the installation"
+"""Who did what the installation did, as its tenants are told."""
 HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX = 100, 1_000
 
 
@@ -42,6 +44,13 @@ class Targeted(BaseModel):
         return target_of(queue=self.queue, tenant=self.tenant, persona=self.persona, key=self.key)
 
 
+class ChangesTarget(Targeted):
+    """Limits, pauses or resumes. `by_tenant`: whether one of the tenant's own asks for it, who may not undo what the
+    installation did; authorization says so."""
+
+    by_tenant: bool = False
+
+
 class TargetChanged(NamedTuple):
     """A target after a command. `changed` is False where it was so already; `remark` says what looks like a slip (a
     queue that nothing uses)."""
@@ -52,7 +61,7 @@ class TargetChanged(NamedTuple):
     remark: str | None = None
 
 
-class SetLimits(Targeted, Command[TargetChanged]):
+class SetLimits(ChangesTarget, Command[TargetChanged]):
     """Limit a target; what is not named stays as it is. `weight` is a tenant's share of the turns."""
 
     concurrency: Annotated[int, Field(ge=1, le=CONCURRENCY_MAX)] | None = None
@@ -61,7 +70,7 @@ class SetLimits(Targeted, Command[TargetChanged]):
     reason: Reason = ""
 
 
-class RemoveLimits(Targeted, Command[TargetChanged]):
+class RemoveLimits(ChangesTarget, Command[TargetChanged]):
     """Remove the limits that are named, or all of a target's where none is. A pause stays."""
 
     concurrency: bool = False
@@ -70,13 +79,13 @@ class RemoveLimits(Targeted, Command[TargetChanged]):
     reason: Reason = ""
 
 
-class PauseTarget(Targeted, Command[TargetChanged]):
+class PauseTarget(ChangesTarget, Command[TargetChanged]):
     """Start nothing of a target until it is resumed: jobs are still taken, and what runs goes on."""
 
     reason: Reason = ""
 
 
-class ResumeTarget(Targeted, Command[TargetChanged]):
+class ResumeTarget(ChangesTarget, Command[TargetChanged]):
     """Start jobs of a paused target again."""
 
     reason: Reason = ""
@@ -99,7 +108,10 @@ class LimitHistory(NamedTuple):
 
 
 class GetLimitHistory(Targeted, Query[LimitHistory]):
-    """Who limited, paused and resumed a target, when and why."""
+    """Who limited, paused and resumed a target, when and why. `as_tenant`: of what the installation did, only that;
+    authorization says so."""
+
+    as_tenant: bool = False
 
     after_version: Annotated[int, Field(ge=0)] = 0
     limit: Annotated[int, Field(ge=1, le=HISTORY_LIMIT_MAX)] = HISTORY_LIMIT_DEFAULT
@@ -159,7 +171,13 @@ class Explanation(NamedTuple):
 
 
 class ExplainJob(Query[Explanation]):
-    """Why a job does not run, or where it stands else. A snapshot: workers go on while it is taken."""
+    """Why a job does not run, or where it stands else. A snapshot: workers go on while it is taken.
+
+    With `queues` other jobs are named only where they are in these; `as_tenant`: what the installation did has neither
+    name nor reason. Authorization says both.
+    """
 
     tenant: TenantName
     job: JobReference
+    queues: frozenset[str] | None = None
+    as_tenant: bool = False

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 
 from jobledger.domain import limit as decisions
-from jobledger.domain.errors import InvalidInput, LedgerBusy, LedgerError, ProtectedTenant, VersionConflict
-from jobledger.domain.event import Event, Facts
+from jobledger.domain.errors import (
+    InvalidInput,
+    LedgerBusy,
+    LedgerError,
+    NotPermitted,
+    ProtectedTenant,
+    VersionConflict,
+)
+from jobledger.domain.event import Event, Facts, RecordedEvent
 from jobledger.domain.identifiers import SYSTEM_TENANT
+from jobledger.domain.identity import Permission
 from jobledger.domain.job import JobStatus
-from jobledger.domain.limit import NO_LIMITS, FlowState, Limits, Scope, Target, evolve, queue_target
+from jobledger.domain.limit import NO_LIMITS, FlowState, Imposed, Limits, Scope, Target, evolve, imposed, queue_target
 from jobledger.domain.options import DEFAULT_QUEUE
 
 from .dispatcher import Dispatcher
 from .flow import Flow
+from .flow_control import covers
 from .known import KnownTenants
 from .limit_messages import (
+    INSTALLATION,
+    ChangesTarget,
     GetLimitHistory,
     LimitHistory,
     ListLimits,
@@ -39,7 +50,7 @@ from .writes import AppendEvents, LimitRow, WriteStatus
 TRIES = 8
 """How often a decision is taken anew when the target changes between reading and saving."""
 
-Decide = Callable[[FlowState], tuple[Facts, ...]]
+Decide = Callable[[FlowState, Sequence[Facts]], tuple[Facts, ...]]
 
 
 class Limiting:
@@ -86,7 +97,7 @@ class Limiting:
                 hint="jobledger limits remove takes limits away",
             )  # fmt: skip
         return self._decide(command, flow, lambda target, state: decisions.limit(
-            state, target, state.limits.model_copy(update=wanted), reason=command.reason
+            state, target, state.limits.model_copy(update=wanted), reason=command.reason, by_tenant=command.by_tenant
         ))  # fmt: skip
 
     def remove(self, command: RemoveLimits, flow: Flow) -> Accepted[TargetChanged]:
@@ -94,26 +105,33 @@ class Limiting:
         named = [name for name in Limits.model_fields if getattr(command, name)] or list(Limits.model_fields)
         without = {name: getattr(NO_LIMITS, name) for name in named}
         return self._decide(command, flow, lambda target, state: decisions.limit(
-            state, target, state.limits.model_copy(update=without), reason=command.reason
+            state, target, state.limits.model_copy(update=without), reason=command.reason, by_tenant=command.by_tenant
         ))  # fmt: skip
 
     def pause(self, command: PauseTarget, flow: Flow) -> Accepted[TargetChanged]:
         """Start nothing of a target any more."""
-        return self._decide(
-            command, flow, lambda target, state: decisions.pause(state, target, reason=command.reason)
-        )  # fmt: skip
+        return self._decide(command, flow, lambda target, state: decisions.pause(
+            state, target, reason=command.reason, by_tenant=command.by_tenant
+        ))  # fmt: skip
 
     def resume(self, command: ResumeTarget, flow: Flow) -> Accepted[TargetChanged]:
         """Start jobs of a target again."""
-        return self._decide(
-            command, flow, lambda target, state: decisions.resume(state, target, reason=command.reason)
-        )  # fmt: skip
+        return self._decide(command, flow, lambda target, state: decisions.resume(
+            state, target, reason=command.reason, by_tenant=command.by_tenant
+        ))  # fmt: skip
 
     def _decide(
-        self, command: Targeted, flow: Flow, decide: Callable[[Target, FlowState], tuple[Facts, ...]]
+        self, command: ChangesTarget, flow: Flow, decide: Callable[[Target, FlowState], tuple[Facts, ...]]
     ) -> Accepted[TargetChanged]:
         target = self._known_target(command)
-        changed, position = self._change(target, flow, lambda state: decide(target, state))
+
+        def decided(state: FlowState, history: Sequence[Facts]) -> tuple[Facts, ...]:
+            facts = decide(target, state)
+            if command.by_tenant and facts:
+                self._require_own(target, facts, imposed(history), flow)
+            return facts
+
+        changed, position = self._change(target, flow, decided)
         if changed.changed and target.scope is Scope.PERSONA:
             self._apply_limits()
         remark = None if changed.state == FlowState() else self._remark(target)
@@ -124,8 +142,9 @@ class Limiting:
         busy = False
         for _ in range(TRIES):
             stored = self._reader.stream(target.tenant, target.stream)
-            before = reduce(evolve, (event.facts for event in stored), FlowState())
-            decided = decide(before)
+            history = [event.facts for event in stored]
+            before = reduce(evolve, history, FlowState())
+            decided = decide(before, history)
             if not decided:
                 return TargetChanged(target, before, changed=False), None
             after = reduce(evolve, decided, before)
@@ -153,6 +172,22 @@ class Limiting:
                 )
             self._tenants.require_known(target.tenant)
         return target
+
+    def _require_own(self, target: Target, facts: Iterable[Facts], of_installation: Imposed, flow: Flow) -> None:
+        """Raise `NotPermitted` where this would undo what the installation did to the target or, of a key, to all keys
+        with a beginning of it: limits of its own would stand in their place."""
+        limits = [each.limits for each in facts if isinstance(each, decisions.Limited)]
+        undoes = of_installation.limits if limits else of_installation.paused
+        hides = any(not each.is_default for each in limits) and any(map(self._is_imposed, self._prefixes_of(target)))
+        if undoes or hides:
+            raise NotPermitted(flow.actor, Permission.FLOW, "to what the installation itself limited or paused")
+
+    def _prefixes_of(self, target: Target) -> list[Target]:
+        limited = (row.target for row in self._catalogue.limits())
+        return [other for other in limited if other != target and covers(other, target)]
+
+    def _is_imposed(self, target: Target) -> bool:
+        return any(imposed(event.facts for event in self._reader.stream(target.tenant, target.stream)))
 
     def _apply_limits(self) -> None:
         """Bring jobs that wait in line with the persona's limits. Only how fast they are found depends on it, and
@@ -205,7 +240,7 @@ class Limiting:
         events = self._reader.stream(target.tenant, target.stream)
         state = reduce(evolve, (event.facts for event in events), FlowState())
         rest = [event for event in events if event.originator_version > query.after_version]
-        page = tuple(rest[: query.limit])
+        page = tuple(_as_tenants_see(event) if query.as_tenant else event for event in rest[: query.limit])
         more = len(rest) > query.limit
         return Accepted(LimitHistory(target, state, page, page[-1].originator_version if more else None))
 
@@ -229,3 +264,13 @@ class Limiting:
 def states(rows: Iterable[LimitRow]) -> Mapping[Target, FlowState]:
     """The targets that are limited or paused, as they are."""
     return {row.target: row.state for row in rows}
+
+
+def _as_tenants_see(event: RecordedEvent) -> RecordedEvent:
+    """What the installation did to a target, without who, from where and why: its reasons may be about others."""
+    if getattr(event.facts, "by_tenant", False):
+        return event
+    nameless = {"actor": INSTALLATION, "on_behalf_of": None, "address": None, "request_id": None}
+    return event._replace(
+        facts=event.facts.model_copy(update={"reason": ""}), metadata=event.metadata.model_copy(update=nameless)
+    )

@@ -84,20 +84,29 @@ class Scope(Enum):
     LIST = "the message's tenant, and the queue that it filters by, else all of its queues"
     JOB = "one job: its tenant, and the queue that it is in"
     DISPATCH = "the tenants of the items, and the queues that they go into"
-    TARGET = "the queue, tenant or persona that is paused or limited"
-    NAME = "the tenant that the message names"
+    TARGET = "the queue, tenant, persona or key that is asked about"
+    CONTROL = "what is paused or limited: a queue, for all tenants; a persona or key of the tenant; a tenant, as NAME"
+    NAME = "the tenant that the message names, as the installation sees it: a grant for all tenants and queues"
     WORK = "the tenants and queues whose jobs are worked on: its grants go along with the message"
     OWN = "whoever is known: the answer holds what is its own"
     INTERNAL = "nobody: only the program itself sends it"
 
 
 class Need(NamedTuple):
-    """All of `permissions`, for what `scope` says; with a true field `bodies` the message needs `payloads.read`, too.
+    """All of `permissions`, for what `scope` says; what shows bodies needs `payloads.read`, too (`permissions_of`).
     A refusal is recorded where `recorded`: of what changes something, or shows customers' data or the audit."""
 
     scope: Scope
     permissions: tuple[Permission, ...]
     recorded: bool = True
+
+
+def permissions_of(message: Message[Any], need: Need) -> tuple[Permission, ...]:
+    """All that a message needs. Whoever edits a payload is told what fits it, and so what is in it."""
+    edits = isinstance(message, RequeueJob) and (message.payload is not None or message.put or message.without)
+    if edits or getattr(message, "bodies", False):
+        return (*need.permissions, Permission.READ_PAYLOADS)
+    return need.permissions
 
 
 def _reading(scope: Scope, permission: Permission = Permission.READ) -> Need:
@@ -139,10 +148,10 @@ NEEDS: Final[Mapping[type[Message[Any]], Need]] = {
     SuspendTenant: Need(Scope.NAME, (Permission.TENANTS,)),
     ResumeTenant: Need(Scope.NAME, (Permission.TENANTS,)),
     RegisterJobTypes: Need(Scope.INSTALLATION, (Permission.REGISTER_TYPES,)),
-    SetLimits: Need(Scope.TARGET, (Permission.FLOW,)),
-    RemoveLimits: Need(Scope.TARGET, (Permission.FLOW,)),
-    PauseTarget: Need(Scope.TARGET, (Permission.FLOW,)),
-    ResumeTarget: Need(Scope.TARGET, (Permission.FLOW,)),
+    SetLimits: Need(Scope.CONTROL, (Permission.FLOW,)),
+    RemoveLimits: Need(Scope.CONTROL, (Permission.FLOW,)),
+    PauseTarget: Need(Scope.CONTROL, (Permission.FLOW,)),
+    ResumeTarget: Need(Scope.CONTROL, (Permission.FLOW,)),
     ListLimits: _reading(Scope.TARGET),
     GetLimitHistory: _reading(Scope.TARGET),
     BeginExport: Need(Scope.TENANT, (Permission.AUDIT,)),

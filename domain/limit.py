@@ -7,6 +7,7 @@ another one.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, ClassVar, NamedTuple, Self
 from uuid import UUID
@@ -118,9 +119,13 @@ class _OfTarget(Facts):
 
     subject: str
     reason: str
+    by_tenant: bool = False
+    """Whether one of the tenant's own did it. What the installation did, only the installation undoes."""
 
 
-class _Limited(_OfTarget):
+class Limited(_OfTarget):
+    """A target's limits are these from now on."""
+
     limits: Limits
 
     @model_validator(mode="after")
@@ -130,7 +135,7 @@ class _Limited(_OfTarget):
         return self
 
 
-class QueueLimited(_Limited):
+class QueueLimited(Limited):
     """A queue's limits are these from now on."""
 
     topic: ClassVar[str] = "queue.limited"
@@ -151,7 +156,7 @@ class QueueResumed(_OfTarget):
     scope = Scope.QUEUE
 
 
-class TenantLimited(_Limited):
+class TenantLimited(Limited):
     """A tenant's limits and weight are these from now on."""
 
     topic: ClassVar[str] = "tenant.limited"
@@ -172,7 +177,7 @@ class TenantUnpaused(_OfTarget):
     scope = Scope.TENANT
 
 
-class PersonaLimited(_Limited):
+class PersonaLimited(Limited):
     """A persona's limits are these from now on."""
 
     topic: ClassVar[str] = "persona.limited"
@@ -193,7 +198,7 @@ class PersonaResumed(_OfTarget):
     scope = Scope.PERSONA
 
 
-class KeyLimited(_Limited):
+class KeyLimited(Limited):
     """The limits of a custom key are these from now on."""
 
     topic: ClassVar[str] = "key.limited"
@@ -217,7 +222,7 @@ class KeyResumed(_OfTarget):
 class _Topics(NamedTuple):
     """The events of a scope."""
 
-    limited: type[_Limited]
+    limited: type[Limited]
     paused: type[_OfTarget]
     resumed: type[_OfTarget]
 
@@ -244,7 +249,7 @@ class FlowState(NamedTuple):
 def evolve(state: FlowState, facts: Facts) -> FlowState:
     """The state after an event of the target's stream; a target without events has `FlowState()`."""
     match facts:
-        case _Limited():
+        case Limited():
             return state._replace(limits=facts.limits)
         case QueuePaused() | TenantPaused() | PersonaPaused() | KeyPaused():
             return state._replace(paused=True)
@@ -254,34 +259,57 @@ def evolve(state: FlowState, facts: Facts) -> FlowState:
             raise InvalidInput(f"{facts.topic} is not an event of limits", field="topic")
 
 
-def limit(state: FlowState, target: Target, limits: Limits, *, reason: str) -> tuple[Facts, ...]:
+class Imposed(NamedTuple):
+    """What of a target's state is the installation's doing."""
+
+    paused: bool = False
+    limits: bool = False
+
+
+def imposed(history: Iterable[Facts]) -> Imposed:
+    """What the installation did to a target, as far as it is in force; `history`: all facts of the target's stream."""
+    found = Imposed()
+    for facts in history:
+        of_installation = not getattr(facts, "by_tenant", False)
+        if isinstance(facts, Limited):
+            found = found._replace(limits=of_installation and not facts.limits.is_default)
+        else:
+            paused = evolve(FlowState(), facts).paused
+            found = found._replace(paused=of_installation and paused)
+    return found
+
+
+def limit(
+    state: FlowState, target: Target, limits: Limits, *, reason: str, by_tenant: bool = False
+) -> tuple[Facts, ...]:  # fmt: skip
     """These limits from now on; `NO_LIMITS` removes them. Nothing happens where they are in force already."""
     _require_reason(reason, "changing limits")
     if limits.weight != 1 and target.scope is not Scope.TENANT:
         raise InvalidInput("only a tenant has a weight", field="weight", rule="is for scope tenant")
     if state.limits == limits:
         return ()
-    return (_EVENTS[target.scope].limited(subject=target.subject, reason=reason, limits=limits),)
+    limited = _EVENTS[target.scope].limited
+    return (limited(subject=target.subject, reason=reason, limits=limits, by_tenant=by_tenant),)
 
 
-def pause(state: FlowState, target: Target, *, reason: str) -> tuple[Facts, ...]:
+def pause(state: FlowState, target: Target, *, reason: str, by_tenant: bool = False) -> tuple[Facts, ...]:
     """Start nothing of the target until it is resumed; what runs goes on."""
     _require_reason(reason, f"pausing a {target.scope}")
     if state.paused:
         raise IllegalTransition(
             "paused", "paused", what=str(target.scope), hint="jobledger limits history says since when, by whom and why"
         )
-    return (_EVENTS[target.scope].paused(subject=target.subject, reason=reason),)
+    return (_EVENTS[target.scope].paused(subject=target.subject, reason=reason, by_tenant=by_tenant),)
 
 
-def resume(state: FlowState, target: Target, *, reason: str) -> tuple[Facts, ...]:
+def resume(state: FlowState, target: Target, *, reason: str, by_tenant: bool = False) -> tuple[Facts, ...]:
     """Start jobs of the target again."""
     _require_reason(reason, f"resuming a {target.scope}")
     if not state.paused:
         raise IllegalTransition(
             "running", "resumed", what=str(target.scope), hint="jobledger limits list says what is paused"
         )
-    return (_EVENTS[target.scope].resumed(subject=target.subject, reason=reason),)
+    return (_EVENTS[target.scope].resumed(subject=target.subject, reason=reason, by_tenant=by_tenant),)
 
 
 def queue_target(queue: str) -> Target:

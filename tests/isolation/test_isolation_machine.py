@@ -33,10 +33,18 @@ STEPS = 30
 QUEUES: Final = ("fast", "slow")
 EXTRA: Final = ("payloads.read", "dlq.requeue")
 MAY: Final[dict[str, set[str]]] = {
-    "emitter": {"dispatch", "read"}, "worker": {"work"}, "operator": {"read", "operate"}, "auditor": {"read", "audit"},
-    "admin": {"dispatch", "read", "operate", "audit", "payloads.read", "dlq.requeue"},
+    "emitter": {"dispatch", "read"}, "worker": {"work"}, "operator": {"read", "operate", "flow"},
+    "auditor": {"read", "audit"},
+    "admin": {"dispatch", "read", "operate", "audit", "flow", "tenants", "payloads.read", "dlq.requeue"},
 }  # fmt: skip
 """What a role permits, of what is asked here."""
+
+
+UNDONE_BY: Final = {
+    "pause": ("unpause", "flow"), "suspend": ("resume", "tenants"),
+    "personas/bot/pause": ("personas/bot/resume", "flow"),
+}  # fmt: skip
+"""Acts on a tenant or its persona: what undoes each, and the permission that both take."""
 
 
 class Grant(NamedTuple):
@@ -287,6 +295,34 @@ class Isolation(RuleBasedStateMachine):
                 if job.job_id == lease["job_id"]:
                     assert lease["payload"] == {"text": job.secret}
                     job.waits = False
+
+    @rule(who=somebody, tenant=tenants, held=st.sampled_from(tuple(UNDONE_BY)))
+    def undo(self, who: Known, tenant: str, held: str) -> None:
+        """What was imposed on a tenant, or on a persona of it: only the installation does."""
+        (verb, permission), why = UNDONE_BY[held], {"json": {"reason": "a test"}}
+        place, is_there = f"/v1/tenants/{tenant}", not tenant.startswith("nobody")
+        if is_there:
+            self._done(self.served.ask(self.served.admin, "POST", f"{place}/{held}", **why))
+        answered = self.served.ask(who.credential, "POST", f"{place}/{verb}", **why)
+        if self._is_unknown(who, tenant, answered) or not who.may(permission, None, None):
+            assert answered.status_code == (403 if is_there and who.knows(tenant) else answered.status_code)
+            if is_there:
+                self._done(self.served.ask(self.served.admin, "POST", f"{place}/{verb}", **why))
+        else:
+            self._done(answered)
+
+    @rule(who=somebody, tenant=tenants, held=st.sampled_from(tuple(UNDONE_BY)))
+    def impose(self, who: Known, tenant: str, held: str) -> None:
+        """Personas are the tenant's own to pause, the tenant as a whole is not; whoever could, undoes it."""
+        (verb, permission), why = UNDONE_BY[held], {"json": {"reason": "a test"}}
+        answered = self.served.ask(who.credential, "POST", f"/v1/tenants/{tenant}/{held}", **why)
+        if self._is_unknown(who, tenant, answered):
+            return
+        if not who.may(permission, tenant if held.startswith("personas") else None, None):
+            self._is(answered, 403, "not_permitted")
+            return
+        self._done(answered)
+        self._done(self.served.ask(who.credential, "POST", f"/v1/tenants/{tenant}/{verb}", **why))
 
     # --- what the model says -----------------------------------------------------------------------------------------
 

@@ -16,9 +16,18 @@ from jobledger.application.commands import (
     DispatchJobs,
     RequeueJob,
     RescheduleJob,
+    ResumeTenant,
     SuspendTenant,
 )
-from jobledger.application.limit_messages import PauseTarget
+from jobledger.application.limit_messages import (
+    ExplainJob,
+    GetLimitHistory,
+    HoldKind,
+    PauseTarget,
+    RemoveLimits,
+    ResumeTarget,
+    SetLimits,
+)
 from jobledger.application.message import Actor, Message
 from jobledger.application.needs import NEEDS, Scope
 from jobledger.application.queries import CausingEvent, GetCauses, GetJob, ListTenantJobs, ListTenants
@@ -156,6 +165,23 @@ def test_some_permissions_are_granted_by_name(cases: UseCases, authorization: Au
     ]
 
 
+@pytest.mark.parametrize(
+    "edit", [{"put": {"/invoice_id": "7"}}, {"without": ("/nowhere",)}, {"payload": {"invoice_id": "42"}}], ids=str
+)
+def test_who_may_not_see_a_payload_may_not_edit_it(
+    cases: UseCases, authorization: Authorization, edit: dict[str, Any]
+) -> None:  # fmt: skip
+    """What fits it, and what changed, would tell what is in it; the answer is the same whether it fits or not."""
+    job_id = cases.dead().job_id
+    message = RequeueJob(actor=ACTOR, tenant="acme", job=job_id, reason="mended", **edit)
+    blind = who(authorization, Role.OPERATOR, extra=[Permission.REQUEUE])
+    error = error_of(blind, message)
+    assert isinstance(error, NotPermitted)
+    assert [facts.permission for facts in refused_access(cases)] == [error.permission] == ["payloads.read"]
+    seeing = who(authorization, Role.OPERATOR, extra=[Permission.REQUEUE, Permission.READ_PAYLOADS])
+    assert not isinstance(getattr(seeing.execute(message), "error", None), NotPermitted)
+
+
 def test_queues_bound_what_is_dispatched(cases: UseCases, authorization: Authorization) -> None:
     """The queue that counts is the one that the options resolve to."""
     emitter = who(authorization, Role.EMITTER, queues=["special"])
@@ -195,14 +221,113 @@ def test_queues_bound_what_has_to_do_with_a_job(cases: UseCases, authorization: 
 
 
 def test_a_tenants_administrator_is_none_of_the_installation(cases: UseCases, authorization: Authorization) -> None:
-    """Own tenants are seen and suspended; others are neither made nor seen."""
+    """Own tenants are seen; none is made, suspended, resumed, paused or limited: the installation does that."""
     admin = who(authorization, Role.ADMIN)
     listed = admin.execute(ListTenants(actor=ACTOR))
     assert isinstance(listed, Accepted)
     assert [row.name for row in listed.value] == ["acme"]
     assert type(error_of(admin, CreateTenant(actor=ACTOR, name="third"))) is NotPermitted
     assert type(error_of(admin, SuspendTenant(actor=ACTOR, name="other", reason="x"))) is UnknownTenant
-    assert admin.execute(SuspendTenant(actor=ACTOR, name="acme", reason="x")).is_accepted
+    cases.ask(SuspendTenant, name="acme", reason="unpaid")
+    cases.ask(PauseTarget, tenant="acme", reason="too loud")
+    imposed: list[Message[Any]] = [
+        ResumeTenant(actor=ACTOR, name="acme", reason="x"), SuspendTenant(actor=ACTOR, name="acme", reason="x"),
+        ResumeTarget(actor=ACTOR, tenant="acme", reason="x"), PauseTarget(actor=ACTOR, tenant="acme", reason="x"),
+        SetLimits(actor=ACTOR, tenant="acme", weight=100, reason="x"),
+        RemoveLimits(actor=ACTOR, tenant="acme", reason="x"),
+    ]  # fmt: skip
+    assert {type(error_of(admin, message)) for message in imposed} == {NotPermitted}
+    everywhere = who(authorization, Role.ADMIN, tenants=None)
+    assert everywhere.execute(imposed[0]).is_accepted and everywhere.execute(imposed[2]).is_accepted
+
+
+@pytest.mark.parametrize("named", [{"persona": "bot"}, {"key": "gateway:7"}], ids=str)
+def test_personas_and_keys_are_the_tenants_own(
+    cases: UseCases, authorization: Authorization, named: dict[str, str]
+) -> None:  # fmt: skip
+    """Its operators limit, pause and resume them."""
+    operator = who(authorization, Role.OPERATOR)
+    about: dict[str, Any] = {"actor": ACTOR, "tenant": "acme", "reason": "x", **named}
+    done = (SetLimits(concurrency=1, **about), RemoveLimits(**about), PauseTarget(**about), ResumeTarget(**about))
+    for message in done:
+        assert operator.execute(message).is_accepted
+
+
+@pytest.mark.parametrize("named", [{"persona": "bot"}, {"key": "gateway:7"}], ids=str)
+def test_what_the_installation_did_to_a_persona_or_key_stays(
+    cases: UseCases, authorization: Authorization, named: dict[str, str]
+) -> None:  # fmt: skip
+    """Until the installation undoes it: the tenant's operators are refused, on record."""
+    operator, everywhere = who(authorization, Role.OPERATOR), who(authorization, Role.OPERATOR, tenants=None)
+    about: dict[str, Any] = {"actor": ACTOR, "tenant": "acme", "reason": "x", **named}
+    assert everywhere.execute(PauseTarget(**about)).is_accepted
+    assert everywhere.execute(SetLimits(concurrency=1, **about)).is_accepted
+    undoing = (ResumeTarget(**about), SetLimits(concurrency=50, **about), RemoveLimits(**about))
+    assert {type(error_of(operator, message)) for message in undoing} == {NotPermitted}
+    assert [facts.asked for facts in refused_access(cases)] == ["ResumeTarget", "SetLimits", "RemoveLimits"]
+    for message in (ResumeTarget(**about), RemoveLimits(**about)):
+        assert everywhere.execute(message).is_accepted
+    assert operator.execute(PauseTarget(**about)).is_accepted
+
+
+def test_what_was_imposed_on_keys_with_a_beginning_is_not_evaded(cases: UseCases, authorization: Authorization) -> None:
+    """Limits of one of the keys would stand in the place of the limits of all; a pause of it would not."""
+    operator = who(authorization, Role.OPERATOR)
+    cases.ask(SetLimits, tenant="acme", key="gateway:*", concurrency=1, reason="agreed")
+    one: dict[str, Any] = {"actor": ACTOR, "tenant": "acme", "key": "gateway:7", "reason": "x"}
+    assert type(error_of(operator, SetLimits(concurrency=50, **one))) is NotPermitted
+    assert operator.execute(PauseTarget(**one)).is_accepted and operator.execute(ResumeTarget(**one)).is_accepted
+    other = SetLimits(actor=ACTOR, tenant="acme", key="other:7", concurrency=50, reason="x")
+    assert operator.execute(other).is_accepted
+
+
+def test_the_installations_reasons_are_not_told_to_tenants(cases: UseCases, authorization: Authorization) -> None:
+    """They may be about other customers: a tenant's identity sees that it was the installation, and when."""
+    job = cases.dispatch(persona="bot").job_id
+    secret = {"tenant": "acme", "reason": "to make room for other"}
+    cases.ask(PauseTarget, **secret)
+    cases.ask(PauseTarget, queue="default", reason="to make room for other")
+    reader, everywhere = who(authorization, Role.EMITTER), who(authorization, Role.OPERATOR, tenants=None)
+    explained = reader.execute(ExplainJob(actor=ACTOR, tenant="acme", job=job)).unwrap()
+    assert [hold.text for hold in explained.holds if hold.kind is HoldKind.PAUSED] == [
+        f"{target} is paused since 2026-03-02 12:00:00 UTC by the installation"
+        for target in ("queue default", "tenant acme")
+    ]
+    past = reader.execute(GetLimitHistory(actor=ACTOR, tenant="acme")).unwrap()
+    assert past.state.paused and "room" not in repr(past) and "service:test" not in repr(past)
+    messages: tuple[Message[Any], ...] = (
+        ExplainJob(actor=ACTOR, tenant="acme", job=job), GetLimitHistory(actor=ACTOR, tenant="acme")
+    )  # fmt: skip
+    for message in messages:
+        assert "to make room for other" in repr(everywhere.execute(message).unwrap())
+
+
+def test_a_tenants_own_reasons_are_told(cases: UseCases, authorization: Authorization) -> None:
+    """Who of the tenant's own paused a persona, and why."""
+    job = cases.dispatch(persona="bot").job_id
+    operator = who(authorization, Role.OPERATOR)
+    pause = PauseTarget(actor=ACTOR, tenant="acme", persona="bot", reason="it repeats itself")
+    assert operator.execute(pause).is_accepted
+    messages: tuple[Message[Any], ...] = (
+        ExplainJob(actor=ACTOR, tenant="acme", job=job), GetLimitHistory(actor=ACTOR, tenant="acme", persona="bot")
+    )  # fmt: skip
+    for message in messages:
+        told = repr(operator.execute(message).unwrap())
+        assert "it repeats itself" in told and ACTOR.id in told
+
+
+def test_queues_bound_what_holds_a_job(cases: UseCases, authorization: Authorization) -> None:
+    """A job of another queue that holds a lock key is not named."""
+    locked = {"job_type": "invoice.locked", "invoice_id": "1"}
+    holder, seen = cases.dispatch(**locked).job_id, cases.dispatch(**locked, queue="special").job_id
+    cases.claim()
+    explain = ExplainJob(actor=ACTOR, tenant="acme", job=seen)
+    bounded = who(authorization, Role.OPERATOR, queues=["special"]).execute(explain).unwrap()
+    held = [(hold.text, hold.job_id) for hold in bounded.holds if hold.kind is HoldKind.LOCKED]
+    assert held == [("lock key invoice:1 is held by a job in another queue, which runs", None)]
+    for queues in (None, ["special", "default"]):
+        told = who(authorization, Role.OPERATOR, queues=queues).execute(explain).unwrap()
+        assert holder in {hold.job_id for hold in told.holds}
 
 
 def test_who_reaches_for_another_tenant_is_recorded(cases: UseCases, authorization: Authorization) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 
 import pytest
 from hypothesis import given as for_all
@@ -35,6 +35,7 @@ from jobledger.domain.limit import (
     TenantPaused,
     TenantUnpaused,
     evolve,
+    imposed,
     limit,
     pause,
     queue_target,
@@ -70,7 +71,9 @@ def test_limits_are_replaced_in_every_state(target: Target, state: FlowState) ->
     wanted = Limits(concurrency=1)
     (event,) = limit(state, target, wanted, reason="agreed")
     assert event.topic == f"{target.scope}.limited"
-    assert event.model_dump() == {"subject": target.subject, "reason": "agreed", "limits": wanted.model_dump()}
+    assert event.model_dump() == {
+        "subject": target.subject, "reason": "agreed", "by_tenant": False, "limits": wanted.model_dump()
+    }  # fmt: skip
     assert after(state, (event,)) == FlowState(wanted, state.paused)
 
 
@@ -175,6 +178,21 @@ def test_every_event_of_a_target_has_an_effect() -> None:
         event = facts.model_validate({**about, "limits": FIVE} if limited else about)
         before = FlowState(paused=not facts.topic.endswith(".paused"))
         assert evolve(before, event) != before, facts.topic
+
+
+def test_what_the_installation_did_is_known_as_long_as_it_is_in_force() -> None:
+    """A pause until somebody resumes, limits until they are removed; what the tenant did itself is not imposed."""
+    state = FlowState()
+    history: list[Facts] = []
+    for decide, by_tenant, expected in (
+        (pause, True, (False, False)), (resume, False, (False, False)), (pause, False, (True, False)),
+        (partial(limit, limits=Limits(concurrency=1)), False, (True, True)), (resume, False, (False, True)),
+        (partial(limit, limits=NO_LIMITS), False, (False, False)),
+        (partial(limit, limits=Limits(concurrency=2)), True, (False, False)),
+    ):  # fmt: skip
+        decided = decide(state, BOT, reason="x", by_tenant=by_tenant)
+        state, history = after(state, decided), [*history, *decided]
+        assert imposed(history) == expected
 
 
 def test_a_tenants_pause_is_not_its_suspension() -> None:
