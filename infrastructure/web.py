@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from .bootstrap import LedgerHandle
 from .console.app import Pages, console_services, make_console
-from .console.sessions import LoginLinks
+from .console.services import ConsoleServices
 from .http.server import Server, make_server_app, services_for
 
 
@@ -26,10 +26,12 @@ class Place(NamedTuple):
 class WebServer:
     """A server that runs."""
 
-    def __init__(self, server: Server, host: str | None, links: LoginLinks) -> None:
+    def __init__(self, server: Server, host: str | None, pages: ConsoleServices) -> None:
         self._server = server
+        self.operations = pages.operations
+        """What goes on here beside requests."""
         self._host = host
-        self._links = links
+        self._links = pages.links
 
     @property
     def url(self) -> str | None:
@@ -75,10 +77,10 @@ def serving(handle: LedgerHandle, place: Place) -> Iterator[WebServer]:
     listen there."""
     with ExitStack() as closing:
         services = closing.enter_context(services_for(handle))
-        pages = console_services(handle, services.authorization, services.authenticator)
+        pages = console_services(handle, services.authorization, services.authenticator, services.operations)
         app = make_server_app(services)
         app.router.routes.append(Pages(make_console(pages)))
         server = Server(app, host=place.host, port=place.port, uds=place.uds)
         closing.callback(server.close)
         server.start()
-        yield WebServer(server, place.host, pages.links)
+        yield WebServer(server, place.host, pages)

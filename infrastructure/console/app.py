@@ -15,26 +15,27 @@ from jobledger.application.authentication import Authenticator
 from jobledger.application.authorization import Authorization
 
 from ..bootstrap import LedgerHandle
+from ..http.operations import Operations
 from . import errors
-from .pages import dlq, home, job, jobs, login, static
+from .pages import dlq, dlq_acts, home, job, jobs, login, static
 from .safety import Safety
 from .services import ConsoleServices
 from .sessions import LoginLinks, Sessions
 
-ROUTERS = (static.router, login.router, home.router, jobs.router, job.router, dlq.router)
+ROUTERS = (static.router, login.router, home.router, jobs.router, job.router, dlq.router, dlq_acts.router)
 
 _API = re.compile(r"/(v[0-9]+|livez|readyz)(/.*)?", re.ASCII)
 
 
 def console_services(
-    handle: LedgerHandle, authorization: Authorization, authenticator: Authenticator
+    handle: LedgerHandle, authorization: Authorization, authenticator: Authenticator, operations: Operations
 ) -> ConsoleServices:
     """What the console of an open ledger needs."""
     ports, key = handle.ports, handle.settings.signing_key
     signing_key = secrets.token_bytes(32) if key is None else key.get_secret_value().encode()
     return ConsoleServices(
         authorization, Sessions(signing_key, authenticator, ports.reader, ports.clock),
-        LoginLinks(ports.clock.monotonic), ports.clock, installed_version("jobledger"),
+        LoginLinks(ports.clock.monotonic), operations, ports.clock, installed_version("jobledger"),
     )  # fmt: skip
 
 

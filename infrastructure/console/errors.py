@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from jobledger.domain.errors import JobledgerError, LedgerError, NotPermitted
 
+from ..http.problem_documents import ApiError
 from .rendering import page
 from .services import SignInNeeded
 
@@ -22,13 +23,15 @@ STATUS: Final[Mapping[str, int]] = {
     "invalid_input": 422, "reason_required": 422, "payload_too_large": 413, "not_permitted": 403,
     "unknown_tenant": 404, "not_found": 404, "illegal_transition": 409, "count_changed": 409,
     "not_confirmed": 409, "version_conflict": 409, "tenant_suspended": 409, "not_yet_visible": 504,
+    "too_many_requests": 429,
 }  # fmt: skip
 """By the error's code. What is missing is the server's trouble: 503 where trying again may help, else 500."""
 
 _TITLES = {
     400: "That cannot be read", 403: "You may not do that", 404: "There is no such thing",
     405: "That cannot be done here", 409: "As things stand that cannot be done", 413: "That is too much",
-    422: "Something does not fit", 503: "The ledger does not answer", 504: "Not visible yet",
+    422: "Something does not fit", 429: "Too much goes on already", 503: "The ledger does not answer",
+    504: "Not visible yet",
 }  # fmt: skip
 
 
@@ -51,7 +54,8 @@ def install(app: FastAPI) -> None:
 
 def told(error: JobledgerError) -> Told:
     """What a page says of an error."""
-    status = STATUS.get(error.code, 503 if isinstance(error, LedgerError) else 500)
+    code = error.error_code if isinstance(error, ApiError) else error.code
+    status = STATUS.get(code, 503 if isinstance(error, LedgerError) else 500)
     title = _TITLES.get(status, "Something went wrong here")
     if isinstance(error, NotPermitted):
         advice = "Who administers the keys of this installation can grant it. Nothing was changed."
@@ -59,12 +63,14 @@ def told(error: JobledgerError) -> Told:
     if error.code == "unknown_tenant":
         return Told(status, "There is no such tenant", "It does not exist, or you have no access to it.")
     if error.code == "not_found":
-        return Told(status, "There is no such job", "It does not exist, or you have no access to it.")
+        thing = "act on dead letters" if error.field == "act" else "job"
+        return Told(status, f"There is no such {thing}", "It does not exist, or you have no access to it.")
     if error.code == "not_yet_visible":
         return Told(status, title, "The lists have not caught up with the ledger.", "Load the page again.")
     if status >= 500:
         return Told(status, title, "It was logged.", "Load the page again in a moment.")
-    return Told(status, title, _sentence(error))
+    advice = "Nothing was done. Wait until one of them has ended, and send it again." if status == 429 else ""
+    return Told(status, title, _sentence(error), advice)
 
 
 def _sentence(error: JobledgerError) -> str:

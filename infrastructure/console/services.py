@@ -16,6 +16,7 @@ from jobledger.application.result import Accepted
 from jobledger.domain.identity import Permission
 
 from ..asking import accepted, message_of
+from ..http.operations import Operations
 from .sessions import COOKIE, LoginLinks, Session, Sessions
 
 R = TypeVar("R")
@@ -30,6 +31,7 @@ class ConsoleServices:
     authorization: Authorization
     sessions: Sessions
     links: LoginLinks
+    operations: Operations
     clock: Clock
     version: str
 

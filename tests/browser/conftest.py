@@ -12,10 +12,10 @@ from tests.support.console import ConsoleUnderTest, Visit, chromium, console_und
 from tests.support.postgres import TestCluster
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """One browser for the tests of a module. While it is open an event loop runs in this thread, where other tests want
-    their own."""
+    """One browser for all these tests, and no others: while it is open an event loop runs in this thread, where those
+    want their own."""
     with chromium() as browser:
         yield browser
 

@@ -22,7 +22,9 @@ ROUTES = sorted(
     for method in sorted(route.methods or ())
 )  # fmt: skip
 _VARYING = re.compile(
-    r'(data-now|datetime)="[^"]*"|<code>[0-9a-f]{16}</code>|just now|[0-9]+ s ago|after=[0-9a-f.]+', re.ASCII
+    r'(data-now|datetime)="[^"]*"|<code>[0-9a-f]{16}</code>|just now|[0-9]+ s ago|after=[0-9a-f.]+'
+    r"|(?<=acts/)[0-9a-f-]{36}\.[0-9]+",
+    re.ASCII,
 )
 FORM = {"reason": "x", "count": "1", "confirm": "1"}
 

@@ -142,6 +142,7 @@ def test_a_key_of_one_tenant_sees_no_other(console: ConsoleUnderTest, window: Op
     """Another tenant is as absent as one that is not there."""
     visit = window(console)
     page = visit.log_in(console.make_key(Grant(role=Role.OPERATOR, tenants=frozenset({"other"}))))
+    page.goto("/")
     page.wait_for_url("**/tenants/other/jobs")
     assert page.get_by_label("Tenant").count() == 0
     answers = []
@@ -170,4 +171,5 @@ def test_a_key_that_may_not_look_is_told(console: ConsoleUnderTest, window: Open
     """Kindly, and not with a list of nothing."""
     visit = window(console)
     page = visit.log_in(console.make_key(Grant(role=Role.WORKER), technical=True))
+    page.goto("/")
     expect(page.get_by_role("heading", name="No tenants")).to_be_visible()

@@ -51,6 +51,8 @@ PAGES: Final[Mapping[str, Row]] = {
         Ask(f"{_IN}/dlq/error/requeue", params=_ERROR, headers=_FORM, content="reason=tried&count=1"),
         Ask(f"{_IN}/dlq/error/discard", params=_ERROR, headers=_FORM, content="reason=tried&count=1"),
     )),
+    "GET /tenants/{tenant}/dlq/acts/{act}": _both("/dlq/acts/{their.operation}"),
+    "GET /tenants/{tenant}/dlq/acts/{act}/live": _both("/dlq/acts/{their.operation}/live"),
     "GET /login": Nobodys(Ask("/login"), "asks for a key"),
     "POST /login": Nobodys(Ask("/login", headers=_FORM, content="key=none"), "asks for a key"),
     "GET /login/link": Nobodys(Ask("/login/link"), "asks for a token that was shown once"),

@@ -11,11 +11,12 @@ from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
-from jobledger.application.dlq_messages import CountDlq, DiscardDlq, DlqBulkDone, DlqCount, ListDlqErrors, RequeueDlq
+from jobledger.application.dlq_messages import CountDlq, DlqCount, ListDlqActs, ListDlqErrors
 from jobledger.application.queries import ListDlq, ListJobTypes
-from jobledger.domain.errors import InvalidInput, ReasonRequired, Refusal
-from jobledger.domain.identity import Permission
+from jobledger.domain.errors import InvalidInput, NotPermitted, ReasonRequired, Refusal
 
+from ...http.problem_documents import ApiError
+from ..bulk_acts import ACTS, UNDER_WAY, WORDS, Asked, BulkStanding, begin, standing
 from ..errors import Told, told
 from ..filters import FILTER_LENGTH_MAX, WITHIN_WORDS, DlqFilters, dlq_filters, readable_queues
 from ..rendering import page, query_text
@@ -25,10 +26,8 @@ from .frame import frame
 router = APIRouter()
 
 PAGE_JOBS = 50
+ACTS_SHOWN = 5
 ERRORS_SHOWN = 100
-_ACTS: dict[str, tuple[type[RequeueDlq | DiscardDlq], Permission]] = {
-    "requeue": (RequeueDlq, Permission.REQUEUE), "discard": (DiscardDlq, Permission.OPERATE),
-}  # fmt: skip
 
 
 @router.get("/tenants/{tenant}/dlq")
@@ -49,7 +48,8 @@ def errors(request: Request, visitor: Looking, tenant: str) -> Response:
         request, "dlq.html", trouble.status if trouble else HTTPStatus.OK, **frame(visitor, tenant, "dlq"),
         found=found, filters=filters, queues=sorted(queues) if queues else None, within=WITHIN_WORDS,
         types=[row.definition.name for row in visitor.ask(ListJobTypes).value], trouble=trouble,
-        place=_place(tenant), notice=_notice(given.get("done", ""), given),
+        place=_place(tenant), acts=_acts(visitor, tenant, filters),
+        words=WORDS, under_way=UNDER_WAY,
     )  # fmt: skip
 
 
@@ -62,29 +62,22 @@ def error_page(request: Request, visitor: Looking, tenant: str) -> Response:
 @router.post("/tenants/{tenant}/dlq/error/{act}")
 def act(request: Request, visitor: Looking, tenant: str, act: str, sent: Sent) -> Response:
     """Requeue or discard all that died of one error."""
-    if act not in _ACTS:
+    if act not in ACTS:
         raise HTTPException(404)
     try:
-        done, position = _carry_out(request, visitor, tenant, act, sent)
-    except Refusal as error:
+        operation = begin(visitor, _asked(request, visitor, tenant, act, sent))
+    except (Refusal, ApiError) as error:
         shown = told(error)
         if shown.status == HTTPStatus.NOT_FOUND:
             raise
         return _error_page(request, visitor, tenant, trouble=shown, opened=act, kept=sent)
-    filters = dlq_filters(request.query_params, readable_queues(visitor, tenant))
-    counts = {
-        **filters.query,
-        "done": act,
-        "changed": done.changed,
-        "left": done.skipped + done.refused,
-        "after": position or "",
-    }
-    return RedirectResponse(f"{_place(tenant)}{query_text(counts)}", HTTPStatus.SEE_OTHER)
+    queue = dlq_filters(request.query_params, readable_queues(visitor, tenant)).queue
+    place = f"{_place(tenant)}/acts/{_quoted(operation)}{query_text({'queue': queue})}"
+    return RedirectResponse(place, HTTPStatus.SEE_OTHER)
 
 
-def _carry_out(request: Request, visitor: Visitor, tenant: str, act: str, sent: Sent) -> tuple[DlqBulkDone, str | None]:
-    """Do it to those that were shown, if their number was confirmed. Raises the refusal."""
-    message, _ = _ACTS[act]
+def _asked(request: Request, visitor: Visitor, tenant: str, act: str, sent: Sent) -> Asked:
+    """What is to be done to those that were shown, if their number was confirmed. Raises the refusal."""
     reason, shown, confirmed = sent("reason"), _count(sent("count")), _count(sent("confirm"))
     if not reason:
         raise ReasonRequired(f"{act}ing dead jobs")
@@ -93,11 +86,8 @@ def _carry_out(request: Request, visitor: Visitor, tenant: str, act: str, sent: 
             f"type the number of jobs, {shown or 0:,}, to confirm that you mean all of them", field="confirm",
             rule="is the number of jobs",
         )  # fmt: skip
-    fields = {**_meant(request, visitor, tenant), "dead_to": _until(sent("until"))}
-    accepted = visitor.ask(
-        message, tenant=tenant, confirmed=shown, reason=reason, ticket=sent("ticket") or None, **fields
-    )
-    return accepted.value, accepted.position
+    meant = {**_meant(request, visitor, tenant), "dead_to": _until(sent("until"))}
+    return Asked("requeue" if act == "requeue" else "discard", tenant, meant, shown, reason, sent("ticket") or None)
 
 
 def _error_page(
@@ -117,10 +107,21 @@ def _error_page(
         counted=counted, found=found, filters=filters, fingerprint=query["fingerprint"], trouble=trouble,
         opened=opened, kept=kept or (lambda _name: ""), place=_place(tenant), jobs=f"/tenants/{_quoted(tenant)}/jobs",
         send_to={act: f"{here}/{act}{query_text(query)}" for act in _offered(visitor, tenant, filters)},
-        missing=[act for act in _ACTS if act not in _offered(visitor, tenant, filters)], until=_until_text(counted),
+        missing=[act for act in ACTS if act not in _offered(visitor, tenant, filters)], until=_until_text(counted),
         older=f"{here}{query_text({**query, 'cursor': found.cursor})}" if found.cursor else None,
         newest=f"{here}{query_text(query)}" if cursor else None,
     )  # fmt: skip
+
+
+def _acts(visitor: Visitor, tenant: str, filters: DlqFilters) -> list[BulkStanding]:
+    """What was done last to many at once, for those who may see all of the tenant's queues."""
+    if filters.is_any:
+        return []
+    try:
+        found = visitor.ask(ListDlqActs, tenant=tenant, limit=ACTS_SHOWN).value
+    except NotPermitted:
+        return []
+    return [standing(visitor, tenant, one) for one in found]
 
 
 def _meant(request: Request, visitor: Visitor, tenant: str) -> dict[str, object]:
@@ -132,16 +133,7 @@ def _meant(request: Request, visitor: Visitor, tenant: str) -> dict[str, object]
 
 def _offered(visitor: Visitor, tenant: str, filters: DlqFilters) -> list[str]:
     queue = filters.queue or None
-    return [act for act, (_, permission) in _ACTS.items() if visitor.may(permission, tenant, queue)]
-
-
-def _notice(done: str, given: Any) -> str | None:  # noqa: ANN401 - starlette's query parameters
-    changed, left = _count(given.get("changed", "")), _count(given.get("left", ""))
-    if done not in _ACTS or changed is None:
-        return None
-    words = {"requeue": "requeued", "discard": "discarded"}[done]
-    rest = f" {left:,} stayed: they had moved on meanwhile, or were refused." if left else ""
-    return f"{changed:,} {'job was' if changed == 1 else 'jobs were'} {words}.{rest}"
+    return [act for act, (_, permission) in ACTS.items() if visitor.may(permission, tenant, queue)]
 
 
 def _count(text: str) -> int | None:
