@@ -221,6 +221,16 @@ class Settings(BaseSettings):
         default=8_000_000, ge=10_000, le=1_000_000_000,
         description="The most bytes of a request's body (of a line, where it is JSON Lines). Default 8000000.",
     )  # fmt: skip
+    http_connections_max: int = Field(
+        default=1_000, ge=10, le=1_000_000,
+        description="Connections to one server at a time; one more is answered 503 and closed. Never more than the "
+        "files that the process may open (`ulimit -n`), less 256 for other things. Default 1000.",
+    )  # fmt: skip
+    http_streams_max: int = Field(
+        default=20, ge=1, le=100_000,
+        description="Streams of live events (server-sent events) that each identity may have open at one server; one "
+        "more is answered 429. Default 20.",
+    )  # fmt: skip
     http_requests_per_second: float | None = Field(
         default=None, gt=0, le=1_000_000,
         description="How many requests a second each identity may make of one server; more are answered 429. "

@@ -11,6 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .json_lines import are_json_lines
 from .problem_documents import ApiError, problem_of
 from .problems import answer
 
@@ -63,7 +64,7 @@ class RequestContext:
     async def _bounded(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
         """Refuse a body that is too large: before it is read where its length is told, else while it is."""
         limit, started = self._body_bytes_max, False
-        if _told_length(headers) > limit and not _is_stream(headers):
+        if _told_length(headers) > limit and not are_json_lines(headers):
             await answer(problem_of(_too_large(limit), scope["state"]["request_id"]))(scope, receive, send)
             return
         received = 0
@@ -71,7 +72,7 @@ class RequestContext:
         async def counted() -> Message:
             nonlocal received
             message = await receive()
-            if message["type"] == "http.request" and not _is_stream(headers):
+            if message["type"] == "http.request" and not are_json_lines(headers):
                 received += len(message.get("body", b""))
                 if received > limit:
                     raise _TooLarge(limit)
@@ -101,12 +102,6 @@ def _too_large(limit: int) -> ApiError:
     return ApiError(
         "payload_too_large", f"the body is larger than {limit:,} bytes", field="body", rule=f"at most {limit:,} bytes"
     )
-
-
-def _is_stream(headers: Headers) -> bool:
-    """JSON Lines are read line by line: the lines are bounded, their number is not."""
-    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-    return media_type in ("application/jsonl", "application/x-ndjson")
 
 
 def _told_length(headers: Headers) -> int:

@@ -8,9 +8,19 @@ from itertools import islice
 from tempfile import SpooledTemporaryFile
 from typing import NamedTuple
 
+from starlette.datastructures import Headers
+
+from ..api.bulk import MEDIA_TYPES
+
 MEMORY_BYTES = 1_000_000
 """What waits for a reader in memory; more waits in a file."""
 _READ_BYTES = 65_536
+
+
+def are_json_lines(headers: Headers) -> bool:
+    """Whether a body is read line by line: the lines are bounded, their number is not."""
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return media_type in MEDIA_TYPES
 
 
 class Line(NamedTuple):

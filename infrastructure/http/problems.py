@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from jobledger.domain.errors import JobledgerError
 
@@ -27,6 +28,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(JobledgerError, _of_ours)
     app.add_exception_handler(RequestValidationError, _of_validation)
     app.add_exception_handler(HTTPException, _of_http)
+    app.add_exception_handler(ClientDisconnect, _of_gone)
     app.add_exception_handler(Exception, _of_anything)
 
 
@@ -73,6 +75,11 @@ async def _of_http(request: Request, error: Exception) -> JSONResponse:
     field = "body" if error.status_code in {400, 413} else None
     problem = make_problem(code, error.status_code, str(error.detail), field=field, request_id=request_id_of(request))
     return answer(problem, error.headers)
+
+
+async def _of_gone(request: Request, _error: Exception) -> JSONResponse:
+    """Whoever asked left before his request was whole, or was cut: nobody hears this."""
+    return answer(make_problem("malformed", 400, "the body broke off", field="body", request_id=request_id_of(request)))
 
 
 async def _of_anything(request: Request, error: Exception) -> JSONResponse:

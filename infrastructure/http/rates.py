@@ -1,9 +1,10 @@
-"""How often one identity may ask: a token bucket for each, in this process."""
+"""How often one identity may ask, and how many streams it may have open: counted for each, in this process."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import ceil
 from threading import Lock
 
@@ -40,3 +41,31 @@ class Rates:
                 hint="wait as long as Retry-After says",
                 headers={"Retry-After": str(ceil((1 - tokens) / self._per_second))},
             )  # fmt: skip
+
+
+class Streams:
+    """So many streams of each identity at a time."""
+
+    RETRY_AFTER_SECONDS = 10
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+        self._open: dict[str, int] = {}
+
+    @contextmanager
+    def opened(self, name: str) -> Iterator[None]:
+        """One more during the block; raises the error of status 429 where that is one too many. In the event loop."""
+        already = self._open.get(name, 0)
+        if already >= self._at_once:
+            raise ApiError(
+                "too_many_requests", f"{already} streams of this identity are open at this server",
+                rule=f"at most {self._at_once} at a time", hint="close one, or let many listen to one",
+                headers={"Retry-After": str(self.RETRY_AFTER_SECONDS)},
+            )  # fmt: skip
+        self._open[name] = already + 1
+        try:
+            yield
+        finally:
+            self._open[name] -= 1
+            if not self._open[name]:
+                del self._open[name]

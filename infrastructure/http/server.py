@@ -23,10 +23,11 @@ from jobledger.domain.errors import InvalidSettings
 from ..bootstrap import LedgerHandle
 from ..identities import open_authenticator
 from .app import make_app
+from .connections import guarded, look_after
 from .cursors import Cursors
 from .feed import feeding
 from .operations import Operations
-from .rates import Rates
+from .rates import Rates, Streams
 from .services import Services
 from .waiting import listening
 
@@ -53,6 +54,7 @@ def services_for(handle: LedgerHandle) -> Iterator[Services]:
             handle, Authorization(handle.dispatcher, handle.ports.catalogue), authenticator,
             Cursors(key.get_secret_value().encode() if key is not None else secrets.token_bytes(32)),
             Rates(settings.http_requests_per_second, handle.ports.clock.monotonic), waiting, feed, operations,
+            Streams(settings.http_streams_max),
         )  # fmt: skip
 
 
@@ -87,9 +89,11 @@ class Server:
     def start(self) -> None:
         """Listen, and serve. `InvalidSettings` where that place is taken."""
         sockets = self._listen()
+        connections_max = self._app.state.services.handle.settings.http_connections_max
         config = uvicorn.Config(
             self._app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=_GRACE_SECONDS,
             backlog=_BACKLOG, server_header=False, proxy_headers=False, h11_max_incomplete_event_size=65_536,
+            ws="none", http=guarded(connections_max),
         )  # fmt: skip
         self._server = uvicorn.Server(config)
         self._thread = Thread(target=self._serve, args=(sockets,), name="jobledger-http", daemon=True)
@@ -120,7 +124,11 @@ class Server:
         from anyio.to_thread import current_default_thread_limiter  # noqa: PLC0415 - needs the loop
 
         current_default_thread_limiter().total_tokens = THREADS
-        await server._serve(sockets)
+        watching = asyncio.create_task(look_after(server.server_state.connections))
+        try:
+            await server._serve(sockets)
+        finally:
+            watching.cancel()
 
     def _listen(self) -> list[socket.socket]:
         sockets = []

@@ -20,7 +20,7 @@ from ..bootstrap import LedgerHandle
 from .cursors import Cursors
 from .feed import EventFeed
 from .operations import Operations
-from .rates import Rates
+from .rates import Rates, Streams
 from .waiting import Waiting
 
 R = TypeVar("R")
@@ -38,6 +38,7 @@ class Services:
     waiting: Waiting
     feed: EventFeed
     operations: Operations
+    streams: Streams
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import NamedTuple
 from uuid import UUID
 
@@ -57,10 +57,15 @@ class EventStream(StreamingResponse):
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, told: AsyncIterator[bytes], pace: Pace = PACE, *, status_code: int = 200) -> None:
-        """`status_code`: FastAPI reads its default for the OpenAPI document."""
+    def __init__(
+        self, told: AsyncIterator[bytes], pace: Pace = PACE, *, room: AbstractContextManager[None] | None = None,
+        status_code: int = 200,
+    ) -> None:  # fmt: skip
+        """`room` is taken while it is sent, and may refuse. `status_code`: FastAPI reads its default for the OpenAPI
+        document."""
         super().__init__(told, status_code, {"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         self._pace = pace
+        self._room = room or nullcontext()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send what there is to tell."""
@@ -69,10 +74,11 @@ class EventStream(StreamingResponse):
             async with asyncio.timeout(self._pace.send_seconds):
                 await send(message)
 
-        try:
-            await super().__call__(scope, receive, bounded)
-        except TimeoutError:
-            _log.info("http.listener_cut", why="took nothing", path=scope["path"])
+        with self._room:
+            try:
+                await super().__call__(scope, receive, bounded)
+            except TimeoutError:
+                _log.info("http.listener_cut", why="took nothing", path=scope["path"])
 
 
 async def follow(

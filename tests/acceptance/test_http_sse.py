@@ -23,6 +23,7 @@ from jobledger.application.message import Actor
 from jobledger.domain.identity import Grant, Role
 from jobledger.infrastructure.bootstrap import LedgerHandle, open_ledger
 from jobledger.infrastructure.settings import load
+from tests.support.http_keys import key_for
 from tests.support.postgres import TestCluster
 from tests.support.server import RunningServer, running_server
 from tests.support.watched_worker import WAIT_SECONDS
@@ -219,6 +220,19 @@ def test_an_identity_hears_of_its_tenants_and_queues_only(
         assert limited.get(f"{TENANT}/events", params={"queue": "default"}).status_code == 403
         assert limited.get(f"{TENANT}/jobs/{other}/events").status_code == 404
         assert limited.get("/v1/tenants/other/events").json()["code"] == "unknown_tenant"
+
+
+def test_an_identity_has_so_many_streams_at_a_time(client: httpx.Client, server: RunningServer) -> None:
+    """One more is 429, with the time to come back; others still get theirs."""
+    made = key_for(client, "operator", tenants=["acme"])
+    with ExitStack() as ending:
+        greedy = ending.enter_context(server.client(made.credential))
+        for _ in range(load().http_streams_max):
+            ending.enter_context(listening(greedy, f"{TENANT}/events"))
+        refused = greedy.get(f"{TENANT}/events")
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_requests")
+        assert int(refused.headers["Retry-After"]) > 0
+        ending.enter_context(listening(client, f"{TENANT}/events"))
 
 
 def test_who_lost_his_key_is_told_no_more(client: httpx.Client, server: RunningServer, handle: LedgerHandle) -> None:

@@ -102,7 +102,8 @@ def _followed(caller: Caller, request: Request, wanted: Wanted, last: str | None
     except InvalidInput as error:
         error.field = "header.Last-Event-ID" if last else "query.after"
         raise
-    return EventStream(follow(feed, wanted, position, partial(is_still_proved, request, caller.identity)))
+    told = follow(feed, wanted, position, partial(is_still_proved, request, caller.identity))
+    return EventStream(told, room=caller.services.streams.opened(caller.identity.id))
 
 
 # --- results ---------------------------------------------------------------------------------------------------------
