@@ -16,11 +16,12 @@ from jobledger.domain.refusal import refuse
 from .commands import BulkReceipt, DispatchJob, DispatchJobs, ItemResult, Receipt
 from .dispatch_item import Dispatch, Malformed
 from .dispatcher import Begin, Dispatcher
+from .duplicates import Duplicates, Queues
 from .flow import Flow
 from .known import KnownTenants, KnownTypes
 from .logs import logger
 from .pending import Pending
-from .ports import AtOnceWriter, Clock, Identifiers, LedgerWriter, TransactionWriter
+from .ports import AtOnceWriter, Clock, EventReader, Identifiers, LedgerWriter, TransactionWriter
 from .positions import Positions
 from .preparing import OptionDefaults, Plans, Preparation
 from .result import Accepted, Refused, Result
@@ -36,13 +37,15 @@ _BUSY_TRIES = 3
 
 
 class _Slot(NamedTuple):
-    """An item of a chunk with what will be written for it, and why it was refused, if it was."""
+    """An item of a chunk with what will be written for it, and why it was refused, if it was. `queues`: those that
+    whoever asks may know of."""
 
     line: int
     tenant: str
     job_type: str
     write: Write
     error: Refusal | None
+    queues: Queues = None
 
 
 class Dispatching:
@@ -51,6 +54,7 @@ class Dispatching:
     def __init__(
         self,
         *,
+        reader: EventReader,
         writer: LedgerWriter,
         transaction_writer: TransactionWriter,
         tenants: KnownTenants,
@@ -61,6 +65,7 @@ class Dispatching:
         defaults: OptionDefaults | None = None,
         at_once: AtOnceWriter | None = None,
     ) -> None:
+        self._duplicates = Duplicates(reader)
         self._writer = writer
         self._at_once = at_once
         self._transaction_writer = transaction_writer
@@ -86,7 +91,8 @@ class Dispatching:
                 outcome = self._transaction_writer.dispatch(command.connection, [new_job])[0]
                 _tell(new_job, outcome)
             else:
-                outcome = self._writer.write([new_job])[0]
+                written = self._writer.write([new_job])
+                (outcome,) = self._duplicates.seen(written, new_job.event.tenant, item.allowed_queues)
             receipt = self._receipt(new_job, outcome)
         except Refusal as error:
             metadata = preparation.metadata_of_refused(item)
@@ -109,6 +115,11 @@ class Dispatching:
         except Refusal as error:
             return self._begin_refusal(error, item, preparation)
 
+        def look(outcomes: list[Outcome]) -> Accepted[Receipt] | Pending[Receipt]:
+            if item.allowed_queues is None or outcomes[0].status is not WriteStatus.DUPLICATE:
+                return settle(outcomes)
+            return Pending(self._duplicates.seen_later(outcomes, new_job.event.tenant, item.allowed_queues), settle)
+
         def settle(outcomes: list[Outcome]) -> Accepted[Receipt] | Pending[Receipt]:
             try:
                 receipt = self._receipt(new_job, outcomes[0])
@@ -116,7 +127,7 @@ class Dispatching:
                 return self._begin_refusal(error, item, preparation)
             return Accepted(receipt, receipt.position)
 
-        return Pending(self._submit_at_once([new_job]), settle)
+        return Pending(self._submit_at_once([new_job]), look)
 
     def _begin_refusal(self, error: Refusal, item: Dispatch, preparation: Preparation) -> Pending[Receipt]:
         def settle(_outcomes: list[Outcome]) -> NoReturn:
@@ -198,7 +209,9 @@ class Dispatching:
         try:
             if isinstance(item, Malformed):
                 raise item.error
-            return _Slot(line, item.tenant, item.job_type, preparation.prepare(item), None)
+            return _Slot(
+                line, item.tenant, item.job_type, preparation.prepare(item), None, queues=item.allowed_queues
+            )  # fmt: skip
         except Refusal as error:
             metadata = preparation.metadata_of_refused(item)
             refusal = self._refusal(error, item.tenant, item.job_type, line, metadata)
@@ -206,7 +219,9 @@ class Dispatching:
 
     def _settled(self, slots: list[_Slot], written: Future[list[Outcome]], flow: Flow) -> Iterator[ItemResult]:
         late_refusals: list[Write] = []
-        for slot, outcome in zip(slots, self._outcomes(slots, written), strict=True):
+        asked = [(slot.tenant, slot.queues) for slot in slots]
+        outcomes = self._duplicates.seen_each(self._outcomes(slots, written), asked)
+        for slot, outcome in zip(slots, outcomes, strict=True):
             result = self._result(slot, outcome)
             if isinstance(result, Refused) and slot.error is None:
                 metadata = slot.write.event.metadata if isinstance(slot.write, NewJob) else flow.metadata()
@@ -245,8 +260,8 @@ class Dispatching:
         job_id, key = new_job.event.originator_id, new_job.idempotency
         if outcome.status is WriteStatus.WRITTEN:
             return Receipt(job_id, self._positions.text(outcome.position))
-        if outcome.status is WriteStatus.DUPLICATE and key is not None and outcome.job_id is not None:
-            if outcome.payload_sha256 != key.payload_sha256:
+        if outcome.status is WriteStatus.DUPLICATE and key is not None:
+            if outcome.job_id is None or outcome.payload_sha256 != key.payload_sha256:
                 raise IdempotencyConflict(key.key, outcome.job_id)
             return Receipt(outcome.job_id, self._positions.text(outcome.position), duplicate=True)
         if outcome.status is WriteStatus.BUSY:

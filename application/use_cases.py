@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from .app import App
 from .audit import Auditing
+from .awaiting import Awaiting, Room
 from .body_reads import BodyReads
 from .dead_jobs import DeadJobs
 from .dispatcher import Dispatcher
@@ -74,6 +75,7 @@ class _Shared:
     types: KnownTypes
     finder: JobFinder
     positions: Positions
+    awaiting: Awaiting
 
 
 def use_cases(
@@ -83,16 +85,19 @@ def use_cases(
     defaults: OptionDefaults | None = None,
     telemetry: Telemetry | None = None,
     wake_up: WakeUp | None = None,
+    room: Room | None = None,
 ) -> Dispatcher:
     """A dispatcher that answers every command and query.
 
     With `app`, its job types are checked by its own code; all others by the schemas in the installation's registry.
-    `wake_up` hears when the ending of a remote attempt may let another job go.
+    `wake_up` hears when the ending of a remote attempt may let another job go. `room`: for those who wait for the lists.
     """
     dispatcher = Dispatcher(ports.clock, ports.identifiers, telemetry)
     tenants = KnownTenants(ports.catalogue, ports.clock)
     types = KnownTypes(app, ports.catalogue, ports.clock)
-    shared = _Shared(tenants, types, JobFinder(ports.views, tenants), Positions(ports.reader))
+    positions = Positions(ports.reader)
+    awaiting = Awaiting(ports.views, positions, room or Room())
+    shared = _Shared(tenants, types, JobFinder(ports.views, tenants), positions, awaiting)
     _register_jobs(dispatcher, ports, shared, defaults)
     _register_questions(dispatcher, ports, shared)
     _register_installation(dispatcher, ports, shared)
@@ -106,9 +111,9 @@ def use_cases(
 def _register_jobs(dispatcher: Dispatcher, ports: Ports, shared: _Shared, defaults: OptionDefaults | None) -> None:
     """What changes jobs."""
     Dispatching(
-        writer=ports.writer, transaction_writer=ports.transaction_writer, tenants=shared.tenants, types=shared.types,
-        positions=shared.positions, clock=ports.clock, identifiers=ports.identifiers, defaults=defaults,
-        at_once=ports.writer_at_once,
+        reader=ports.reader, writer=ports.writer, transaction_writer=ports.transaction_writer, tenants=shared.tenants,
+        types=shared.types, positions=shared.positions, clock=ports.clock, identifiers=ports.identifiers,
+        defaults=defaults, at_once=ports.writer_at_once,
     ).register(dispatcher)  # fmt: skip
     JobControl(
         repository=LedgerJobRepository(ports.reader, ports.writer), queue=ports.queue, finder=shared.finder,
@@ -125,7 +130,7 @@ def _register_questions(dispatcher: Dispatcher, ports: Ports, shared: _Shared) -
     body_reads = BodyReads(ports.writer, ports.identifiers)
     reading = Reading(
         reader=ports.reader, views=ports.views, finder=shared.finder, tenants=shared.tenants,
-        positions=shared.positions, body_reads=body_reads,
+        positions=shared.positions, body_reads=body_reads, awaiting=shared.awaiting,
     )  # fmt: skip
     reading.register(dispatcher)
     Investigating(
@@ -139,9 +144,7 @@ def _register_questions(dispatcher: Dispatcher, ports: Ports, shared: _Shared) -
     Explaining(
         reader=ports.reader, queue=ports.queue, catalogue=ports.catalogue, finder=shared.finder
     ).register(dispatcher)  # fmt: skip
-    Statistics(
-        statistics=ports.statistics, views=ports.views, tenants=shared.tenants, positions=shared.positions
-    ).register(dispatcher)  # fmt: skip
+    Statistics(statistics=ports.statistics, tenants=shared.tenants, awaiting=shared.awaiting).register(dispatcher)
 
 
 def _register_installation(dispatcher: Dispatcher, ports: Ports, shared: _Shared) -> None:

@@ -136,15 +136,17 @@ class ReasonRequired(InvalidInput):
 
 
 class IdempotencyConflict(Refusal):
-    """The key was used before with a different payload."""
+    """The key was used before with a different payload; or by a job that whoever asks may not see (`job_id` None)."""
 
     code = "idempotency_conflict"
 
-    def __init__(self, key: str, job_id: object) -> None:
-        super().__init__(
-            f"key {key!r} was already used by job {job_id} with a different payload",
-            field="idempotency_key", rule="same key, same payload",
-        )  # fmt: skip
+    def __init__(self, key: str, job_id: object | None) -> None:
+        if job_id is None:
+            message, rule = f"key {key!r} was already used by a job in another queue", "is new for this job type"
+        else:
+            message = f"key {key!r} was already used by job {job_id} with a different payload"
+            rule = "same key, same payload"
+        super().__init__(message, field="idempotency_key", rule=rule)
         self.key = key
         self.job_id = job_id
 

@@ -133,8 +133,10 @@ def test_whoever_is_for_one_tenant_changes_that_one_only(server: RunningServer, 
     """Queues are everybody's; of another tenant it learns nothing; what is refused is on record."""
     key = key_for(client, "operator", tenants=["acme"])
     with server.client(key.credential, **{"X-Request-Id": "limited-op"}) as limited:
-        assert limited.post("/v1/tenants/acme/pause", json=WHY).status_code == 200
-        assert limited.post("/v1/tenants/acme/unpause", json=WHY).status_code == 200
+        for act in ("pause", "resume"):
+            assert limited.post(f"/v1/tenants/acme/personas/bot/{act}", json=WHY).status_code == 200
+        whole = limited.post("/v1/tenants/acme/pause", json=WHY)
+        assert (whole.status_code, whole.json()["code"]) == (403, "not_permitted")
         assert limited.get("/v1/limits", params={"tenant": "acme"}).status_code == 200
         for path in ("/v1/queues", "/v1/workers", "/v1/limits"):
             assert limited.get(path).json()["code"] == "not_permitted"
@@ -147,5 +149,5 @@ def test_whoever_is_for_one_tenant_changes_that_one_only(server: RunningServer, 
     assert {(one["request_id"], one["address"]) for one in records} == {("limited-op", "127.0.0.1")}
     assert [one["facts"] for one in records] == [
         {"asked": "PauseTarget", "permission": "queues.operate", "tenant_claimed": tenant, "count": 1}
-        for tenant in ("", "other", "nobody")
+        for tenant in ("acme", "", "other", "nobody")
     ]

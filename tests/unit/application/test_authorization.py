@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
@@ -33,7 +34,7 @@ from jobledger.application.needs import NEEDS, Scope
 from jobledger.application.queries import CausingEvent, GetCauses, GetJob, ListTenantJobs, ListTenants
 from jobledger.application.result import Accepted, Refused
 from jobledger.domain.audit import AccessRefused
-from jobledger.domain.errors import JobledgerError, NotFound, NotPermitted, UnknownTenant
+from jobledger.domain.errors import IdempotencyConflict, JobledgerError, NotFound, NotPermitted, UnknownTenant
 from jobledger.domain.identity import EXTRA_PERMISSIONS, Grant, Identity, Permission, Role
 from tests.support.use_cases import UseCases, item
 
@@ -191,6 +192,36 @@ def test_queues_bound_what_is_dispatched(cases: UseCases, authorization: Authori
     assert isinstance(bulk, Accepted)
     kinds = [type(one.result.error) if isinstance(one.result, Refused) else Accepted for one in bulk.value.results]
     assert kinds == [NotPermitted, Accepted, UnknownTenant]
+
+
+@pytest.mark.parametrize("payload", [{"invoice_id": "42"}, {"invoice_id": "43"}], ids=["same", "other"])
+def test_queues_bound_which_jobs_had_a_key(
+    cases: UseCases, authorization: Authorization, payload: dict[str, str]
+) -> None:  # fmt: skip
+    """A job of another queue that used it before is not named, whatever its payload, however it was asked for."""
+    hidden = cases.dispatch(idempotency_key="k").job_id
+    emitter = who(authorization, Role.EMITTER, queues=["special"])
+    asked = item(queue="special", idempotency_key="k", payload=payload)
+    command = DispatchJob(actor=ACTOR, item=asked)
+    told = [error_of(emitter, command)]
+    assert not emitter.may_wait(command)
+    begun = asyncio.run(emitter.execute_async(command))
+    assert isinstance(begun, Refused)
+    bulk = emitter.execute(DispatchJobs(actor=ACTOR, items=[asked, item(queue="special", invoice_id="7")]))
+    assert isinstance(bulk, Accepted)
+    told += [begun.error, *[one.result.error for one in bulk.value.results if isinstance(one.result, Refused)]]
+    assert [(type(error), getattr(error, "job_id", "")) for error in told] == [(IdempotencyConflict, None)] * 3
+    assert not [error for error in told if str(hidden) in str(error)]
+    assert bulk.value.accepted == 1
+
+
+def test_a_key_of_ones_own_queue_gives_the_first_job_back(cases: UseCases, authorization: Authorization) -> None:
+    """To whoever is limited to that queue, as to everybody."""
+    first = cases.dispatch(idempotency_key="k", queue="special").job_id
+    emitter = who(authorization, Role.EMITTER, queues=["special"])
+    command = DispatchJob(actor=ACTOR, item=item(queue="special", idempotency_key="k"))
+    receipts = [emitter.execute(command).unwrap(), asyncio.run(emitter.execute_async(command)).unwrap()]
+    assert [(receipt.job_id, receipt.duplicate) for receipt in receipts] == [(first, True)] * 2
 
 
 def test_queues_bound_what_is_seen(cases: UseCases, authorization: Authorization) -> None:

@@ -152,7 +152,7 @@ def _stream(cases: UseCases, writer: LedgerWriter, items: list[Dispatch]) -> Ite
     ports = cases.ledger.ports
     tenants, types = KnownTenants(ports.catalogue, ports.clock), KnownTypes(app, ports.catalogue, ports.clock)
     dispatching = Dispatching(
-        writer=writer, transaction_writer=ports.transaction_writer, tenants=tenants, types=types,
+        reader=ports.reader, writer=writer, transaction_writer=ports.transaction_writer, tenants=tenants, types=types,
         positions=Positions(ports.reader), clock=ports.clock, identifiers=ports.identifiers,
     )  # fmt: skip
     flow = Flow(ACTOR, "flow", f"00-{'a' * 32}-{'b' * 16}-01", None, START)
