@@ -63,15 +63,16 @@ def carry_out(visitor: Visitor, act: Act, tenant: str, job: str, sent: Field) ->
         raise ReasonRequired(f"{act.name}ing a job")
     more: dict[str, object] = {}
     if act.name == "reschedule":
-        more = {"priority": _number(sent, "priority"), "due_at": _moment(sent)}
+        more = {"priority": number(sent, "priority"), "due_at": _moment(sent)}
     elif act.name == "requeue":
-        more = {"attempts": _number(sent, "attempts")}
+        more = {"attempts": number(sent, "attempts")}
     if act.name in ("requeue", "discard"):
         more["ticket"] = sent("ticket") or None
     return visitor.ask(act.message, tenant=tenant, job=job, reason=reason, **more).position
 
 
-def _number(sent: Field, name: str) -> int | None:
+def number(sent: Field, name: str) -> int | None:
+    """A whole number in a form; None where nothing was entered."""
     text = sent(name)
     if not text:
         return None

@@ -17,12 +17,12 @@ from jobledger.application.authorization import Authorization
 from ..bootstrap import LedgerHandle
 from ..http.operations import Operations
 from . import errors
-from .pages import dlq, dlq_acts, home, job, jobs, login, static
+from .pages import dlq, dlq_acts, edit, home, job, jobs, login, static
 from .safety import Safety
 from .services import ConsoleServices
 from .sessions import LoginLinks, Sessions
 
-ROUTERS = (static.router, login.router, home.router, jobs.router, job.router, dlq.router, dlq_acts.router)
+ROUTERS = (static.router, login.router, home.router, jobs.router, edit.router, job.router, dlq.router, dlq_acts.router)
 
 _API = re.compile(r"/(v[0-9]+|livez|readyz)(/.*)?", re.ASCII)
 

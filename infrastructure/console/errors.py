@@ -70,10 +70,11 @@ def told(error: JobledgerError) -> Told:
     if status >= 500:
         return Told(status, title, "It was logged.", "Load the page again in a moment.")
     advice = "Nothing was done. Wait until one of them has ended, and send it again." if status == 429 else ""
-    return Told(status, title, _sentence(error), advice)
+    return Told(status, title, sentence(error), advice)
 
 
-def _sentence(error: JobledgerError) -> str:
+def sentence(error: JobledgerError) -> str:
+    """A refusal in a sentence."""
     if error.code == "reason_required":
         return "Say why: what is done by hand is recorded with its reason."
     text = f"{error.field}: {error.message}" if error.field and error.code == "invalid_input" else error.message

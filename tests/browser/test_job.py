@@ -7,6 +7,7 @@ import threading
 import httpx
 from playwright.sync_api import Page, expect
 
+from jobledger.application.commands import RequeueJob
 from jobledger.domain.identity import Grant, Permission, Role
 from jobledger.domain.job import JobRequeued, JobStatus
 from tests.support import console_app
@@ -83,6 +84,84 @@ def test_a_dead_job_is_requeued_with_a_reason(console: ConsoleUnderTest, page: P
     facts = event.facts
     assert (facts.reason, facts.ticket, facts.attempts_granted) == ("the provider is back", "OPS-7", 2)
     assert (event.metadata.actor, event.metadata.address) == ("key:admin", "127.0.0.1")
+
+
+def test_a_dead_job_is_requeued_with_another_payload(console: ConsoleUnderTest, window: Open) -> None:
+    """It is edited as it was, what is wrong is told at its field, what changes is shown before it is done, and the
+    ledger has where it differs."""
+    (job_id,) = console.dead("wr\u202eong \U0001f9be", job_type="note.amend")
+    visit = window(console)
+    page = visit.log_in()
+    page.goto(f"/tenants/acme/jobs/{job_id}")
+    page.get_by_text("Requeue", exact=True).click()
+    page.get_by_role("link", name="Change its payload first").click()
+    field = page.get_by_label("Payload")
+    assert field.input_value() == '{\n  "text": "wr\\u202eong \U0001f9be",\n  "number": 0\n}'
+    page.get_by_label("Reason").fill("a slip")
+    look = page.get_by_role("button", name="Look at what changes")
+    for text, said in (
+        ('{"text": "right",\n number: 1}', "Is no JSON at line 2, column 2"), ("[]", "Is a JSON object"),
+        ('{"text": "a", "text": "b"}', "Names 'text' twice"), ('{"number": "many"}', "number: "),
+        ('{"text": "wr\\u202eong \U0001f9be"}', "Is what it was before"),
+    ):  # fmt: skip
+        field.fill(text)
+        look.click()
+        expect(page.locator("#wrong-payload")).to_contain_text(said)
+        expect(field).to_have_value(text)
+        expect(field).to_have_attribute("aria-describedby", "wrong-payload")
+    field.fill('{"text": "right", "number": 3}')
+    look.click()
+    expect(page.get_by_role("heading", name="2 places change")).to_be_visible()
+    assert visit.texts(".changes del") == ['"wr\ufffdong \U0001f9be"', "0"] and visit.texts(".changes ins") == [
+        '"right"',
+        "3",
+    ]
+    page.get_by_role("button", name="Edit further").click()
+    expect(field).to_have_value('{"text": "right", "number": 3}')
+    look.click()
+    page.get_by_role("button", name="Requeue with this payload").click()
+    expect(page.get_by_role("status")).to_have_text("The job was requeued.")
+    console.until(JobStatus.COMPLETED, job_id)
+    events = console.handle.ports.reader.stream("acme", job_id)
+    facts = next(event.facts for event in events if isinstance(event.facts, JobRequeued))
+    assert facts.payload_edited and [one.path for one in facts.payload_changes or ()] == ["/text", "/number"]
+    assert facts.reason == "a slip"
+    visit.complaints.clear()  # of the status 422
+
+
+def test_a_payload_is_not_edited_that_somebody_else_requeued(console: ConsoleUnderTest, window: Open) -> None:
+    """The form is for the job as it was seen: another version of it is not touched, and the page leads to it."""
+    (job_id,) = console.dead("twice")
+    visit = window(console)
+    page = visit.log_in()
+    page.goto(f"/tenants/acme/jobs/{job_id}/edit")
+    page.get_by_label("Payload").fill('{"text": "mine"}')
+    page.get_by_label("Reason").fill("mine")
+    page.get_by_role("button", name="Look at what changes").click()
+    page.get_by_role("button", name="Requeue with this payload").wait_for()
+    console.ask(RequeueJob, tenant="acme", job=job_id, reason="theirs")
+    console.until(JobStatus.DLQ, job_id)
+    page.get_by_role("button", name="Requeue with this payload").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    assert console.topics(job_id).count("job.requeued") == 1
+    page.get_by_role("link", name="Begin again from how it is now").click()
+    expect(page.get_by_label("Payload")).to_have_value('{\n  "text": "twice",\n  "number": 0\n}')
+    visit.complaints.clear()  # of the status 409
+
+
+def test_who_may_not_see_payloads_edits_none(console: ConsoleUnderTest, window: Open) -> None:
+    """Neither without the permission to requeue; the page says what is missing, and shows nothing."""
+    (job_id,) = console.dead("not for you")
+    for extra, missing in ((Permission.REQUEUE, "payloads.read"), (Permission.READ_PAYLOADS, "dlq.requeue")):
+        visit = window(console)
+        page = visit.log_in(console.make_key(Grant(role=Role.OPERATOR, extra=frozenset({extra}))))
+        page.goto(f"/tenants/acme/jobs/{job_id}?act=requeue")
+        assert page.get_by_role("link", name="Change its payload first").count() == 0
+        answered = page.goto(f"/tenants/acme/jobs/{job_id}/edit")
+        assert answered is not None and answered.status == 403
+        expect(page.locator("main")).to_contain_text(f"needs the permission {missing}")
+        assert "not for you" not in page.content()
+        visit.complaints.clear()  # of the status 403
 
 
 def test_nothing_is_done_without_a_reason(console: ConsoleUnderTest, window: Open) -> None:

@@ -41,6 +41,8 @@ PAGES: Final[Mapping[str, Row]] = {
     "GET /tenants/{tenant}/find": _both("/find", job="{their.job}"),
     "GET /tenants/{tenant}/jobs/{job}": _both("/jobs/{their.job}"),
     "GET /tenants/{tenant}/jobs/{job}/live": _both("/jobs/{their.job}/live"),
+    "GET /tenants/{tenant}/jobs/{job}/edit": _both("/jobs/{their.dead}/edit"),
+    "POST /tenants/{tenant}/jobs/{job}/edit": _sent("/jobs/{their.dead}/edit", "version=1&payload={{}}&reason=tried"),
     "POST /tenants/{tenant}/jobs/{job}/{act}": Foreign(tuple(
         ask for act in ("cancel", "requeue", "discard", "payload")
         for ask in _sent(f"/jobs/{{their.dead}}/{act}", "reason=tried").asks

@@ -41,6 +41,14 @@ def tear(_context: JobContext, payload: Note) -> None:
     raise NeverRetry(f"torn: {payload.text}")
 
 
+@app.job("note.amend", effects="none", timeout_seconds=30)
+def amend(_context: JobContext, payload: Note) -> str:
+    """Fail for good unless the number was mended."""
+    if not payload.number:
+        raise NeverRetry("there is no number")
+    return payload.text
+
+
 @app.job("note.copy", effects="steps", timeout_seconds=60)
 def copy(context: JobContext, payload: Note) -> int:
     """As many steps as the number says: an event each."""

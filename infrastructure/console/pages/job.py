@@ -115,6 +115,7 @@ def _values(request: Request, visitor: Visitor, job: JobDetails) -> dict[str, An
         "job": job, "place": place, "entries": past.entries, "after": after, "explanation": explanation,
         "causes": causes, "cause": _cause(causes), "caused": _by_version(causes), "mark": mark, "acts": offered,
         "refused_acts": [act for act in acts_for(job) if act not in offered],
+        "may_edit": visitor.may(Permission.READ_PAYLOADS, job.tenant, job.state.queue),
         "changed_acts": request.query_params.get("acts", acts) != acts,
         "live": f"{place}/live{query_text(query)}" if follows else None,
         "next": f"{place}?after={past.next_version}#timeline" if past.next_version else None,
