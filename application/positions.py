@@ -37,6 +37,14 @@ class Positions:
             )  # fmt: skip
         return int(digits)
 
+    def require_given_out(self, position: int) -> None:
+        """Raise `InvalidInput` for a position that no event has, or is about to have."""
+        if position > self._reader.given_out():
+            raise InvalidInput(
+                f"nothing was ever recorded at {self.text(position)}", field="after",
+                rule="a position that an answer named",
+            )  # fmt: skip
+
     def _read_prefix(self) -> str:
         self._prefix = f"{self._reader.incarnation()}."
         return self._prefix

@@ -7,11 +7,12 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from jobledger.domain.errors import NotFound, NotYetVisible
+from jobledger.domain.errors import NotFound
 from jobledger.domain.event import RecordedEvent
 from jobledger.domain.job import JobCompleted, JobDispatched, JobFailed, JobStarted
 
 from .attempts import ATTEMPTS_SHOWN, attempts_of
+from .awaiting import Awaiting
 from .body_reads import BodyReads
 from .dispatcher import Dispatcher
 from .dlq_messages import CountDlq, DlqCount, ListDlqErrors
@@ -62,7 +63,9 @@ class Reading:
         tenants: KnownTenants,
         positions: Positions,
         body_reads: BodyReads,
+        awaiting: Awaiting,
     ) -> None:
+        self._awaiting = awaiting
         self._body_reads = body_reads
         self._reader = reader
         self._streams = JobStreams(reader)
@@ -166,14 +169,8 @@ class Reading:
     def wait(self, query: Query[Any], tenant: str, *views: ViewName) -> None:
         """Wait until these show what the caller has written."""
         self._tenants.require_known(tenant)
-        if query.after is None:
-            return
-        position = self._positions.number(query.after)
-        if not self._views.wait_for(position, query.timeout_seconds, frozenset(views)):
-            raise NotYetVisible(
-                f"the lists did not reach {query.after} within {query.timeout_seconds:g} s", field="after",
-                rule="reached in time", hint="is a worker running? projections run with `jobledger up` and `work`",
-            )  # fmt: skip
+        if query.after is not None:
+            self._awaiting.reach(query.after, query.timeout_seconds, "lists", *views)
 
     def last_body(self, tenant: str, events: Sequence[RecordedEvent]) -> RecordedEvent | None:
         """The last of these events with its body (not recorded yet), None where it has none: bodies are read one by

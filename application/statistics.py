@@ -10,19 +10,20 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
-from jobledger.domain.errors import InvalidInput, NotYetVisible
+from jobledger.domain.errors import InvalidInput
 from jobledger.domain.moment import MOMENT_MAX, MOMENT_MIN, Moment
 from jobledger.domain.tenant import TenantName
 
+from .awaiting import Awaiting, not_yet_visible
 from .dispatcher import Dispatcher
 from .flow import Flow
 from .known import KnownTenants
 from .message import Query
-from .ports import Freshness, GroupBy, JobViews, StatisticsGroup, StatisticsPage, StatisticsViews, ViewName
-from .positions import Positions
+from .ports import Freshness, GroupBy, StatisticsGroup, StatisticsPage, StatisticsViews, ViewName
 from .result import Accepted
 
 GROUPS_LIMIT_DEFAULT, GROUPS_LIMIT_MAX = 100, 1_000
+_WHAT = "statistics"
 _HOUR, _MINUTE = timedelta(hours=1), timedelta(minutes=1)
 
 
@@ -61,13 +62,10 @@ class GetQueueStatistics(_Asked):
 class Statistics:
     """The handlers of the queries about statistics."""
 
-    def __init__(
-        self, *, statistics: StatisticsViews, views: JobViews, tenants: KnownTenants, positions: Positions
-    ) -> None:
+    def __init__(self, *, statistics: StatisticsViews, tenants: KnownTenants, awaiting: Awaiting) -> None:
         self._statistics = statistics
-        self._views = views
         self._tenants = tenants
-        self._positions = positions
+        self._awaiting = awaiting
 
     def register(self, dispatcher: Dispatcher) -> None:
         """Answer the queries of this module."""
@@ -91,10 +89,7 @@ class Statistics:
         """The position that the answer must have reached; 0 for any."""
         if query.after is None:
             return 0
-        position = self._positions.number(query.after)
-        if not self._views.wait_for(position, query.timeout_seconds, frozenset({view})):
-            raise _not_yet_visible(query)
-        return position
+        return self._awaiting.reach(query.after, query.timeout_seconds, _WHAT, view)
 
 
 def _widened(query: _Asked, bucket: timedelta) -> tuple[datetime, datetime]:
@@ -113,14 +108,7 @@ def _begun(moment: datetime, bucket: timedelta) -> datetime:
 
 def _report(query: _Asked, page: StatisticsPage, since: datetime, until: datetime, position: int) -> StatisticsReport:
     if page.freshness.position < position:
-        raise _not_yet_visible(query)
+        raise not_yet_visible(query.after, query.timeout_seconds, _WHAT)
     return StatisticsReport(
         since if query.since else None, until if query.until else None, page.groups, page.more, page.freshness
     )
-
-
-def _not_yet_visible(query: _Asked) -> NotYetVisible:
-    return NotYetVisible(
-        f"the statistics did not reach {query.after} within {query.timeout_seconds:g} s", field="after",
-        rule="reached in time", hint="is a worker running? projections run with `jobledger up` and `work`",
-    )  # fmt: skip

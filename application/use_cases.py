@@ -90,7 +90,7 @@ def use_cases(
     """A dispatcher that answers every command and query.
 
     With `app`, its job types are checked by its own code; all others by the schemas in the installation's registry.
-    `wake_up` hears when the ending of a remote attempt may let another job go. `room`: for those who wait for the lists.
+    `wake_up` hears when the ending of a remote attempt may let another job go; `room` is for who waits for lists.
     """
     dispatcher = Dispatcher(ports.clock, ports.identifiers, telemetry)
     tenants = KnownTenants(ports.catalogue, ports.clock)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from jobledger.application.app import App
+from jobledger.application.awaiting import Room
 from jobledger.application.dispatcher import Dispatcher
 from jobledger.application.ports import AttemptTransactions, SecretVault, WakeUp
 from jobledger.application.preparing import OptionDefaults
@@ -51,6 +52,8 @@ class LedgerHandle:
     writer_has_died: Callable[[], bool] = lambda: False
     """Whether nothing can be written any more until this process is started again."""
     _closing: ExitStack = field(default_factory=ExitStack)
+    room: Room = field(default_factory=Room)
+    """For those who wait for the lists: a server bounds it."""
 
     def close(self) -> None:
         """Let go of everything, the last opened first. Closing twice is harmless."""
@@ -87,13 +90,14 @@ def open_ledger(settings: Settings, *, create: bool = False, app: App | None = N
             _migrate(settings, closing)
         engine = _open_engine(settings, closing)
         defaults = OptionDefaults(installation=settings.job_defaults, queues=settings.queue_options)
-        dispatcher = use_cases(engine.ports, app=app, defaults=defaults, wake_up=engine.wake_up)
+        room = Room()
+        dispatcher = use_cases(engine.ports, app=app, defaults=defaults, wake_up=engine.wake_up, room=room)
         engine.writer.add_listener(waking(engine.wake_up))
         engine.writer.add_listener(TransitionLog().committed)
         return LedgerHandle(
             settings, engine.ports, engine.wake_up, engine.view_store, engine.event_source, engine.shadows,
             engine.queue_tables, engine.progress, dispatcher, engine.prepare_storage, app, engine.transactions,
-            engine.awaited, lambda: engine.writer.has_died, closing.pop_all(),
+            engine.awaited, lambda: engine.writer.has_died, closing.pop_all(), room,
         )  # fmt: skip
 
 

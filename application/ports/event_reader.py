@@ -115,6 +115,11 @@ class EventReader(StreamReader, Protocol):
         """The position up to which the ledger can be read now (at the horizon)."""
         ...
 
+    def given_out(self) -> int:
+        """The last position that was given out, or may be by now: no event has a later one, also none that `head` does
+        not show yet."""
+        ...
+
     def incarnation(self) -> str:
         """Changes when the ledger was restored to an earlier moment."""
         ...

@@ -33,6 +33,8 @@ from .waiting import listening
 
 THREADS = 64
 """Requests that may wait for the ledger at a time; more wait for one of these."""
+WAITING_THREADS = 16
+"""Of these, those that may wait for lists to show what was written."""
 _BACKLOG = 2_048
 _GRACE_SECONDS = 10
 
@@ -44,6 +46,7 @@ def services_for(handle: LedgerHandle) -> Iterator[Services]:
     """What an open ledger's server needs; to be closed before the ledger is."""
     settings = handle.settings
     key = settings.signing_key
+    handle.room.bound(WAITING_THREADS)
     with (
         open_authenticator(handle) as authenticator,
         listening(handle.wake_up) as waiting,

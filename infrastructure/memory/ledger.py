@@ -162,6 +162,10 @@ class MemoryReader:
         with self._store.lock:
             return len(self._store.events)
 
+    def given_out(self) -> int:
+        """The same."""
+        return self.head()
+
     def incarnation(self) -> str:
         """Memory is never restored."""
         return _INCARNATION

@@ -191,6 +191,13 @@ class PostgresEventReader:
         """The position up to which the ledger can be read now (at the horizon)."""
         return self._horizon.position()
 
+    def given_out(self) -> int:
+        """The last position of the last ticket that was drawn."""
+        with self._connections.connection(self._connections.acting(Role.API, *READS_ALL)) as connection:
+            row = connection.execute(SQL["last_ticket"], binary=True).fetchone()
+        assert row is not None, "a sequence has one row"
+        return ((int(row[0]) + 1) << TICKET_BITS) - 1
+
     def incarnation(self) -> str:
         """Changes when the ledger was restored to an earlier moment."""
         if self._incarnation is None:

@@ -129,6 +129,10 @@ class SqliteEventReader:
             head: int = connection.execute(SQL["head"]).fetchone()[0]
         return head
 
+    def given_out(self) -> int:
+        """The same: what is not committed has none yet."""
+        return self.head()
+
     def incarnation(self) -> str:
         """Eight hexadecimal digits that change when the ledger was restored to an earlier moment."""
         with self._database.read() as connection:

@@ -131,6 +131,13 @@ def test_reading_ends_at_a_position(ledger: LedgerUnderTest) -> None:
     assert ledger.reader.read_tenant("acme", 1 << 60, limit=9).events == ()
 
 
+def test_no_event_stands_beyond_what_was_given_out(ledger: LedgerUnderTest) -> None:
+    """However soon one asks after a write; and what is far beyond was not given out."""
+    for _ in range(3):
+        written = ledger.reader.stream("acme", ledger.dispatch())[0].position
+        assert written <= ledger.reader.given_out() < written + (1 << 20)
+
+
 def test_nothing_is_read_past_a_transaction_that_is_open(postgres_dsn: str) -> None:
     """Its position came first: what was committed after it appears together with it, in order."""
     opened = open_ledger(postgres_dsn)
@@ -141,6 +148,7 @@ def test_nothing_is_read_past_a_transaction_that_is_open(postgres_dsn: str) -> N
             (outcome,) = opened.writer.write([quick := new_job()])
             held = opened.reader.read_tenant("acme", 0, limit=9).events
             assert [event.originator_id for event in held] == [first.event.originator_id]
+            assert opened.reader.head() < (outcome.position or 0) <= opened.reader.given_out()
             caller.commit()
         while opened.reader.head() < (outcome.position or 0):
             pass  # a process asks for the horizon every 5 ms, at most

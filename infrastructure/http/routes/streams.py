@@ -99,6 +99,8 @@ def _followed(caller: Caller, request: Request, wanted: Wanted, last: str | None
     feed = caller.services.feed
     try:
         position = feed.positions.number(last or after or "") if last or after else None
+        if position is not None:
+            feed.positions.require_given_out(position)
     except InvalidInput as error:
         error.field = "header.Last-Event-ID" if last else "query.after"
         raise

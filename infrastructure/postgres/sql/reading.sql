@@ -75,6 +75,10 @@ ORDER BY l.originator_id, l.originator_version
 -- In a statement of its own, before the one that reads: only a later snapshot sees all that it promises.
 SELECT ledger_horizon()
 
+-- name: last_ticket
+-- Sequences are outside of transactions: who was just told of a position finds its ticket drawn.
+SELECT last_value FROM ledger_ticket
+
 -- name: read_after
 SELECT originator_id, originator_version, tenant_id, notification_id, recorded_at, topic, state
 FROM ledger

@@ -16,7 +16,7 @@ from jobledger.application.queries import (
     ListPersonaJobs,
     ListTenantJobs,
 )
-from jobledger.domain.errors import InvalidInput, NotFound, NotYetVisible, UnknownTenant
+from jobledger.domain.errors import InvalidInput, NotFound, UnknownTenant
 from jobledger.domain.job import JobStatus
 from tests.support.use_cases import ACTOR, START, UseCases
 
@@ -248,13 +248,6 @@ def test_a_reader_waits_for_its_own_write() -> None:
     cancelled = cases.send(CancelJob, tenant="acme", job=receipt.job_id, reason="x")
     after = getattr(cancelled, "position", None)
     assert cases.ask(GetJob, tenant="acme", job=receipt.job_id, after=after).status is JobStatus.CANCELLED
-
-
-def test_a_position_that_is_not_reached_in_time_is_said() -> None:
-    """Asking again is safe."""
-    cases = UseCases()
-    refusal = cases.refused(NotYetVisible, ListTenantJobs, tenant="acme", after="memory.999999", timeout_seconds=0)
-    assert refusal.field == "after"
 
 
 @pytest.mark.parametrize(
