@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,13 +19,16 @@ from .http_server import client, server
 __all__ = ["client", "server"]
 
 JOBS = "/v1/tenants/acme/jobs"
+BLOB = {
+    "name": "blob.keep", "effects": "none", "payload_schema": {"type": "object"}, "result_schema": {"type": "null"}
+}  # fmt: skip
 
 
 class Revocable:
     """A key of one role."""
 
-    def __init__(self, server: RunningServer, admin: httpx.Client, role: str) -> None:
-        made = key_for(admin, role, tenants=["acme"])
+    def __init__(self, server: RunningServer, admin: httpx.Client, role: str, *extra: str) -> None:
+        made = key_for(admin, role, tenants=["acme"], extra=extra)
         self._admin, self._key_id = admin, made.key_id
         self.client = server.client(made.credential)
 
@@ -90,3 +94,27 @@ def test_a_result_that_was_waited_for_is_not_shown(emitter: Revocable, client: h
         cancelled = client.post(f"{place}/cancel", json={"reason": "a test"})
         assert cancelled.status_code == 200
         assert result.result().status_code == 401
+
+
+def test_an_export_that_goes_on_breaks_off(server: RunningServer, client: httpx.Client) -> None:
+    """Nobody takes it for whole: its last chunk never comes, and its record has no end."""
+    types = {"app": "blobs", "code_version": "1", "definitions": [BLOB]}
+    assert client.post("/v1/job-types", json=types).status_code == 200
+    for _ in range(30):  # more than sockets hold while nobody reads
+        blob = {"type": "blob.keep", "queue": "blobs", "payload": {"text": "x" * 250_000}}
+        assert client.post(JOBS, json=blob).status_code == 201
+    auditor = Revocable(server, client, "auditor", "payloads.read")
+    small = httpx.HTTPTransport(socket_options=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)])
+    place = {"tenant": "acme", "topic": "job.dispatched", "bodies": "true", "reason": "a test"}
+    with (
+        auditor.client,
+        httpx.Client(base_url=server.url, headers=auditor.client.headers, transport=small) as reading,
+        reading.stream("GET", "/v1/audit/events", params=place, headers={"Accept-Encoding": "identity"}) as answered,
+    ):
+        assert answered.status_code == 200
+        auditor.revoke()
+        with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
+            for _ in answered.iter_raw():
+                pass
+    export = f"/v1/audit/exports/{answered.headers['Jobledger-Export-Id']}"
+    assert client.get(export, params={"tenant": "acme"}).json()["ended"] is None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Security
+from fastapi import APIRouter, Query, Request, Security
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime
+from starlette.concurrency import iterate_in_threadpool
 
 from jobledger.application.audit_messages import BeginExport, EndExport, Export, GetExport, ListManualActs
 from jobledger.application.positions import Positions
@@ -19,7 +21,7 @@ from ...api import audit as api
 from ...audit_files import Written
 from ...audit_streams import stream_events
 from ...shapes import audit as shapes
-from ..authentication import AuthenticatedRoute, bearer
+from ..authentication import AuthenticatedRoute, bearer, is_still_proved
 from ..documented import problems
 from ..services import Caller, Calling
 
@@ -56,6 +58,7 @@ By = Annotated[str | None, Query(description="Only what this actor did.", min_le
 def replay_events(
     *,
     caller: Calling,
+    request: Request,
     tenant: Annotated[str, Query(description="Whose; `system`: of the installation itself.")],
     since: Since = None,
     until: Until = None,
@@ -68,7 +71,8 @@ def replay_events(
     bodies: Annotated[bool, Query(description="With payloads, results, logs: a permission.")] = False,
     reason: Annotated[str, Query(max_length=1_000, description="Why, for the record.")] = "",
 ) -> StreamingResponse:  # fmt: skip
-    """Recorded before the first byte, and after the last with its hash: what is read in part is seen to be."""
+    """Recorded before the first byte, and after the last with its hash: what is read in part is seen to be. It breaks
+    off where the credential proves nothing any more."""
     export = caller.ask(
         BeginExport, tenant=tenant, recorded_from=since, recorded_to=until, types=tuple(topic or ()), by=actor,
         format=format, bodies=bodies, reason=reason,
@@ -78,12 +82,26 @@ def replay_events(
     def ended(written: Written) -> None:
         _record_end(caller, export, written)
 
-    content = stream_events(export, lambda position: positions.text(position) or "", ended)
+    events = stream_events(export, lambda position: positions.text(position) or "", ended)
     headers = {
         EXPORT_ID: str(export.export_id), "Jobledger-Recorded-As": event_id(export.export_id, 1),
         "Jobledger-Horizon": export.horizon, "Cache-Control": "no-store",
     }  # fmt: skip
+    content = _while_proved(request, caller, events)
     return StreamingResponse(content, media_type=_MEDIA_TYPES[format], headers=headers)
+
+
+class ExportCut(Exception):
+    """Whoever took an export proves nothing any more."""
+
+
+async def _while_proved(request: Request, caller: Caller, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """The chunks, as long as the credential proves who asks. After that the answer breaks off: without its last chunk
+    no client takes it for whole, and the record of the export has no end."""
+    async for chunk in iterate_in_threadpool(chunks):
+        if not await is_still_proved(request, caller.identity):
+            raise ExportCut(f"{caller.identity.id} proves nothing any more")
+        yield chunk
 
 
 def _record_end(caller: Caller, export: Export, written: Written) -> None:
