@@ -30,9 +30,9 @@ def create_key(
     name: str,
     grants: Sequence[GrantRequest | Mapping[str, Any]],
     *,
+    reason: str,
     technical: bool = True,
     expires_at: datetime | None = None,
-    reason: str = "",
 ) -> Flow[IssuedKey]:
     """Make a key. A grant is a `role` (emitter, worker, operator, auditor, admin) with `tenants` and `queues` (None:
     all) and `extra` permissions (payloads.read, dlq.requeue). One that is not `technical` stands for a person.
@@ -48,7 +48,7 @@ def rotate_key(
     core: Core,
     key_id: str,
     *,
-    reason: str = "",
+    reason: str,
     expires_at: datetime | None = None,
     previous_expires_at: datetime | None = None,
 ) -> Flow[IssuedKey]:

@@ -35,7 +35,7 @@ def set_limits(
     scope: Scope,
     name: str,
     *,
-    reason: str = "",
+    reason: str,
     concurrency: int | None = None,
     rate: tuple[int, float] | None = None,
     weight: int | None = None,
@@ -57,7 +57,7 @@ def remove_limits(
     scope: Scope,
     name: str,
     *,
-    reason: str = "",
+    reason: str,
     concurrency: bool = False,
     rate: bool = False,
     weight: bool = False,
@@ -66,7 +66,7 @@ def remove_limits(
     """Remove the limits of a target that are named, or all of them where none is. A pause stays."""
     parameters = {
         "tenant": _owner(core, scope, tenant), "concurrency": concurrency or None, "rate": rate or None,
-        "weight": weight or None, "reason": reason or None,
+        "weight": weight or None, "reason": reason,
     }  # fmt: skip
     request = core.request("DELETE", path("limits", scope, name), parameters=parameters)
     return ask(core, request, TargetChanged, repeatable=True)

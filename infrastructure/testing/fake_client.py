@@ -25,8 +25,9 @@ class _Behind:
     def __init__(self, ledger: InMemoryLedger | App) -> None:
         self.ledger = ledger if isinstance(ledger, InMemoryLedger) else InMemoryLedger(ledger)
         server = FakeServer(
-            self.ledger.dispatcher, self.ledger._memory.reader, self.ledger.actor, work=self.ledger.drain
-        )
+            self.ledger.dispatcher, self.ledger._memory.reader, self.ledger.actor, work=self.ledger.drain,
+            pass_time=self.ledger.clock.advance,
+        )  # fmt: skip
         self.transport = httpx.MockTransport(server)
 
     def core(self, core: Core) -> Core:

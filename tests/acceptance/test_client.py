@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from itertools import count, islice
+from itertools import islice
 from uuid import UUID, uuid4
 
 import pytest
@@ -20,44 +19,13 @@ from jobledger.client import (
     NotFound,
     VersionConflict,
 )
-from tests.support.client_worlds import WORLDS, World, sqlite_server, world
-from tests.support.server import RunningServer
+from tests.support.client_worlds import World
+
+from .client_fixtures import client, its, persona, server
+
+__all__ = ["client", "its", "persona", "server"]
 
 NOBODYS = UUID("0199d5a2-7c10-7cc1-9f0e-3d2b1a0c9e8f")
-_personas = (f"client-{number}" for number in count())
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], RunningServer]]:
-    """Starts a server when it is asked for."""
-    with ExitStack() as ending:
-        started: list[RunningServer] = []
-
-        def running() -> RunningServer:
-            if not started:
-                started.append(ending.enter_context(sqlite_server(tmp_path_factory.mktemp("client"))))
-            return started[0]
-
-        yield running
-
-
-@pytest.fixture(params=WORLDS)
-def its(request: pytest.FixtureRequest, server: Callable[[], RunningServer]) -> Iterator[World]:
-    """A client and what is behind it."""
-    with world(request.param, server) as made:
-        yield made
-
-
-@pytest.fixture
-def client(its: World) -> Client:
-    """The client."""
-    return its.client
-
-
-@pytest.fixture
-def persona() -> str:
-    """A persona of the test's own: servers are shared."""
-    return next(_personas)
 
 
 class TestClient:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +28,9 @@ class World(NamedTuple):
 
     client: Client
     run_jobs: Callable[[], object]
+    worker: Callable[[], Client]
+    """A client that may work: the key of a person may not."""
+    is_fake: bool
 
 
 @contextmanager
@@ -49,24 +52,30 @@ def world(name: str, server: Callable[[], RunningServer]) -> Iterator[World]:
     if kind == "fake":
         ledger = InMemoryLedger(app, tenants=TENANTS)
         if not manner:
-            yield World(FakeClient(ledger, tenant="acme"), ledger.drain)
+            fake: Client = FakeClient(ledger, tenant="acme")
+            yield World(fake, ledger.drain, lambda: fake, is_fake=True)
             return
         with asyncio.Runner() as runner:
-            yield World(blocking(runner, AsyncFakeClient(ledger, tenant="acme")), ledger.drain)
+            fake = blocking(runner, AsyncFakeClient(ledger, tenant="acme"))
+            yield World(fake, ledger.drain, lambda: fake, is_fake=True)
         return
-    running = server()
+    with ExitStack() as ending:
+        yield _served(server(), ending, ending.enter_context(asyncio.Runner()) if manner else None)
 
-    def run_jobs() -> None:
-        drain(running.database)
 
-    if not manner:
-        with Client(running.url, running.key, tenant="acme", deadline_seconds=WAIT_SECONDS) as client:
-            yield World(client, run_jobs)
-        return
-    with asyncio.Runner() as runner:
-        client = blocking(runner, AsyncClient(running.url, running.key, tenant="acme", deadline_seconds=WAIT_SECONDS))
-        with closing(client):
-            yield World(client, run_jobs)
+def _served(running: RunningServer, ending: ExitStack, runner: asyncio.Runner | None) -> World:
+    def client_with(key: str) -> Client:
+        if runner is not None:
+            real = AsyncClient(running.url, key, tenant="acme", deadline_seconds=WAIT_SECONDS)
+            return ending.enter_context(closing(blocking(runner, real)))
+        return ending.enter_context(Client(running.url, key, tenant="acme", deadline_seconds=WAIT_SECONDS))
+
+    client = client_with(running.key)
+
+    def worker() -> Client:
+        return client_with(client.keys.create("a worker", [{"role": "worker"}], reason="a test").credential)
+
+    return World(client, lambda: drain(running.database), worker, is_fake=False)
 
 
 def drain(database: str) -> None:

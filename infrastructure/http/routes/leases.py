@@ -6,8 +6,6 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response, Security
-from pydantic import ValidationError
-from pydantic_core import from_json, to_json
 from starlette.concurrency import run_in_threadpool
 
 from jobledger.application.commands import RegisterJobTypes
@@ -18,7 +16,6 @@ from jobledger.application.lease_messages import (
     CompleteAttempt,
     FailAttempt,
     GiveBackAttempt,
-    LeasedJob,
     RecordStep,
     RenewLeases,
     ReportLog,
@@ -28,12 +25,11 @@ from jobledger.application.lease_messages import (
 )
 from jobledger.application.message import Message
 from jobledger.application.result import Accepted
-from jobledger.application.schema_check import require_usable_schemas
-from jobledger.application.validation import invalid_input
-from jobledger.domain.errors import InvalidInput, JobledgerError, Refusal
-from jobledger.domain.job_type import JobTypeDefinition
+from jobledger.domain.errors import JobledgerError, Refusal
 
 from ...api import leases as api
+from ...given_types import definition_of
+from ...shapes import leases as shapes
 from ..authentication import AuthenticatedRoute, bearer, is_still_proved
 from ..conditions import tagged
 from ..documented import problems
@@ -51,23 +47,10 @@ _ATTEMPT = "/tenants/{tenant}/jobs/{job_id}/attempts/{attempt}"
 )  # fmt: skip
 def register_job_types(*, body: api.RegisterTypesRequest, caller: Calling, response: Response) -> Any:  # noqa: ANN401
     """What a worker does when it starts; what is in force already changes nothing."""
-    definitions = [_definition(given, number) for number, given in enumerate(body.definitions)]
+    definitions = [definition_of(given, number) for number, given in enumerate(body.definitions)]
     accepted = caller.ask(RegisterJobTypes, app=body.app, code_version=body.code_version, definitions=definitions)
     tagged(response, None, accepted.position)
     return {"changed": accepted.value.changed, "position": accepted.position}
-
-
-def _definition(given: dict[str, Any], number: int) -> JobTypeDefinition:
-    within = f"definitions.{number}"
-    try:
-        definition = JobTypeDefinition.model_validate(given)
-        require_usable_schemas(definition)
-    except ValidationError as error:
-        raise invalid_input(error, within=within) from error
-    except InvalidInput as error:
-        error.field = f"{within}.{error.field}"
-        raise
-    return definition
 
 
 @router.post(
@@ -96,10 +79,7 @@ async def claim_jobs(*, body: api.ClaimRequest, caller: Calling, request: Reques
     )
     if found.jobs and await request.is_disconnected():
         await run_in_threadpool(_give_back, caller, body.worker, found)
-    return {
-        "leases": [_lease(job) for job in found.jobs],
-        "look_again_seconds": None if found.jobs else found.look_again_seconds,
-    }
+    return shapes.claimed(found)
 
 
 def _give_back(caller: Caller, worker: str, found: Claimed) -> None:
@@ -114,25 +94,6 @@ def _give_back(caller: Caller, worker: str, found: Claimed) -> None:
             return  # their leases run out
 
 
-def _lease(job: LeasedJob) -> dict[str, Any]:
-    return {
-        "path": f"/v1/tenants/{job.tenant}/jobs/{job.job_id}/attempts/{job.attempt}", "job_id": job.job_id,
-        "tenant": job.tenant, "attempt": job.attempt, "attempts_allowed": job.attempts_allowed, "worker": job.worker,
-        "type": job.job_type, "queue": job.queue, "persona": job.persona, "priority": job.priority,
-        "lease_seconds": job.lease_seconds, "started_at": job.started_at, "soft_deadline": job.soft_deadline,
-        "deadline": job.deadline, "timeout_seconds": job.timeout_seconds, "alone": job.alone,
-        "correlation_id": job.correlation_id, "traceparent": job.trace_parent,
-        "steps": [{"step": one.step, "key": one.key, "output": _plain(one.output)} for one in job.steps],
-        "payload": _plain(job.payload),
-    }  # fmt: skip
-
-
-def _plain(body: bytes) -> Any:  # noqa: ANN401 - any JSON
-    """What a body holds. Python programs record numbers that JSON has not; here they are null."""
-    value = from_json(body)
-    return from_json(to_json(value, inf_nan_mode="null")) if b"NaN" in body or b"Infinity" in body else value
-
-
 @router.post(
     "/leases/heartbeat", operation_id="renew_leases", summary="Say that a worker lives, and what it holds",
     response_model=api.Heartbeat, responses=problems(),
@@ -140,12 +101,7 @@ def _plain(body: bytes) -> Any:  # noqa: ANN401 - any JSON
 def renew_leases(*, body: api.HeartbeatRequest, caller: Calling) -> Any:  # noqa: ANN401
     """Leases end where none comes for `lease_seconds`: send one at least every `renew_within_seconds`."""
     held = [{"job_id": one.job_id, "attempt": one.attempt} for one in body.held]
-    renewed = caller.ask(RenewLeases, worker=body.worker, held=held).value
-    return {
-        "held": [{"job_id": one.job_id, "attempt": one.attempt, "verdict": str(one.verdict)} for one in renewed.held],
-        "forgotten": renewed.forgotten, "lease_seconds": renewed.lease_seconds,
-        "renew_within_seconds": renewed.renew_within_seconds,
-    }  # fmt: skip
+    return shapes.renewed(caller.ask(RenewLeases, worker=body.worker, held=held).value)
 
 
 @router.post(
@@ -194,9 +150,7 @@ def record_step(*, tenant: str, job_id: UUID, attempt: int, body: api.StepReques
         RecordStep, worker=body.worker, tenant=tenant, job_id=job_id, attempt=attempt, step=body.step,
         output=body.output,
     ).value  # fmt: skip
-    return {
-        "step": body.step, "key": recorded.key, "output": _plain(recorded.output), "already": recorded.already
-    }  # fmt: skip
+    return shapes.step(body.step, recorded)
 
 
 @router.post(
@@ -256,26 +210,15 @@ def release_attempt(
     ))  # fmt: skip
 
 
-_BODY_NAMES = {
-    "job_types": "types", "type": "types", "cpu_seconds": "usage.cpu_seconds", "units": "usage.units"
-}  # fmt: skip
-"""Members of bodies that messages name otherwise."""
-
-
 def _ask(caller: Caller, message_type: type[Message[R]], /, **fields: object) -> Accepted[R]:
     """`Caller.ask`; refusals name the member of the body."""
     try:
         return caller.ask(message_type, **fields)
     except Refusal as error:
-        name, dot, rest = (error.field or "").partition(".")
-        error.field = f"{_BODY_NAMES.get(name, name)}{dot}{rest}" or None
+        error.field = shapes.body_field(error.field)
         raise
 
 
 def _ended(response: Response, accepted: Accepted[AttemptEnded]) -> dict[str, Any]:
-    ended = accepted.value
     tagged(response, None, accepted.position)
-    return {
-        **ended._asdict(), "ending": ended.ending.removeprefix("job."), "status": str(ended.status),
-        "position": accepted.position,
-    }  # fmt: skip
+    return shapes.ended(accepted.value, accepted.position)

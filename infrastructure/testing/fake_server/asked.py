@@ -56,10 +56,12 @@ class Asked:
         place: Mapping[str, str],
         *,
         work: Callable[[], object],
+        pass_time: Callable[[float], object],
     ) -> None:
         self._dispatcher = dispatcher
         self.reader = reader
         self.work = work
+        self.pass_time = pass_time
         self._actor = actor
         self._request = request
         self.place = place

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from jobledger.application.commands import DiscardJob, RequeueJob
-from jobledger.application.dlq_messages import CountDlq, DiscardDlq, GetDeadJob, GetDlqAct, RequeueDlq
+from jobledger.application.dlq_messages import (
+    CountDlq,
+    DiscardDlq,
+    GetDeadJob,
+    GetDlqAct,
+    ListDlqActs,
+    RequeueDlq,
+)
 from jobledger.application.queries import ListDlq
 from jobledger.domain.errors import NotConfirmed
 
@@ -37,6 +44,12 @@ def get_dead(asked: Asked) -> Reply:
     """GET dlq/{job_id}."""
     found = asked.ask(GetDeadJob, tenant=asked.tenant, job=asked.job, bodies=asked.flag("bodies"))
     return Reply(shapes.dead_job(found.value))
+
+
+def list_acts(asked: Asked) -> Reply:
+    """GET dlq/acts."""
+    acts = asked.ask(ListDlqActs, tenant=asked.tenant, limit=asked.number("limit")).value
+    return Reply({"acts": [shapes.act(act) for act in acts]})
 
 
 def requeue_job(asked: Asked) -> Reply:

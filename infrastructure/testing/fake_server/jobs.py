@@ -22,6 +22,7 @@ from jobledger.application.queries import (
     ListJobsAsOf,
     ListPersonaJobs,
     ListTenantJobs,
+    TraceRequest,
 )
 from jobledger.application.result import Refused
 from jobledger.application.validation import invalid_input
@@ -130,8 +131,20 @@ def diff(asked: Asked) -> Reply:
 
 def causes(asked: Asked) -> Reply:
     """GET what caused a job."""
-    found = asked.ask(GetCauses, tenant=asked.tenant, job=asked.job, after=asked.one("after")).value
+    found = asked.ask(
+        GetCauses, tenant=asked.tenant, job=asked.job, limit=asked.number("limit"), after=asked.one("after")
+    ).value
     return Reply(past_shapes.causes(asked.tenant, found))
+
+
+def trace(asked: Asked) -> Reply:
+    """GET what one request caused."""
+    found = asked.ask(
+        TraceRequest, tenant=asked.tenant, request=asked.place["request"], limit=asked.number("limit"),
+        cursor=asked.one("cursor"), after=asked.one("after"),
+    ).value  # fmt: skip
+    shape = past_shapes.trace(asked.tenant, found)
+    return Reply({**shape, "next_cursor": found.cursor, "freshness": shape.pop("as_of")})
 
 
 def result(asked: Asked) -> Reply:

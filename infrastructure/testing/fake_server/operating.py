@@ -1,11 +1,10 @@
-"""Queues, tenants, statistics."""
+"""Tenants, statistics."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from jobledger.application.commands import CreateTenant, ResumeTenant, SuspendTenant, TenantChanged
-from jobledger.application.limit_messages import ListQueues, PauseTarget, ResumeTarget, TargetChanged
 from jobledger.application.ports import GroupBy
 from jobledger.application.queries import ListTenants
 from jobledger.application.result import Accepted
@@ -13,7 +12,6 @@ from jobledger.application.statistics import GetQueueStatistics, GetTenantStatis
 
 from ...api.jobs import ReasonRequest
 from ...api.tenants import TenantRequest
-from ...shapes import jobs as shapes
 from ...shapes.statistics import report
 from .asked import Asked, Reply
 
@@ -21,21 +19,6 @@ _GROUPED: Final = {
     "type": GroupBy.JOB_TYPE, "queue": GroupBy.QUEUE, "persona": GroupBy.PERSONA, "hour": GroupBy.BUCKET,
     "minute": GroupBy.BUCKET,
 }  # fmt: skip
-
-
-def list_queues(asked: Asked) -> Reply:
-    """GET queues."""
-    return Reply({"queues": [shapes.queue(row) for row in asked.ask(ListQueues).value]})
-
-
-def pause(asked: Asked) -> Reply:
-    """POST pause, of a queue or a tenant."""
-    return _target(asked.ask(PauseTarget, **asked.place, reason=asked.body(ReasonRequest).reason))
-
-
-def resume(asked: Asked) -> Reply:
-    """POST resume of a queue, unpause of a tenant."""
-    return _target(asked.ask(ResumeTarget, **asked.place, reason=asked.body(ReasonRequest).reason))
 
 
 def list_tenants(asked: Asked) -> Reply:
@@ -85,10 +68,6 @@ def _bounds(asked: Asked) -> dict[str, object]:
 
 def _groups(asked: Asked) -> frozenset[GroupBy]:
     return frozenset(_GROUPED[name] for name in asked.many("by"))
-
-
-def _target(accepted: Accepted[TargetChanged]) -> Reply:
-    return Reply({**shapes.target_changed(accepted.value), "position": accepted.position})
 
 
 def _tenant(accepted: Accepted[TenantChanged], status: int = 200) -> Reply:

@@ -121,7 +121,9 @@ METHODS: Mapping[str, Method] = {
     "snooze_attempt": Method("leases.snooze", (LEASE, 5.0), {"reason": "r"}),
     "release_attempt": Method("leases.release", (LEASE,), {"reason": "r"}),
     "list_keys": Method("keys.list", (), {"limit": 5}),
-    "create_key": Method("keys.create", ("billing", [{"role": "emitter"}]), {"technical": True, "expires_at": NOON}),
+    "create_key": Method("keys.create", ("billing", [{"role": "emitter"}]), {
+        "reason": "r", "technical": True, "expires_at": NOON,
+    }),
     "rotate_key": Method("keys.rotate", ("4k2m",), {"expires_at": NOON, "previous_expires_at": NOON, "reason": "r"}),
     "revoke_key": Method("keys.revoke", ("4k2m",), {"reason": "r"}),
     "list_projections": Method("projections.list"),
