@@ -16,6 +16,7 @@ from jobledger.domain.errors import IssuerUnavailable, LedgerError, Unauthentica
 from jobledger.domain.identity import Identity
 
 from .problem_documents import ApiError
+from .query_names import query_names, require_known
 from .services import Caller, services_of
 
 bearer = HTTPBearer(
@@ -36,9 +37,12 @@ class AuthenticatedRoute(APIRoute):
     def get_route_handler(self) -> Handle:
         """The handler, with the proof in front."""
         handle = super().get_route_handler()
+        known = query_names(self.dependant)
 
         async def authenticated(request: Request) -> Response:
             request.state.caller = await authenticate(request)
+            if request.scope["query_string"]:
+                require_known(request.query_params, known)
             return await handle(request)
 
         return authenticated

@@ -159,6 +159,15 @@ def test_a_position_that_was_never_given_out_is_not_waited_for(client: httpx.Cli
         assert (refused.status_code, refused.json()["field"]) == (422, "query.after"), path
 
 
+@pytest.mark.parametrize(("path", "name"), [("jobs", "stauts"), ("jobs", "failed[]"), ("dlq", "offset"), ("", "a")])
+def test_a_parameter_that_is_not_there_is_refused(client: httpx.Client, path: str, name: str) -> None:
+    """422, named, before anything is looked up: one that is misspelt would change the question."""
+    place = f"{TENANT}/{path}" if path else "/v1/tenants"
+    refused = client.get(place, params={name: "1"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_input")
+    assert refused.json()["field"] == f"query.{name}" and refused.json()["hint"]
+
+
 def test_lists_of_nobody(client: httpx.Client, server: RunningServer) -> None:
     """A tenant that does not exist is 404, one whose name cannot be is 422, and without a key it is 401."""
     assert client.get("/v1/tenants/nobody/jobs").json()["code"] == "unknown_tenant"
