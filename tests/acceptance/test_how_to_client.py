@@ -92,6 +92,16 @@ def test_the_page_talks_to_a_server(folder: Path, server: RunningServer, name: s
     assert shown.endswith("invalid_input payload.invoice_id\n")
 
 
+def test_the_worker_of_the_page_works(folder: Path, server: RunningServer) -> None:
+    """It publishes its type, runs what there is, and ends."""
+    with Client(server.url, server.key, tenant="acme") as client:
+        key = client.keys.create("pages", [{"role": "worker"}], reason="a worker").credential
+        assert run(folder, "page_worker.py", JOBS_URL=server.url, JOBS_KEY=key) == ""
+        job = client.dispatch("page.render", {"pages": 3}, queue="pages").job_id
+        assert run(folder, "page_worker.py", JOBS_URL=server.url, JOBS_KEY=key) == "completed\n"
+        assert client.jobs.result(job).result == {"pages": 3}
+
+
 def test_the_page_can_be_tested(folder: Path) -> None:
     """With the fake."""
     shown = run(folder, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(folder), "test_billing.py")

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from jobledger.client import ApiProblem, Count, DispatchRequest, Lease, Leases
 from jobledger.infrastructure.client import asynchronous
 from jobledger.infrastructure.http.app import make_app
+from tests.support.repository import ROOT
 
 from .scripted import JOB, Script, client_of, problem
 
@@ -188,6 +189,15 @@ def test_every_operation_has_a_method() -> None:
     for method in METHODS.values():
         assert method_of(client_of(script), method.name).__doc__
         assert method_of(asynchronous_client, method.name).__doc__
+
+
+def test_every_method_is_on_the_page() -> None:
+    """With the part that it belongs to."""
+    text = (ROOT / "docs" / "how-to" / "use-the-client.md").read_text(encoding="utf-8")
+    table = [line for line in text.splitlines() if line.startswith("| `client")]
+    for method in METHODS.values():
+        part, _, name = f"client.{method.name}".rpartition(".")
+        assert any(f"`{part}`" in line and f"`{name}`" in line for line in table) or name in ("list", "register")
 
 
 @pytest.mark.parametrize("name", METHODS)
