@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
@@ -24,17 +23,9 @@ from .declared_job import (
     key_from,
     too_deep,
 )
-
-if TYPE_CHECKING:
-    from jsonschema import ValidationError
-    from jsonschema.protocols import Validator
+from .json_schema import JsonSchema
 
 Json = dict[str, Any]
-
-_ERRORS_MAX = 20
-"""How many errors are looked for, to tell the most helpful of them: a payload may have a hundred thousand."""
-_FIELD_SHOWN = 60
-"""Characters of an unknown field's name that an error repeats: the name is the caller's, and may be anything."""
 
 
 class RegisteredType:
@@ -45,13 +36,14 @@ class RegisteredType:
         self.definition = definition
         self.payload_fingerprint = definition.payload_fingerprint
         self._sorts = has_free_form_objects(definition.payload_schema)
-        self._validator = _validator(definition.payload_schema)
+        self._payload_schema = JsonSchema(definition.payload_schema, "payload_schema")
+        self._result_schema = JsonSchema(definition.result_schema, "result_schema")
 
     def accept(self, payload: object) -> AcceptedPayload:
         """Validate a payload to dispatch. `InvalidInput` names field and rule, `PayloadTooLarge` the limit."""
         value = _as_json(payload)
         self._encode(value, _compact)  # what is too large is not looked into: that would take long
-        _require_fit(self._validator, value, "payload")
+        self._payload_schema.require_fit(value, "payload")
         value = _completed(self.definition.payload_schema, value)
         body = self._encode(value, canonical_json if self._sorts else _compact)
         check_depth(body, "payload")
@@ -75,7 +67,7 @@ class RegisteredType:
             raise InvalidInput("the result is not JSON", field="result", rule="is JSON") from error
         body = _compact(plain)
         check_size(body, self.definition.result_limit_bytes, "result")
-        _require_fit(_validator(self.definition.result_schema), plain, "result")
+        self._result_schema.require_fit(plain, "result")
         return body
 
     def _key(self, value: Json) -> str | None:
@@ -89,17 +81,6 @@ class RegisteredType:
     def _limit_key(self, value: Json) -> str | None:
         template = self.definition.options.limit_key
         return None if template is None else fill_limit_key(template, value.get)
-
-
-def _validator(schema: Mapping[str, object]) -> Validator:
-    # imported late: programs that declare their own types never need it
-    from jsonschema import Draft202012Validator  # noqa: PLC0415
-    from referencing.jsonschema import EMPTY_REGISTRY  # noqa: PLC0415
-
-    # by default it fetches what a reference names, from wherever that is
-    return Draft202012Validator(
-        dict(schema), format_checker=Draft202012Validator.FORMAT_CHECKER, registry=EMPTY_REGISTRY
-    )
 
 
 def _as_json(payload: object) -> Json:
@@ -122,32 +103,6 @@ def _jsonable(payload: object) -> object:
     if isinstance(payload, BaseModel):
         return payload.model_dump(mode="json", by_alias=True)
     return to_jsonable_python(dict(payload) if isinstance(payload, Mapping) else payload)
-
-
-def _require_fit(validator: Validator, value: Json | None, within: str) -> None:
-    first = islice(validator.iter_errors(value), _ERRORS_MAX)
-    found = sorted(first, key=lambda error: (error.validator != "required", error.json_path))
-    if found:
-        raise _invalid(found[0], within)
-
-
-def _invalid(error: ValidationError, within: str) -> InvalidInput:
-    path = ".".join([within, *(str(part) for part in error.absolute_path)])
-    rule = f"{error.validator}: {json.dumps(error.validator_value)[:200]}"
-    if error.validator == "required" and isinstance(error.instance, dict) and isinstance(error.validator_value, list):
-        missing = [name for name in error.validator_value if name not in error.instance]
-        return InvalidInput("Field required", field=f"{path}.{missing[0]}" if missing else path, rule="required")
-    if error.validator == "additionalProperties":
-        unknown = _unknown_fields(error)
-        field = f"{path}.{unknown[0][:_FIELD_SHOWN]}" if unknown else path
-        return InvalidInput("the type does not know this field", field=field, rule="no other fields")
-    # the library's own message quotes the value, which may be anything
-    return InvalidInput(f"does not fit {rule}", field=path, rule=str(error.validator))
-
-
-def _unknown_fields(error: ValidationError) -> list[str]:
-    known = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
-    return sorted(set(error.instance) - set(known)) if isinstance(error.instance, dict) else []
 
 
 def _completed(schema: Mapping[str, object], value: Json) -> Json:

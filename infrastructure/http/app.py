@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
-from starlette.middleware.gzip import GZipMiddleware
 
 from . import problems
 from .context import RequestContext
@@ -41,8 +40,6 @@ ROUTERS = (
     projections.router,
 )  # fmt: skip
 
-_GZIP_BYTES_MIN = 1_024
-
 
 def make_app(services: Services, *, body_bytes_max: int, version: str) -> FastAPI:
     """The application of a server."""
@@ -54,6 +51,5 @@ def make_app(services: Services, *, body_bytes_max: int, version: str) -> FastAP
     for router in ROUTERS:  # as they are: including them would build each route again, at the first requests
         app.router.routes.extend(router.routes)
     problems.install(app)
-    app.add_middleware(GZipMiddleware, minimum_size=_GZIP_BYTES_MIN)
     app.add_middleware(RequestContext, body_bytes_max=body_bytes_max)
     return app

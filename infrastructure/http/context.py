@@ -9,6 +9,7 @@ import time
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .json_lines import are_json_lines
@@ -17,6 +18,7 @@ from .problems import answer
 
 REQUEST_ID = "X-Request-Id"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
+_GZIP_BYTES_MIN = 1_024
 _TRACE_PARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 
 _log = structlog.get_logger("jobledger.http")
@@ -27,6 +29,7 @@ class RequestContext:
 
     def __init__(self, app: ASGIApp, *, body_bytes_max: int) -> None:
         self._app = app
+        self._compressing = GZipMiddleware(app, minimum_size=_GZIP_BYTES_MIN)
         self._body_bytes_max = body_bytes_max
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,19 +55,20 @@ class RequestContext:
                 answered.setdefault("Cache-Control", "no-store")
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            try:
-                await self._bounded(scope, receive, told, headers)
-            finally:
-                _log.debug(
-                    "http.request", method=scope["method"], path=scope["path"], status=status,
-                    seconds=round(time.monotonic() - began, 6),
-                )  # fmt: skip
+        structlog.contextvars.bind_contextvars(request_id=request_id)  # of this request's task, which ends with it
+        try:
+            await self._bounded(scope, receive, told, headers)
+        finally:
+            _log.debug(
+                "http.request", method=scope["method"], path=scope["path"], status=status,
+                seconds=round(time.monotonic() - began, 6),
+            )  # fmt: skip
 
     async def _bounded(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
         """Refuse a body that is too large: before it is read where its length is told, else while it is."""
         limit, started = self._body_bytes_max, False
-        if _told_length(headers) > limit and not are_json_lines(headers):
+        lines = are_json_lines(headers)
+        if _told_length(headers) > limit and not lines:
             await answer(problem_of(_too_large(limit), scope["state"]["request_id"]))(scope, receive, send)
             return
         received = 0
@@ -72,7 +76,7 @@ class RequestContext:
         async def counted() -> Message:
             nonlocal received
             message = await receive()
-            if message["type"] == "http.request" and not are_json_lines(headers):
+            if message["type"] == "http.request" and not lines:
                 received += len(message.get("body", b""))
                 if received > limit:
                     raise _TooLarge(limit)
@@ -83,8 +87,9 @@ class RequestContext:
             started = True
             await send(message)
 
+        app = self._compressing if scope["method"] == "GET" or lines else self._app  # of others it is small
         try:
-            await self._app(scope, counted, watched)
+            await app(scope, counted, watched)
         except _TooLarge:
             if started:
                 raise

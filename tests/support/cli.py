@@ -33,7 +33,7 @@ _ADAPTERS = ("connect", "event_source", "job_views", "keys", "queue_tables", "sh
 _PRELOADED = (
     *(f"jobledger.infrastructure.cli.{command}" for command in _COMMANDS),
     *(f"jobledger.infrastructure.{engine}.{name}" for engine in ("sqlite", "postgres") for name in _ADAPTERS),
-    "jobledger.infrastructure.postgres.wake_up", "jobledger.infrastructure.vaults.file", "jsonschema",
+    "jobledger.infrastructure.postgres.wake_up", "jobledger.infrastructure.vaults.file", "jsonschema_rs",
     "tests.support.cli", "tests.support.sample_app", "tests.support.loaded",
 )  # fmt: skip
 

@@ -138,7 +138,7 @@ def test_the_public_names_are_there() -> None:
 
 def test_importing_jobledger_is_light() -> None:
     """No driver, no command line, no settings: a service that only declares jobs loads none of them."""
-    heavy = ("typer", "psycopg", "sqlite3", "jsonschema", "pydantic_settings", "eventsourcing")
+    heavy = ("typer", "psycopg", "sqlite3", "jsonschema_rs", "pydantic_settings", "eventsourcing")
     code = f"import sys, jobledger; print([name for name in {heavy!r} if name in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"

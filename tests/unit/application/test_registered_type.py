@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from jsonschema import Draft202012Validator
 from pydantic import JsonValue
 
-from jobledger.application import registered_type as module
 from jobledger.application.registered_type import RegisteredType
 from jobledger.application.tracing_requests import event_place
 from jobledger.domain.errors import InvalidInput, PayloadTooLarge
@@ -33,22 +31,12 @@ def test_what_is_too_large_is_not_looked_into(known: RegisteredType) -> None:
         known.accept({"ids": [""] * 1_000})
 
 
-def test_few_of_many_errors_are_looked_for(known: RegisteredType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many there are: one of them is told."""
-    told = 0
-    search = Draft202012Validator.iter_errors
-
-    def counted(self: Draft202012Validator, *args: object, **options: object):  # type: ignore[no-untyped-def]  # noqa: ANN202
-        nonlocal told
-        for error in search(self, *args, **options):
-            told += 1
-            yield error
-
-    monkeypatch.setattr(Draft202012Validator, "iter_errors", counted)
+def test_one_of_many_errors_is_told(known: RegisteredType) -> None:
+    """However many there are; without the value, which may be anything."""
     with pytest.raises(InvalidInput) as refused:
         known.accept({"ids": [""] * 150})
-    assert refused.value.field == "payload.ids.0"
-    assert told <= 3 * module._ERRORS_MAX
+    assert (refused.value.field, refused.value.rule) == ("payload.ids.0", "type")
+    assert refused.value.message == 'does not fit type: "integer"'
 
 
 def test_a_missing_field_is_told_first(known: RegisteredType) -> None:
