@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from jobledger.domain.event import RecordedEvent
 from jobledger.domain.job import (
+    DlqReason,
     JobCancelled,
     JobCompleted,
     JobDiscarded,
@@ -34,6 +35,13 @@ _TURNS = (
     JobRescheduled, JobCancelled, JobSentToDlq, JobRequeued, JobDiscarded,
 )  # fmt: skip
 """Events that decide where a job stands."""
+
+DEATHS: Final[dict[DlqReason, str]] = {
+    "attempts_exhausted": "all attempts are used up", "unrecoverable": "no retry can help",
+    "integrity_violation": "its payload does not fit its type",
+    "stalled": "too many workers vanished while they ran it",
+}  # fmt: skip
+"""Why jobs are in the dead-letter queue, in words for people."""
 
 
 class Account(NamedTuple):
@@ -87,8 +95,8 @@ def _told(turn: RecordedEvent, events: Sequence[RecordedEvent]) -> str:
         case JobRequeued():
             return f"was taken out of the DLQ by {actor}: {_with_ticket(facts.reason, facts.ticket)}"
         case JobSentToDlq():
-            why = f"{facts.reason.replace('_', ' ')}: {facts.error_type}: {first_line(facts.message)}"
-            return f"died of {why} (attempt {facts.attempt}); only a person gets it out of the DLQ"
+            why = f"{DEATHS[facts.reason]}: {facts.error_type}: {first_line(facts.message)}"
+            return f"is dead, {why} (attempt {facts.attempt}); only a person gets it out of the DLQ"
         case JobCompleted():
             return (
                 f"completed in attempt {facts.attempt} on {facts.worker}, which ran {_seconds(facts.seconds_running)}"

@@ -148,8 +148,8 @@ def _quantile(measured: Distribution, share: float) -> str:
     if estimate is None:
         return "-"
     if estimate.at_most_seconds is None:
-        return f"> {duration_text(estimate.over_seconds).removesuffix(' 0 min')}"
-    return duration_text(estimate.at_most_seconds).removesuffix(" 0 min").removesuffix(" 0 s")
+        return f"> {duration_text(estimate.over_seconds)}"
+    return duration_text(estimate.at_most_seconds)
 
 
 def _period(report: StatisticsReport) -> str:

@@ -82,16 +82,21 @@ def sentence(error: JobledgerError) -> str:
 
 
 def answer(request: Request, shown: Told) -> Response:
-    """The page that says so; a part of a page that was asked for is left as it is."""
+    """The page that says so. A part of a page that was asked for is left as it is where trying again may help; else the
+    whole page asks, and says so."""
     if "hx-request" in request.headers:
-        return Response(status_code=204 if shown.status < 500 else shown.status)
+        return _whole_page() if shown.status < 500 else Response(status_code=shown.status)
     request_id: str | None = getattr(request.state, "request_id", None)
     return page(request, "error.html", shown.status, told=shown, request_id=request_id)
 
 
+def _whole_page() -> Response:
+    return Response(status_code=200, headers={"HX-Refresh": "true", "HX-Reswap": "none"})
+
+
 async def _sign_in(request: Request, error: Exception) -> Response:
     if "hx-request" in request.headers:  # the whole page asks, then
-        return Response(status_code=200, headers={"HX-Refresh": "true", "HX-Reswap": "none"})
+        return _whole_page()
     if request.method != "GET":
         return RedirectResponse("/login", 303)
     if request.headers.get("sec-fetch-site") == "cross-site":

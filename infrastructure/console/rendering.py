@@ -15,6 +15,7 @@ from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
+from jobledger.application.account import DEATHS
 from jobledger.domain.identifiers import short_id
 from jobledger.domain.job import JobStatus
 
@@ -89,7 +90,7 @@ def _environment() -> Environment:
         iso=iso, time=time_text, clock=clock_text, duration=duration_text, short=short_id, line=first_line,
         safe_text=_safe, part=lambda text: quote(str(text), safe=""),
     )  # fmt: skip
-    made.globals.update(asset=_asset, ago=ago_text, query=query_text, status_words=STATUS_WORDS)
+    made.globals.update(asset=_asset, ago=ago_text, query=query_text, status_words=STATUS_WORDS, deaths=DEATHS)
     del made.filters["safe"]  # nothing is to be said unescaped
     return made
 

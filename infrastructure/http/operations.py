@@ -69,6 +69,11 @@ class Operation:
         if self.stopping:
             raise Interrupted
 
+    def came_to(self, state: str, fraction: float | None = None) -> None:
+        """It is over, in this state; `fraction` None: as far as it was."""
+        self.state = state
+        self.fraction = self.fraction if fraction is None else fraction
+
     @property
     def status(self) -> str:
         """Whether it goes on, and how it ended."""

@@ -89,6 +89,7 @@ def begin(caller: Caller, request: Request) -> str:
             operation.report(at.events, None, state=at.state.value, fraction=round(at.fraction, 4))
 
         outcome = rebuild_view(handle, caller.actor, request, joined=joined, report=report)
+        operation.came_to(outcome.rebuild.state.value, None if outcome.end is None else 1.0)
         if outcome.end is None:
             raise _given_up(outcome.rebuild)
         other_fold = None if stored is None or stored.version == projection.version else stored.version
@@ -108,11 +109,13 @@ def begin_queue(caller: Caller, *, rebuild: bool, reason: str) -> str:
         operation.known_as(str(uuid4()))
         if not rebuild:
             compared = verify_queue(handle.queue_tables, lambda rows: operation.report(rows, None))
+            operation.came_to(RebuildState.COMPARED.value, 1.0)
             told = {"purpose": "verify", "swapped": False}
             return plain({"projection": WORK_QUEUE, **told, **shapes.comparison(_QUEUE_KEYS, compared)})
         done = rebuild_queue(
             handle.queue_tables, handle.ports.queue, handle.dispatcher, actor=caller.actor, reason=reason
         )  # fmt: skip
+        operation.came_to(RebuildState.SWAPPED.value, 1.0)
         told = {"purpose": "rebuild", "swapped": True, "events": done.events, "seconds": round(done.seconds, 3)}
         return plain({"projection": WORK_QUEUE, **told, **shapes.comparison(_QUEUE_KEYS, done.before)})
 

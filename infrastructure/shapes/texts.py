@@ -29,16 +29,23 @@ def moment_text(moment: datetime) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """`0 s`, `0.4 ms`, `12.3 s`, `2 min 5 s`, `3 h 2 min`, `4 d 1 h`."""
+    """`0 s`, `0.4 ms`, `12.3 s`, `1 min`, `2 min 5 s`, `3 h 2 min`, `4 d 1 h`."""
     if 0 < seconds < 0.9995:  # what rounds to 1,000 ms is 1 s
         return f"{seconds * 1000:.3g} ms"
     if seconds < 60:
         return f"{seconds:.3g} s"
     if seconds < 3_600:
-        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+        return _of_two(int(seconds), (60, "min"), (1, "s"))
     if seconds < 86_400:
-        return f"{int(seconds // 3_600)} h {int(seconds % 3_600 // 60)} min"
-    return f"{int(seconds // 86_400)} d {int(seconds % 86_400 // 3_600)} h"
+        return _of_two(int(seconds), (3_600, "h"), (60, "min"))
+    return _of_two(int(seconds), (86_400, "d"), (3_600, "h"))
+
+
+def _of_two(seconds: int, large: tuple[int, str], small: tuple[int, str]) -> str:
+    """In two units, of which the smaller one is left out where it says nothing."""
+    rest = seconds % large[0] // small[0]
+    text = f"{seconds // large[0]} {large[1]}"
+    return f"{text} {rest} {small[1]}" if rest else text
 
 
 def iso(moment: datetime | None) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
+from jobledger.application.account import DEATHS
 from jobledger.domain.event import Facts, RecordedEvent
 from jobledger.domain.job import (
     JobCancelled,
@@ -162,7 +163,7 @@ def why(facts: Facts) -> str:
 
 
 def policy_text(retry: Retry) -> str:
-    """`exponential, 2 s doubling to 1 h 0 min, full jitter`."""
+    """`exponential, 2 s doubling to 1 h, full jitter`."""
     base, cap = duration_text(retry.base_seconds), duration_text(retry.cap_seconds)
     match retry.kind:
         case "exponential":
@@ -240,7 +241,7 @@ def _rescheduled(facts: JobRescheduled) -> str:
 
 def _sent_to_dlq(facts: JobSentToDlq) -> str:
     error = f"{facts.error_type}: {first_line(facts.message)}"
-    return f"{facts.reason.replace('_', ' ')} after attempt {facts.attempt}: {error}"
+    return f"{DEATHS[facts.reason]}, after attempt {facts.attempt}: {error}"
 
 
 def _requeued(facts: JobRequeued) -> str:

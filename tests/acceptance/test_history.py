@@ -165,4 +165,4 @@ def test_a_job_explains_itself(cli: Cli) -> None:
     cli("work", "--drain")
     assert "it completed in attempt 1" in cli("jobs", "explain", waiting).out
     text = cli("jobs", "explain", dead).out
-    assert "died of unrecoverable" in text and f"jobledger dlq show {dead[-8:]}" in text
+    assert "is dead, no retry can help" in text and f"jobledger dlq show {dead[-8:]}" in text

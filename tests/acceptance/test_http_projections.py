@@ -39,6 +39,10 @@ def ended(client: httpx.Client, begun: httpx.Response) -> dict[str, Any]:
     assert location == f"/v1/operations/{begun.json()['operation_id']}"
     until(lambda: client.get(location).json()["status"] != "running", "the operation does not end")
     operation: dict[str, Any] = client.get(location).json()
+    if operation["status"] == "succeeded":
+        swapped = operation["result"]["swapped"]
+        assert operation["progress"]["fraction"] == 1.0, operation
+        assert operation["progress"]["state"] == ("swapped" if swapped else "compared"), operation
     return operation
 
 

@@ -96,7 +96,7 @@ def test_a_job_that_fails_for_good_waits_for_a_human(cli: Cli) -> None:
     assert cli("dlq", "list", "--json").json["jobs"] == []
 
     text = cli("jobs", "history", job_id, "--bodies").out
-    for words in ("provider fixed (OPS-12)", "customer left", "attempts exhausted after attempt 3", "Traceback"):
+    for words in ("provider fixed (OPS-12)", "customer left", "all attempts are used up, after attempt 3", "Traceback"):
         assert words in text
 
 

@@ -80,6 +80,22 @@ def test_a_new_job_appears_by_itself(console: ConsoleUnderTest, visit: Visit) ->
     expect(page.locator(f"[id='{focused}']")).to_be_focused()
 
 
+def test_a_list_that_hears_nothing_says_so(console: ConsoleUnderTest, window: Open) -> None:
+    """It does not claim to be up to date, and goes on once there is an answer."""
+    visit = window(console)
+    page = visit.log_in()
+    page.goto("/tenants/acme/jobs")
+    expect(page.locator(".live-words")).to_have_text("live")
+    expect(page.locator(".fresh")).to_contain_text("up to date")
+    page.route("**/live?*", lambda route: route.abort())
+    expect(page.locator(".live-words")).to_contain_text("reconnecting: this is how it was")
+    expect(page.locator(".fresh")).to_be_hidden()
+    page.unroute("**/live?*")
+    expect(page.locator(".live-words")).to_have_text("live")
+    expect(page.locator(".fresh")).to_be_visible()
+    visit.complaints.clear()  # of the requests that were cut
+
+
 def test_the_list_can_be_used_by_keyboard(visit: Visit) -> None:
     """To the filter, through the rows, into one and back, and all keys are told."""
     page = visit.page

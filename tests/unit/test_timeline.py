@@ -61,7 +61,7 @@ JOB = UUID("0198c7c0-0000-7000-8000-000000000001")
             jobs.JobRetried(
                 **ABOUT, next_attempt=3, due_at=AT, delay_seconds=2.28, policy=Retry(), jitter=0.57, attempts_counted=2
             ),
-            "exponential, 2 s doubling to 1 h 0 min, full jitter 0.57; 2 of 5 attempts used",
+            "exponential, 2 s doubling to 1 h, full jitter 0.57; 2 of 5 attempts used",
         ),
         (
             jobs.JobRetried(
@@ -83,7 +83,7 @@ JOB = UUID("0198c7c0-0000-7000-8000-000000000001")
                 **ABOUT, reason="attempts_exhausted", attempt=5, error_type="Timeout", message="no answer",
                 fingerprint="f",
             ),
-            "attempts exhausted after attempt 5: Timeout: no answer",
+            "all attempts are used up, after attempt 5: Timeout: no answer",
         ),
         (
             jobs.JobRequeued(
@@ -202,9 +202,9 @@ def test_pages_say_everything_once(limit: int, fold: bool) -> None:
 @pytest.mark.parametrize(
     ("retry", "text"),
     [
-        (Retry.linear(), "linear, 10 s more each time up to 1 h 0 min, no jitter"),
+        (Retry.linear(), "linear, 10 s more each time up to 1 h, no jitter"),
         (Retry.fixed(base_seconds=5), "fixed, 5 s, no jitter"),
-        (Retry.delays(1, 60), "list, 1 s, 1 min 0 s, no jitter"),
+        (Retry.delays(1, 60), "list, 1 s, 1 min, no jitter"),
     ],
 )
 def test_a_policy_reads_as_a_person_would_say_it(retry: Retry, text: str) -> None:
@@ -220,8 +220,11 @@ def test_a_policy_reads_as_a_person_would_say_it(retry: Retry, text: str) -> Non
         (0.9994, "999 ms"),
         (0.9996, "1 s"),
         (12.34, "12.3 s"),
+        (60.9, "1 min"),
         (125, "2 min 5 s"),
+        (3_659, "1 h"),
         (10_930, "3 h 2 min"),
+        (86_400, "1 d"),
         (349_200, "4 d 1 h"),
     ],
 )

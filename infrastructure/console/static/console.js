@@ -25,7 +25,7 @@
     const text = agoText(Date.parse(time.dateTime));
     if (time.textContent !== text) time.textContent = text;
   });
-  setInterval(tellTimes, TELL_MILLISECONDS);
+  setInterval(() => { tellTimes(); tellWhetherLive(); }, TELL_MILLISECONDS);
 
   // --- what is live looks again, while somebody can see it ---
 
@@ -43,13 +43,23 @@
     all("tr[data-row]").filter((row) => !rowsBefore.has(row.dataset.row)).forEach((row) => row.classList.add("is-new"));
     tellTimes();
   });
-  const stale = (isStale) => {
+  let isStale = false;
+  let answeredAt = Date.now();
+  const tellWhetherLive = () => {
+    const words = isStale ? `reconnecting: this is how it was ${agoText(answeredAt - offset)}` : "live";
     document.body.classList.toggle("is-stale", isStale);
-    all(".live-words").forEach((words) => { words.textContent = isStale ? "no answer, trying again" : "live"; });
+    all(".live-words").filter((live) => live.textContent !== words).forEach((live) => { live.textContent = words; });
   };
-  document.addEventListener("htmx:sendError", () => stale(true));
-  document.addEventListener("htmx:responseError", () => stale(true));
-  document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful) stale(false); });
+  const heard = (isAnswer) => {
+    isStale = !isAnswer;
+    if (isAnswer) answeredAt = Date.now();
+    tellWhetherLive();
+  };
+  ["htmx:sendError", "htmx:responseError", "htmx:timeout"].forEach((name) => {
+    document.addEventListener(name, () => heard(false));
+  });
+  window.addEventListener("offline", () => heard(false));
+  document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful) heard(true); });
 
   // --- forms ---
 
