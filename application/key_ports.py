@@ -1,4 +1,5 @@
-"""The ports of API keys: which there are, when they were used, and where their randomness comes from."""
+"""The ports of API keys: which there are, when they were used, which sessions of theirs were ended, and where their
+randomness comes from."""
 
 from __future__ import annotations
 
@@ -29,6 +30,15 @@ class KeyRegister(Protocol):
 
     def record_uses(self, uses: Sequence[KeyUse]) -> None:
         """Remember uses. Of several of a key the latest stays, in whatever order they come."""
+        ...
+
+    def end_session(self, session_sha256: str, until: datetime, *, now: datetime) -> None:
+        """A session of the console that would be good until then is not any more, on all servers: told once that is
+        durable. What is over by now is forgotten."""
+        ...
+
+    def is_session_ended(self, session_sha256: str) -> bool:
+        """Whether somebody ended that session before its time."""
         ...
 
 

@@ -14,11 +14,13 @@ import hmac
 import json
 import secrets
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import reduce
 from threading import Lock
 from typing import NamedTuple
 
 from jobledger.application.authentication import KEY_PREFIX, Authenticator, unauthenticated
+from jobledger.application.key_ports import KeyRegister
 from jobledger.application.keys import secret_sha256
 from jobledger.application.ports import Clock, StreamReader
 from jobledger.domain.api_key import ApiKey, evolve, key_stream
@@ -56,11 +58,14 @@ class Session(NamedTuple):
 class Sessions:
     """Begins, finds and ends sessions. Safe in any thread."""
 
-    def __init__(self, signing_key: bytes, authenticator: Authenticator, reader: StreamReader, clock: Clock) -> None:
+    def __init__(
+        self, signing_key: bytes, authenticator: Authenticator, reader: StreamReader, keys: KeyRegister, clock: Clock
+    ) -> None:  # fmt: skip
         self._key = hmac.digest(signing_key, b"console session", hashlib.sha256)
         self._own_key = secrets.token_bytes(32)
         self._authenticator = authenticator
         self._reader = reader
+        self._keys = keys
         self._clock = clock
         self._lock = Lock()
         self._ended: dict[str, float] = {}
@@ -89,7 +94,7 @@ class Sessions:
         return None
 
     def end(self, cookie: str | None) -> None:
-        """Whoever has the cookie is logged in no more."""
+        """Whoever has the cookie is logged in no more, on no server: durable once it returns. Raises `LedgerError`."""
         for key in (self._key, self._own_key):
             said = _read(cookie or "", key)
             if said is not None:
@@ -97,8 +102,13 @@ class Sessions:
                 with self._lock:
                     self._ended = {id_: until for id_, until in self._ended.items() if until > now}
                     self._ended[said.id] = said.until
+            if said is not None and key is self._key:  # a session of a link ends with this server
+                until = datetime.fromtimestamp(said.until, UTC)
+                self._keys.end_session(_hashed(said.id), until, now=self._clock.now())
 
     def _of_key(self, said: _Said) -> Session | None:
+        if self._keys.is_session_ended(_hashed(said.id)):
+            return None
         events = self._reader.stream(SYSTEM_TENANT, key_stream(said.key))
         key = reduce(_evolved, (event.facts for event in events), None)
         if key is None or key.revoked:
@@ -160,6 +170,10 @@ def _read(cookie: str, key: bytes) -> _Said | None:
     if not hmac.compare_digest(signature, hmac.digest(key, text, hashlib.sha256)):
         return None
     return _Said(**json.loads(text))
+
+
+def _hashed(session_id: str) -> str:
+    return hashlib.sha256(session_id.encode()).hexdigest()
 
 
 def _encoded(content: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from jobledger.application.key_ports import KeyUse
 
@@ -32,3 +33,14 @@ class MemoryKeyRegister:
                 before = self._store.api_key_uses.get(use.key_id)
                 if before is None or before.last_used_at < use.last_used_at:
                     self._store.api_key_uses[use.key_id] = use
+
+    def end_session(self, session_sha256: str, until: datetime, *, now: datetime) -> None:
+        """A session is not good any more."""
+        with self._store.lock:
+            kept = {one: ends_at for one, ends_at in self._store.ended_sessions.items() if ends_at >= now}
+            self._store.ended_sessions = {session_sha256: until, **kept}
+
+    def is_session_ended(self, session_sha256: str) -> bool:
+        """Whether somebody ended it before its time."""
+        with self._store.lock:
+            return session_sha256 in self._store.ended_sessions

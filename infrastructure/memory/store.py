@@ -79,6 +79,7 @@ class Store:
         self.limits: dict[Target, FlowState] = {}
         self.api_keys: set[str] = set()
         self.api_key_uses: dict[str, KeyUse] = {}
+        self.ended_sessions: dict[str, datetime] = {}
         self.limit_uses: defaultdict[Target, Counter[int]] = defaultdict(Counter)
         """Of each rate: starts by the end of their bucket, in microseconds since 1970."""
         self.workers: dict[str, Seen] = {}

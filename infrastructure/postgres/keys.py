@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from jobledger.application.key_ports import KeyUse
 
@@ -34,6 +35,17 @@ class PostgresKeyRegister:
         if columns:
             with self._connections.connection(self._connections.acting(Role.API, Role.WORKER)) as connection:
                 connection.execute(SQL["record_key_uses"], columns)
+
+    def end_session(self, session_sha256: str, until: datetime, *, now: datetime) -> None:
+        """A session is not good any more."""
+        with self._connections.connection(self._connections.acting(Role.API, Role.WORKER)) as connection:
+            connection.execute(SQL["forget_console_sessions"], (now,))
+            connection.execute(SQL["end_console_session"], (session_sha256, until))
+
+    def is_session_ended(self, session_sha256: str) -> bool:
+        """Whether somebody ended it before its time."""
+        with self._connections.connection(self._connections.acting(Role.API, Role.WORKER)) as connection:
+            return connection.execute(SQL["is_console_session_ended"], (session_sha256,)).fetchone() is not None
 
 
 def _latest(uses: Sequence[KeyUse]) -> list[KeyUse]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 
 from jobledger.application.key_ports import KeyUse
 
@@ -37,3 +38,14 @@ class SqliteKeyRegister:
             rows = [(use.key_id, microseconds(use.last_used_at), use.address) for use in uses]
             with self._database.write() as connection:
                 connection.executemany(SQL["record_key_use"], rows)
+
+    def end_session(self, session_sha256: str, until: datetime, *, now: datetime) -> None:
+        """A session is not good any more."""
+        with self._database.write() as connection:
+            connection.execute(SQL["forget_console_sessions"], (microseconds(now),))
+            connection.execute(SQL["end_console_session"], (session_sha256, microseconds(until)))
+
+    def is_session_ended(self, session_sha256: str) -> bool:
+        """Whether somebody ended it before its time."""
+        with self._database.read() as connection:
+            return connection.execute(SQL["is_console_session_ended"], (session_sha256,)).fetchone() is not None

@@ -360,3 +360,16 @@ def test_closing_stores_what_is_left(keys: KeysUnderTest) -> None:
     keys.authenticator.authenticate(issued.credential)
     thread.close()
     assert last_use(keys, issued) is not None
+
+
+def test_a_session_that_was_ended_stays_so_until_its_time(keys: KeysUnderTest) -> None:
+    """Ended once or twice; what would be over by itself is forgotten."""
+    register, now = keys.ledger.keys, keys.clock.now()
+    until = now + timedelta(hours=12)
+    for _ in range(2):
+        register.end_session("a" * 64, until, now=now)
+    assert (register.is_session_ended("a" * 64), register.is_session_ended("b" * 64)) == (True, False)
+    register.end_session("b" * 64, until + timedelta(hours=12), now=until)
+    assert register.is_session_ended("a" * 64)
+    register.end_session("c" * 64, until + timedelta(hours=12), now=until + timedelta(seconds=1))
+    assert [register.is_session_ended(one * 64) for one in "abc"] == [False, True, True]

@@ -138,8 +138,8 @@ def test_every_table_with_a_tenant_forces_row_level_security(two_tenants: str) -
 
 
 OF_NO_TENANT = {
-    "api_key_uses", "api_keys", "checkpoints", "installation", "job_types", "queue_statistics", "rebuild_slices",
-    "rebuilds", "schema_migrations", "tracking", "workers",
+    "api_key_uses", "api_keys", "checkpoints", "ended_sessions", "installation", "job_types", "queue_statistics",
+    "rebuild_slices", "rebuilds", "schema_migrations", "tracking", "workers",
 }  # fmt: skip
 """What belongs to the installation as a whole. A new table without a tenant is a decision, made here."""
 

@@ -16,7 +16,7 @@ def opened(cases: UseCases, signing_key: bytes = b"k" * 32) -> Sessions:
     """The sessions of a server on this ledger."""
     ports = cases.ledger.ports
     keys = ApiKeys(ports.reader, cases.clock, KeyUses(ports.keys, cases.clock))
-    return Sessions(signing_key, keys, ports.reader, cases.clock)
+    return Sessions(signing_key, keys, ports.reader, ports.keys, cases.clock)
 
 
 def made_key(cases: UseCases) -> str:
@@ -66,13 +66,15 @@ def test_a_secret_that_expires_ends_its_sessions() -> None:
 
 
 def test_a_session_that_was_ended_is_none() -> None:
-    """Whoever has kept its cookie."""
+    """Whoever has kept its cookie, also on another server, or after a restart; other sessions of the key go on."""
     cases = UseCases()
-    sessions = opened(cases)
-    cookie = sessions.begin(made_key(cases), None)
+    sessions, key = opened(cases), made_key(cases)
+    cookie, other = sessions.begin(key, None), sessions.begin(key, None)
     sessions.end(cookie)
     sessions.end("nonsense")
     assert sessions.find(cookie) is None
+    assert opened(cases).find(cookie) is None
+    assert opened(cases).find(other) is not None
 
 
 def test_the_session_of_a_link_is_of_one_server() -> None:

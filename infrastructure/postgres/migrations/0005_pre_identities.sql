@@ -18,6 +18,13 @@ CREATE TABLE api_key_uses (
 GRANT SELECT ON api_key_uses TO jobledger_auditor;
 GRANT SELECT, INSERT, UPDATE ON api_key_uses TO jobledger_api, jobledger_worker;
 
+-- Sessions of the console that somebody ended: until they would have ended by themselves.
+CREATE TABLE ended_sessions (
+  session_sha256 text COLLATE "C" NOT NULL PRIMARY KEY,
+  ends_at        timestamptz NOT NULL
+);
+GRANT SELECT, INSERT, DELETE ON ended_sessions TO jobledger_api, jobledger_worker;
+
 RESET ROLE;
 GRANT CREATE ON SCHEMA jobledger TO jobledger_writer;  -- for the function below; taken back at the end
 SET LOCAL ROLE jobledger_writer;

@@ -10,3 +10,9 @@ CREATE TABLE api_key_uses (
     last_used_at INTEGER NOT NULL,
     address TEXT
 ) STRICT, WITHOUT ROWID;
+
+-- Sessions of the console that somebody ended: until they would have ended by themselves.
+CREATE TABLE ended_sessions (
+    session_sha256 TEXT NOT NULL PRIMARY KEY,
+    ends_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -1,4 +1,4 @@
--- API keys: which there are, and when they were used last.
+-- API keys: which there are, when they were used last, and sessions of theirs that were ended.
 
 -- name: key_ids
 SELECT key_id FROM api_keys WHERE key_id > ? ORDER BY key_id LIMIT ?
@@ -11,3 +11,12 @@ SELECT key_id, last_used_at, address FROM api_key_uses WHERE key_id IN (SELECT v
 INSERT INTO api_key_uses (key_id, last_used_at, address) VALUES (?, ?, ?)
 ON CONFLICT (key_id) DO UPDATE SET last_used_at = excluded.last_used_at, address = excluded.address
 WHERE api_key_uses.last_used_at < excluded.last_used_at
+
+-- name: end_console_session
+INSERT INTO ended_sessions (session_sha256, ends_at) VALUES (?, ?) ON CONFLICT (session_sha256) DO NOTHING
+
+-- name: forget_console_sessions
+DELETE FROM ended_sessions WHERE ends_at < ?
+
+-- name: is_console_session_ended
+SELECT 1 FROM ended_sessions WHERE session_sha256 = ?
