@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from .bootstrap import LedgerHandle
 from .console.app import Pages, console_services, make_console
-from .console.services import ConsoleServices
+from .console.services import Bounds, ConsoleServices
 from .http.server import Server, make_server_app, services_for
 
 
@@ -77,7 +77,8 @@ def serving(handle: LedgerHandle, place: Place) -> Iterator[WebServer]:
     listen there."""
     with ExitStack() as closing:
         services = closing.enter_context(services_for(handle))
-        pages = console_services(handle, services.authorization, services.authenticator, services.operations)
+        bounds = Bounds(services.rates, services.failures)
+        pages = console_services(handle, services.authorization, services.authenticator, services.operations, bounds)
         app = make_server_app(services)
         app.router.routes.append(Pages(make_console(pages)))
         server = Server(app, host=place.host, port=place.port, uds=place.uds)

@@ -19,7 +19,7 @@ from ..http.operations import Operations
 from . import errors
 from .pages import dlq, dlq_acts, edit, home, job, jobs, login, static
 from .safety import Safety
-from .services import ConsoleServices
+from .services import Bounds, ConsoleServices
 from .sessions import LoginLinks, Sessions
 
 ROUTERS = (static.router, login.router, home.router, jobs.router, edit.router, job.router, dlq.router, dlq_acts.router)
@@ -28,14 +28,15 @@ _API = re.compile(r"/(v[0-9]+|livez|readyz)(/.*)?", re.ASCII)
 
 
 def console_services(
-    handle: LedgerHandle, authorization: Authorization, authenticator: Authenticator, operations: Operations
-) -> ConsoleServices:
+    handle: LedgerHandle, authorization: Authorization, authenticator: Authenticator, operations: Operations,
+    bounds: Bounds,
+) -> ConsoleServices:  # fmt: skip
     """What the console of an open ledger needs."""
     ports, key = handle.ports, handle.settings.signing_key
     signing_key = secrets.token_bytes(32) if key is None else key.get_secret_value().encode()
     return ConsoleServices(
-        authorization, Sessions(signing_key, authenticator, ports.reader, ports.keys, ports.clock),
-        LoginLinks(ports.clock.monotonic), operations, ports.clock, installed_version("jobledger"),
+        authorization, Sessions(signing_key, authenticator, ports.reader, ports.clock),
+        LoginLinks(ports.clock.monotonic), operations, bounds, ports.clock, installed_version("jobledger"),
     )  # fmt: skip
 
 

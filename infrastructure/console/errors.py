@@ -30,7 +30,7 @@ STATUS: Final[Mapping[str, int]] = {
 _TITLES = {
     400: "That cannot be read", 403: "You may not do that", 404: "There is no such thing",
     405: "That cannot be done here", 409: "As things stand that cannot be done", 413: "That is too much",
-    422: "Something does not fit", 429: "Too much goes on already", 503: "The ledger does not answer",
+    422: "Something does not fit", 429: "Too much at once", 503: "The ledger does not answer",
     504: "Not visible yet",
 }  # fmt: skip
 
@@ -42,6 +42,7 @@ class Told(NamedTuple):
     title: str
     message: str
     advice: str = ""
+    headers: Mapping[str, str] = {}
 
 
 def install(app: FastAPI) -> None:
@@ -69,8 +70,11 @@ def told(error: JobledgerError) -> Told:
         return Told(status, title, "The lists have not caught up with the ledger.", "Load the page again.")
     if status >= 500:
         return Told(status, title, "It was logged.", "Load the page again in a moment.")
-    advice = "Nothing was done. Wait until one of them has ended, and send it again." if status == 429 else ""
-    return Told(status, title, sentence(error), advice)
+    if isinstance(error, ApiError) and status == 429:
+        retry_after = {"Retry-After": error.headers.get("Retry-After", "1")}
+        advice = f"Nothing was done. Try again in {retry_after['Retry-After']} s."
+        return Told(status, title, sentence(error), advice, retry_after)
+    return Told(status, title, sentence(error))
 
 
 def sentence(error: JobledgerError) -> str:
@@ -85,9 +89,12 @@ def answer(request: Request, shown: Told) -> Response:
     """The page that says so. A part of a page that was asked for is left as it is where trying again may help; else the
     whole page asks, and says so."""
     if "hx-request" in request.headers:
-        return _whole_page() if shown.status < 500 else Response(status_code=shown.status)
+        again = shown.status >= 500 or shown.status == 429
+        return Response(status_code=shown.status) if again else _whole_page()
     request_id: str | None = getattr(request.state, "request_id", None)
-    return page(request, "error.html", shown.status, told=shown, request_id=request_id)
+    answered = page(request, "error.html", shown.status, told=shown, request_id=request_id)
+    answered.headers.update(shown.headers)
+    return answered
 
 
 def _whole_page() -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, NamedTuple, Protocol, TypeVar
 
 from fastapi import Depends, Request
 from starlette.datastructures import FormData
@@ -24,6 +24,37 @@ R = TypeVar("R")
 FIELDS_MAX = 50
 
 
+class Rates(Protocol):
+    """How often one identity may ask, of the API and of pages together."""
+
+    def take(self, name: str, /) -> None:
+        """Count a request; raises what is told where it is one too many."""
+        ...
+
+
+class Failures(Protocol):
+    """How often an address may fail to prove who asks; what is one too many is raised."""
+
+    def require_room(self, credential: str, address: str | None, /) -> None:
+        """Before a credential is looked up."""
+        ...
+
+    def failed(self, address: str | None, /) -> None:
+        """It proved nothing."""
+        ...
+
+    def proved(self, credential: str, /) -> None:
+        """It is somebody's."""
+        ...
+
+
+class Bounds(NamedTuple):
+    """What the server bounds, whoever asks it."""
+
+    rates: Rates
+    failures: Failures
+
+
 @dataclass(frozen=True, slots=True)
 class ConsoleServices:
     """Of one server; at `app.state.services`. `version` is that of the program."""
@@ -32,6 +63,7 @@ class ConsoleServices:
     sessions: Sessions
     links: LoginLinks
     operations: Operations
+    bounds: Bounds
     clock: Clock
     version: str
 
@@ -79,6 +111,7 @@ def _visitor(request: Request) -> Visitor:
     services, session = services_of(request), session_of(request)
     if session is None:
         raise SignInNeeded
+    services.bounds.rates.take(session.identity.id)
     state = request.state
     actor = Actor(
         id=session.identity.id, authenticated=session.authenticated, address=address_of(request),

@@ -49,13 +49,20 @@ class AuthenticatedRoute(APIRoute):
 
 
 async def authenticate(request: Request) -> Caller:
-    """Who asks. Raises `Unauthenticated`."""
+    """Who asks. Raises `Unauthenticated`, or the error of status 429: too many that proved nothing came from there, or
+    too many requests of one identity."""
     services = services_of(request)
     address = address_of(request)
-    credential = _credential(request)
-    identity = services.authenticator.at_once(credential, address=address)
-    if identity is None:  # the ledger or the issuer has to be asked
-        identity = await run_in_threadpool(services.authenticator.authenticate, credential, address=address)
+    try:
+        credential = _credential(request)
+        identity = services.authenticator.at_once(credential, address=address)
+        if identity is None:  # the ledger or the issuer has to be asked
+            services.failures.require_room(credential, address)
+            identity = await run_in_threadpool(services.authenticator.authenticate, credential, address=address)
+            services.failures.proved(credential)
+    except Unauthenticated:
+        services.failures.failed(address)
+        raise
     services.rates.take(identity.id)
     actor = Actor(
         id=identity.id, address=address, request_id=request.state.request_id, on_behalf_of=_on_behalf_of(request)

@@ -1,4 +1,5 @@
-"""How often one identity may ask, and how many streams it may have open: counted for each, in this process."""
+"""How often one identity may ask, how many streams it may have open, and how often an address may fail to prove who
+asks: counted for each, in this process."""
 
 from __future__ import annotations
 
@@ -8,39 +9,114 @@ from contextlib import contextmanager
 from math import ceil
 from threading import Lock
 
+from jobledger.application.authentication import KEY_PREFIX
+
 from .problem_documents import ApiError
 
 _REMEMBERED_MAX = 10_000
+_KEY_LENGTH_MAX = 30
+
+
+class _Buckets:
+    """A token bucket for each name: `per_second` tokens come back, `size` are there at most."""
+
+    def __init__(self, per_second: float, size: float, monotonic: Callable[[], float]) -> None:
+        self.per_second = per_second
+        self._size = size
+        self._monotonic = monotonic
+        self._lock = Lock()
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, name: str) -> float:
+        """Take a token; the seconds until there is one where there is none, else 0."""
+        with self._lock:
+            tokens, now = self._tokens(name)
+            taken = tokens >= 1
+            self._buckets[name] = (tokens - 1 if taken else tokens, now)
+            self._buckets.move_to_end(name)
+            if len(self._buckets) > _REMEMBERED_MAX:
+                self._buckets.popitem(last=False)
+        return 0.0 if taken else (1 - tokens) / self.per_second
+
+    def wait_seconds(self, name: str) -> float:
+        """The seconds until there is a token; 0 where there is one."""
+        with self._lock:
+            tokens, _ = self._tokens(name)
+        return max(0.0, (1 - tokens) / self.per_second)
+
+    def _tokens(self, name: str) -> tuple[float, float]:
+        now = self._monotonic()
+        tokens, at = self._buckets.get(name, (self._size, now))
+        return min(self._size, tokens + (now - at) * self.per_second), now
 
 
 class Rates:
     """`per_second` requests of each identity (None: as many as it likes), and that many at once."""
 
     def __init__(self, per_second: float | None, monotonic: Callable[[], float]) -> None:
-        self._per_second = per_second
-        self._monotonic = monotonic
-        self._lock = Lock()
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._buckets = None if per_second is None else _Buckets(per_second, max(per_second, 1.0), monotonic)
 
     def take(self, name: str) -> None:
         """Count one request; raises the error of status 429 where that is one too many."""
-        if self._per_second is None:
+        if self._buckets is not None and (wait_seconds := self._buckets.take(name)):
+            raise _too_many(
+                f"more than {self._buckets.per_second:g} requests a second", "a rate for each key", wait_seconds
+            )
+
+
+class FailedProofs:
+    """Credentials that proved nothing: so many of each address, then even looking them up is too much.
+
+    Only failures count. Keys that proved something here before are always looked up, whatever else comes from their
+    address: behind a proxy all come from one."""
+
+    PER_SECOND = 10.0
+    AT_ONCE = 100.0
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._buckets = _Buckets(self.PER_SECOND, self.AT_ONCE, monotonic)
+        self._good: OrderedDict[str, None] = OrderedDict()
+
+    def require_room(self, credential: str, address: str | None) -> None:
+        """Raise the error of status 429 for a key that nobody knows from an address with too many failures."""
+        if address is None or not credential.startswith(KEY_PREFIX) or _key(credential) in self._good:
             return
-        now, size = self._monotonic(), max(self._per_second, 1.0)
-        with self._lock:
-            tokens, at = self._buckets.get(name, (size, now))
-            tokens = min(size, tokens + (now - at) * self._per_second)
-            allowed = tokens >= 1
-            self._buckets[name] = (tokens - 1 if allowed else tokens, now)
-            self._buckets.move_to_end(name)
-            if len(self._buckets) > _REMEMBERED_MAX:
-                self._buckets.popitem(last=False)
-        if not allowed:
-            raise ApiError(
-                "too_many_requests", f"more than {self._per_second:g} requests a second", rule="a rate for each key",
-                hint="wait as long as Retry-After says",
-                headers={"Retry-After": str(ceil((1 - tokens) / self._per_second))},
-            )  # fmt: skip
+        if wait_seconds := self._buckets.wait_seconds(_network(address)):
+            raise self._error(wait_seconds)
+
+    def failed(self, address: str | None) -> None:
+        """Count one; raises the error of status 429 where that is one too many."""
+        if address is not None and (wait_seconds := self._buckets.take(_network(address))):
+            raise self._error(wait_seconds)
+
+    def proved(self, credential: str) -> None:
+        """Remember that a key is one."""
+        if credential.startswith(KEY_PREFIX):
+            self._good[_key(credential)] = None
+            if len(self._good) > _REMEMBERED_MAX:
+                self._good.popitem(last=False)
+
+    def _error(self, wait_seconds: float) -> ApiError:
+        return _too_many(
+            "too many credentials from this address proved nothing", f"{self.PER_SECOND:g} a second", wait_seconds
+        )
+
+
+def _key(credential: str) -> str:
+    """What names the key in its text."""
+    return credential.partition(".")[0][:_KEY_LENGTH_MAX]
+
+
+def _network(address: str) -> str:
+    """The address; of IPv6 the network that one customer has."""
+    return ":".join(address.split(":")[:4]) if ":" in address and "." not in address else address
+
+
+def _too_many(message: str, rule: str, wait_seconds: float) -> ApiError:
+    return ApiError(
+        "too_many_requests", message, rule=rule, hint="wait as long as Retry-After says",
+        headers={"Retry-After": str(ceil(wait_seconds))},
+    )  # fmt: skip
 
 
 class Streams:

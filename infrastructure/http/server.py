@@ -27,7 +27,7 @@ from .connections import guarded, look_after
 from .cursors import Cursors
 from .feed import feeding
 from .operations import Operations
-from .rates import Rates, Streams
+from .rates import FailedProofs, Rates, Streams
 from .services import Services
 from .waiting import listening
 
@@ -57,7 +57,7 @@ def services_for(handle: LedgerHandle) -> Iterator[Services]:
             handle, Authorization(handle.dispatcher, handle.ports.catalogue), authenticator,
             Cursors(key.get_secret_value().encode() if key is not None else secrets.token_bytes(32)),
             Rates(settings.http_requests_per_second, handle.ports.clock.monotonic), waiting, feed, operations,
-            Streams(settings.http_streams_max),
+            Streams(settings.http_streams_max), FailedProofs(handle.ports.clock.monotonic),
         )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from ..bootstrap import LedgerHandle
 from .cursors import Cursors
 from .feed import EventFeed
 from .operations import Operations
-from .rates import Rates, Streams
+from .rates import FailedProofs, Rates, Streams
 from .waiting import Waiting
 
 R = TypeVar("R")
@@ -39,6 +39,7 @@ class Services:
     feed: EventFeed
     operations: Operations
     streams: Streams
+    failures: FailedProofs
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,11 +32,15 @@ def form(request: Request) -> Response:
 @router.post("/login")
 def log_in(request: Request, sent: Sent) -> Response:
     """Begin a session of who has an API key."""
-    wanted = _own_place(sent("next"))
+    wanted, key, address = _own_place(sent("next")), sent("key"), address_of(request)
+    services, failures = services_of(request), services_of(request).bounds.failures
+    failures.require_room(key, address)
     try:
-        cookie = services_of(request).sessions.begin(sent("key"), address_of(request))
+        cookie = services.sessions.begin(key, address)
     except Unauthenticated:
+        failures.failed(address)
         return page(request, "login.html", HTTPStatus.UNAUTHORIZED, problem="key", wanted=wanted)
+    failures.proved(key)
     return _logged_in(request, cookie, wanted)
 
 
