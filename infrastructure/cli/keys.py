@@ -65,7 +65,9 @@ def register(app: typer.Typer) -> None:
 def create(
     *,
     name: Annotated[str, typer.Option("--name", help="What people call it.", show_default=False)],
-    role: Annotated[Role, typer.Option("--role", help="What it is for.", show_default=False)],
+    role: Annotated[
+        list[Role], typer.Option("--role", help="What it is for. Repeatable: a grant for each.", show_default=False)
+    ],
     tenant: Annotated[
         list[str] | None, typer.Option("--tenant", "-t", help="Only for this tenant. Repeatable. Default: all.",
                                        show_default=False)
@@ -87,10 +89,11 @@ def create(
     as_json: options.Json = False,
 ) -> None:  # fmt: skip
     """Make a key and print its text, once. `JOBLEDGER_TENANT` does not count here: name the tenants."""
-    grant = {"role": role, "tenants": tenant or None, "queues": queue or None, "extra": may or ()}
+    limited = {"tenants": tenant or None, "queues": queue or None, "extra": may or ()}
+    grants = tuple({"role": one, **limited} for one in dict.fromkeys(role))
     with opened() as session:
         issued = _ask(
-            session, CreateKey, key_name=name, grants=(grant,), technical=not person,
+            session, CreateKey, key_name=name, grants=grants, technical=not person,
             expires_at=parse_future(expires, "--expires", datetime.now(UTC)), reason=reason,
         )  # fmt: skip
     _print_issued(issued, as_json=as_json)

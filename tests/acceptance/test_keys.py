@@ -77,6 +77,16 @@ def test_a_persons_key_may_more_where_that_is_said(cli: Cli) -> None:
     ]
 
 
+def test_each_role_that_is_named_is_a_grant(cli: Cli) -> None:
+    """For the tenants and queues that are named; the answer says all of them."""
+    both = ("--role", "emitter", "--role", "auditor", "--role", "emitter", "--tenant", "acme", "--queue", "mail")
+    made = created(cli, *both)
+    limited = {"tenants": ["acme"], "queues": ["mail"], "extra": []}
+    assert made["key"]["grants"] == [{"role": "emitter", **limited}, {"role": "auditor", **limited}]
+    told = cli("keys", "create", "--name", "two", *both, *WHY).out
+    assert "emitter for acme in mail" in told and "auditor for acme in mail" in told
+
+
 def test_a_key_is_rotated_and_revoked(cli: Cli) -> None:
     """Its secrets overlap as long as that is wanted; who did it and why is on record."""
     first = created(cli, "--role", "auditor", "--expires", "2999-01-01")
