@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from . import fairness, listing, noop, read_side, reading, scenarios, serving
+from . import fairness, listing, noop, read_side, reading, remote, scenarios, serving
 from .backends import Postgres, Sqlite
 from .measures import Sample
 from .scenarios import Bench
@@ -42,8 +42,14 @@ class Planned(NamedTuple):
 def planned(chosen: Choice, postgres: Postgres, sqlite: Sqlite, log: Path) -> list[Planned]:
     """The scenarios of a run."""
     steps = [*_raw(chosen, postgres), *_postgres(chosen, _bench(chosen, postgres, log)),
-             *_both(_bench(chosen, sqlite, log))]  # fmt: skip
+             *_both(_bench(chosen, sqlite, log)),
+             *(_remote(chosen, _bench(chosen, backend, log)) for backend in (postgres, sqlite))]  # fmt: skip
     return [step for step in steps if not chosen.only or step.name.startswith(chosen.only)]
+
+
+def _remote(chosen: Choice, bench: Bench) -> Planned:
+    jobs = min(chosen.jobs, 400 if chosen.quick else 2_000)
+    return Planned(f"remote-workers-{bench.backend.name}", partial(remote.remote_workers, bench, jobs=jobs))
 
 
 def _bench(chosen: Choice, backend: Postgres | Sqlite, log: Path) -> Bench:

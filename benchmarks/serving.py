@@ -28,7 +28,7 @@ _START_SECONDS = 30.0
 _WARM_UP = 50
 
 
-class _Served(NamedTuple):
+class Served(NamedTuple):
     """A server to be asked: where, what, and the process."""
 
     url: str
@@ -39,7 +39,11 @@ class _Served(NamedTuple):
 
 def single_dispatches(bench: Bench, *, requests: int) -> Iterator[Sample]:
     """Requests a second and latencies of both, with 1 and with 32 connections. Nobody keeps the lists."""
-    with bench.ledger(projecting=False) as ledger, _bare() as bare, _jobledger(ledger.place.url, bench) as jobledger:
+    with (
+        bench.ledger(projecting=False) as ledger,
+        _bare() as bare,
+        jobledger_server(ledger.place.url, bench) as jobledger,
+    ):
         for connections in CONNECTIONS:
             count = requests if connections > 1 else max(1, requests // 8)
             for name, served in (("http-nothing", bare), ("http-dispatch", jobledger)):
@@ -55,22 +59,22 @@ def single_dispatches(bench: Bench, *, requests: int) -> Iterator[Sample]:
                 )
 
 
-def _load(served: _Served, count: int, connections: int) -> Load:
+def _load(served: Served, count: int, connections: int) -> Load:
     item = noop.item(1, TENANT)
     body = json.dumps({"type": item.job_type, "payload": item.payload, "persona": item.persona}).encode()
     return post(served.url, count, connections, path=served.path, headers=dict(served.headers), body=body)
 
 
 @contextmanager
-def _bare() -> Iterator[_Served]:
+def _bare() -> Iterator[Served]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with _program("benchmarks.bare", str(port)) as process:
-        yield _Served(_listening(f"http://127.0.0.1:{port}"), "/", {}, process)
+        yield Served(_listening(f"http://127.0.0.1:{port}"), "/", {}, process)
 
 
 @contextmanager
-def _jobledger(database: str, bench: Bench) -> Iterator[_Served]:
+def jobledger_server(database: str, bench: Bench) -> Iterator[Served]:
     """`jobledger serve` as it is shipped, but for the lists."""
     handle = open_ledger(load(database=database))
     try:
@@ -82,7 +86,7 @@ def _jobledger(database: str, bench: Bench) -> Iterator[_Served]:
     arguments = ("serve", "--port", str(port), "--no-projections")
     with _program("jobledger.infrastructure.cli", *arguments, database=database, log=str(bench.log)) as process:
         path, headers = f"/v1/tenants/{TENANT}/jobs", {"Authorization": f"Bearer {key}"}
-        yield _Served(_listening(f"http://127.0.0.1:{port}"), path, headers, process)
+        yield Served(_listening(f"http://127.0.0.1:{port}"), path, headers, process)
 
 
 @contextmanager

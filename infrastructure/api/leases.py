@@ -69,12 +69,11 @@ class TypesRegistered(Answer):
 # --- claiming and renewing -------------------------------------------------------------------------------------------
 
 
-class ClaimRequest(Request):
+class Wishes(Request):
     """Jobs to work on. `tenants`, `personas` and `types` narrow it; left out, all that the key may have is meant."""
 
-    model_config = _example(worker=_WORKER, queues=["billing"], types=["invoice.send"], limit=1, wait_seconds=20)
+    model_config = _example(queues=["billing"], types=["invoice.send"], limit=1)
 
-    worker: Worker
     queues: Annotated[list[str], Field(min_length=1, max_length=100)] = Field(default=["default"])
     tenants: Annotated[list[str], Field(min_length=1, max_length=1_000)] | None = None
     personas: Annotated[list[str], Field(min_length=1, max_length=1_000)] | None = Field(
@@ -82,14 +81,22 @@ class ClaimRequest(Request):
     )
     types: Annotated[list[str], Field(min_length=1, max_length=1_000)] | None = None
     limit: Annotated[int, Field(ge=1, le=100, description="No more than begin at once: timeouts count from here.")] = 1
-    wait_seconds: Annotated[
-        float, Field(ge=0, le=WAIT_SECONDS_MAX, description="How long to wait where there is nothing to do.")
-    ] = 0.0
     concurrency: Annotated[int, Field(ge=1, le=1_000)] | None = Field(
         default=None, description="How many the worker runs at a time: shown with it."
     )
     lease_seconds: Annotated[float, Field(ge=5, le=3_600)] = 30.0
-    code_version: Annotated[str, Field(max_length=200)] = ""
+    code_version: Annotated[str, Field(max_length=200, description="Of the worker: histories show it.")] = ""
+
+
+class ClaimRequest(Wishes):
+    """Jobs to work on. `tenants`, `personas` and `types` narrow it; left out, all that the key may have is meant."""
+
+    model_config = _example(worker=_WORKER, queues=["billing"], types=["invoice.send"], limit=1, wait_seconds=20)
+
+    worker: Worker
+    wait_seconds: Annotated[
+        float, Field(ge=0, le=WAIT_SECONDS_MAX, description="How long to wait where there is nothing to do.")
+    ] = 0.0
 
 
 class Step(Answer):
@@ -269,6 +276,9 @@ class CompleteRequest(Request):
     worker: Worker
     result: Any = Field(default=None, repr=False)
     usage: Usage = Usage()
+    claim: Wishes | None = Field(
+        default=None, description="Once that is recorded, take other jobs with the same request; it never waits."
+    )
 
 
 class FailRequest(Request):
@@ -325,3 +335,19 @@ class AttemptEnded(Answer):
     error: str | None
     repeated: bool
     position: str | None
+
+
+class AttemptCompleted(AttemptEnded):
+    """The same, and what the claim brought that the request asked for."""
+
+    model_config = _shown(
+        job_id=_JOB, attempt=1, ending="completed", status="completed", error=None, repeated=False,
+        position="5f0c.16384", leases=None,
+    )  # fmt: skip
+
+    leases: Annotated[
+        list[Lease] | None,
+        Field(
+            description="None where none was asked for. Where it is empty, claim: that waits, and tells what is wrong."
+        ),
+    ] = None

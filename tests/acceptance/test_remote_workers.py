@@ -165,6 +165,20 @@ def test_a_job_is_worked_on_over_http(jobs: Jobs, worker: httpx.Client) -> None:
     assert worker.post("/v1/leases/retire", json={"worker": "w1"}).json() == {"given_back": 0}
 
 
+def test_a_completion_takes_the_next_job(jobs: Jobs, worker: httpx.Client) -> None:
+    """With one request, where the worker asks for it; a claim that is refused leaves the completion recorded."""
+    first, second = (jobs.dispatch("invoice.send", number=number) for number in range(2))
+    (lease,) = claim(worker, jobs.queue)
+    following = {"queues": [jobs.queue], "types": ["invoice.send"]}
+    told = tell(worker, lease, "complete", result={"sent": True}, claim=following).json()
+    assert (lease["job_id"], told["status"]) == (first, "completed")
+    (lease,) = told["leases"]
+    assert (lease["job_id"], lease["attempt"], lease["payload"]) == (second, 1, {"number": 1})
+    told = tell(worker, lease, "complete", result={"sent": True}, claim={**following, "types": ["no.such"]}).json()
+    assert (told["status"], told["leases"]) == ("completed", [])
+    assert tell(worker, lease, "complete", result={"sent": True}).json()["leases"] is None
+
+
 def test_what_an_attempt_leaves_is_there_for_the_next(jobs: Jobs, worker: httpx.Client) -> None:
     """Released, put off, failed: as told; steps that were recorded come with the next claim."""
     job_id = jobs.dispatch("invoice.send")
