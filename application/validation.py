@@ -6,6 +6,8 @@ from pydantic import ValidationError
 
 from jobledger.domain.errors import InvalidInput
 
+from .rules import plain_rule
+
 _PATH_PARTS = 12
 """Of a path into what is nested deeply, this much is shown."""
 
@@ -15,12 +17,12 @@ def invalid_input(error: ValidationError, *, within: str = "", drop: tuple[str, 
 
     `within` goes in front of the path (`payload`), path elements in `drop` are left out (wrappers of ours).
     """
-    found = error.errors(include_url=False, include_input=False, include_context=False)
+    found = error.errors(include_url=False, include_input=False)
     paths = [_path(within, item["loc"], drop) for item in found]
     message = found[0]["msg"]
     if len(paths) > 1:
         message = f"{message}; also wrong: {', '.join(dict.fromkeys(paths[1:9]))}"
-    return InvalidInput(message, field=paths[0], rule=found[0]["type"])
+    return InvalidInput(message, field=paths[0], rule=plain_rule(found[0]))
 
 
 def _path(within: str, location: tuple[int | str, ...], drop: tuple[str, ...]) -> str:

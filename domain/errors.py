@@ -131,7 +131,7 @@ class ReasonRequired(InvalidInput):
     def __init__(self, act: str) -> None:
         super().__init__(
             f"{act} needs a reason", field="reason", rule="manual acts carry actor and reason",
-            hint='add: --reason "..."',
+            hint='say why; on the command line: --reason "..."',
         )  # fmt: skip
 
 

@@ -48,8 +48,8 @@ class ApiProblem(ClientError):
         self.retry_after_seconds = retry_after_seconds
 
     def __str__(self) -> str:
-        """What happened, where, and what to do next: for a log."""
-        place = f" [{self.field}]" if self.field else ""
+        """What happened, which field breaks which rule, and what to do next: for a log."""
+        place = f" [{': '.join(part for part in (self.field, self.rule) if part)}]" if self.field or self.rule else ""
         hint = f"; {self.hint}" if self.hint else ""
         request = f" (request {self.request_id})" if self.request_id else ""
         return f"{self.code}: {self.problem.detail}{place}{hint}{request}"

@@ -22,6 +22,8 @@ STATUS: Final[Mapping[str, int]] = {
 
 _CALLED: Final = {"job": "job_id", "job_type": "type", "due_at": "run_at", "confirmed": "expected_count"}
 """Fields of messages, as routes call them."""
+_NO_TENANT: Final = "it does not exist, or this key or token has no grant for it: GET /v1/tenants says which it has"
+"""Of every tenant that somebody may not know of, and of those that are not there: nobody learns which it is."""
 _HEADERS: Final = {"expected_version": "header.If-Match"}
 
 
@@ -43,9 +45,10 @@ def problem_of(error: JobledgerError, request_id: str | None = None) -> Problem:
     status = STATUS.get(code, 503 if isinstance(error, LedgerError) else 500)
     if status >= 500 and code not in {"not_yet_visible", "issuer_unavailable"} and not isinstance(error, ApiError):
         return make_problem(code, status, unavailable(status), request_id=request_id)
+    hint = _NO_TENANT if code == "unknown_tenant" else error.hint
     return make_problem(
-        code, status, error.message, field=error.field, rule=error.rule, hint=error.hint, request_id=request_id
-    )
+        code, status, error.message, field=error.field, rule=error.rule, hint=hint, request_id=request_id
+    )  # fmt: skip
 
 
 def named_place(field: str | None, *, path: Mapping[str, object], query: Mapping[str, object]) -> str | None:
@@ -63,6 +66,14 @@ def named_place(field: str | None, *, path: Mapping[str, object], query: Mapping
 def unavailable(status: int) -> str:
     """What a caller learns of the server's own trouble; the log has the rest."""
     return "the ledger does not answer; try again" if status == 503 else "something went wrong here; it was logged"
+
+
+def no_such_route(request_id: str | None = None) -> Problem:
+    """What is told of a path that the API has not."""
+    return make_problem(
+        "not_found", 404, "there is no such route", rule="is a path of the API",
+        hint="all routes stand in /v1/openapi.json", request_id=request_id,
+    )  # fmt: skip
 
 
 def make_problem(

@@ -13,10 +13,11 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from jobledger.application.rules import plain_rule
 from jobledger.domain.errors import JobledgerError
 
 from ..api.problems import MEDIA_TYPE, Problem
-from .problem_documents import ApiError, make_problem, named_place, problem_of, unavailable
+from .problem_documents import ApiError, make_problem, named_place, no_such_route, problem_of, unavailable
 
 _log = structlog.get_logger("jobledger.http")
 
@@ -63,13 +64,15 @@ async def _of_validation(request: Request, error: Exception) -> JSONResponse:
     if first["type"] == "json_invalid":
         problem = make_problem("malformed", 400, "the body is not JSON", field="body", rule="is JSON in UTF-8")
     else:
-        problem = make_problem("invalid_input", 422, _said(first), field=_place(first["loc"]), rule=str(first["type"]))
+        problem = make_problem("invalid_input", 422, _said(first), field=_place(first["loc"]), rule=plain_rule(first))
     problem.request_id = request_id_of(request)
     return answer(problem)
 
 
 async def _of_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return answer(no_such_route(request_id_of(request)), error.headers)
     codes = {404: "not_found", 405: "method_not_allowed", 400: "malformed", 413: "payload_too_large"}
     code = codes.get(error.status_code, HTTPStatus(error.status_code).phrase.lower().replace(" ", "_"))
     field = "body" if error.status_code in {400, 413} else None

@@ -10,6 +10,7 @@ For programs that use `jobledger.client`, `FakeClient(app)` and `AsyncFakeClient
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from .infrastructure.testing import FrozenClock, InMemoryLedger, SeededIdentifiers, SeenJob, SeenJobs, seen_job
@@ -25,6 +26,7 @@ if not TYPE_CHECKING:
         """The fakes of the clients need httpx, which not everybody has: they are loaded when they are asked for."""
         if name not in _CLIENTS:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        import_module(".infrastructure.client", "jobledger")  # which says what has to be installed
         from .infrastructure.testing import fake_client  # noqa: PLC0415
 
         return getattr(fake_client, name)

@@ -15,7 +15,7 @@ from jobledger.application.ports import EventReader
 from jobledger.domain.errors import JobledgerError
 
 from ...api.problems import MEDIA_TYPE, Problem
-from ...http.problem_documents import ApiError, make_problem, problem_of
+from ...http.problem_documents import make_problem, no_such_route, problem_of
 from . import dlq, events, jobs, leases, limiting, operating
 from .asked import Asked, Reply
 
@@ -150,7 +150,7 @@ def _missing(request: httpx.Request, request_id: str) -> Problem:
             rule=f"a server does: {', '.join(NOT_DONE)}", hint="test it against `jobledger serve`",
             request_id=request_id,
         )  # fmt: skip
-    return problem_of(ApiError("not_found", "Not Found"), request_id)
+    return no_such_route(request_id)
 
 
 def _said(problem: Problem) -> Reply:

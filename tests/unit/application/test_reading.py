@@ -234,7 +234,7 @@ def test_naive_times_are_refused() -> None:
     refusal = UseCases().refused(
         InvalidInput, ListTenantJobs, tenant="acme", created_from=datetime(2026, 3, 2)  # noqa: DTZ001
     )  # fmt: skip
-    assert (refusal.field, refusal.rule) == ("created_from", "timezone_aware")
+    assert (refusal.field, refusal.rule) == ("created_from", "has a time zone")
 
 
 # --- read your own writes --------------------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ def test_a_problem_is_an_error_of_its_kind(status: int, error: type[ApiProblem])
     told = raised.value
     assert (type(told), told.status, told.code, told.field) == (error, status, "some_code", "payload.number")
     assert (told.rule, told.hint, told.request_id) == ("a rule", "a hint", "r1")
-    assert str(told) == "some_code: it went wrong [payload.number]; a hint (request r1)"
+    assert str(told) == "some_code: it went wrong [payload.number: a rule]; a hint (request r1)"
 
 
 def test_errors_can_be_sent_to_other_processes() -> None:

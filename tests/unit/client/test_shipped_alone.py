@@ -23,7 +23,7 @@ class Blocked:
     def find_spec(self, name, path=None, target=None):
         root = name.partition(".")[0]
         if root in {blocked!r}:
-            raise ImportError(f"{{name}} is not installed")
+            raise ModuleNotFoundError(f"{{name}} is not installed", name=name)
 
 sys.meta_path.insert(0, Blocked())
 try:
@@ -119,6 +119,22 @@ def test_the_fakes_need_no_server() -> None:
         "print(client.jobs.result(client.dispatch('note.take', {'text': 'taken'}).job_id).result)\n"
     )
     assert run(body, {"fastapi", "starlette", "uvicorn", "jinja2", "joserfc", "psycopg"}) == ["blocked", "taken"]
+
+
+@pytest.mark.parametrize("module", ["client", "testing"])
+def test_without_httpx_it_says_what_to_install(module: str) -> None:
+    """In one line; whoever wants no client needs none."""
+    name = "Client" if module == "client" else "FakeClient"
+    body = (
+        "import jobledger\n"
+        "try:\n"
+        f"    from jobledger.{module} import {name}\n"
+        "except ModuleNotFoundError as error:\n"
+        "    print(error.name, error)\n"
+    )
+    assert run(body, {"fastapi", "httpx"}) == [
+        "blocked", "httpx the client needs an extra: pip install 'jobledger[client]'"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("module", [jobledger.client, jobledger.testing], ids=lambda module: module.__name__)

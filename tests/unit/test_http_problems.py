@@ -1,0 +1,32 @@
+"""What is told of requests that reach no route."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from jobledger.infrastructure.http.app import make_app
+
+
+def asked(method: str, path: str) -> tuple[int, dict[str, Any]]:
+    """The problem that is answered."""
+
+    async def answered() -> httpx.Response:
+        app: Any = make_app(None, body_bytes_max=1_000, version="1")  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://jobs.test") as client:
+            return await client.request(method, path)
+
+    answer = asyncio.run(answered())
+    assert answer.headers["content-type"] == "application/problem+json"
+    return answer.status_code, answer.json()
+
+
+@pytest.mark.parametrize("path", ["/v1/nothing", "/v2/tenants", "/v1/tenants/", "/v1/"])
+def test_an_unknown_route_says_where_all_routes_are(path: str) -> None:
+    """The document has them."""
+    status, problem = asked("GET", path)
+    assert (status, problem["code"], problem["detail"]) == (404, "not_found", "there is no such route")
+    assert "/v1/openapi.json" in problem["hint"]
