@@ -35,7 +35,7 @@ def console_services(
     ports, key = handle.ports, handle.settings.signing_key
     signing_key = secrets.token_bytes(32) if key is None else key.get_secret_value().encode()
     return ConsoleServices(
-        authorization, Sessions(signing_key, authenticator, ports.reader, ports.clock),
+        authorization, Sessions(signing_key, authenticator, ports.reader, ports.keys, ports.clock),
         LoginLinks(ports.clock.monotonic), operations, bounds, ports.clock, installed_version("jobledger"),
     )  # fmt: skip
 
