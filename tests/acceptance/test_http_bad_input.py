@@ -484,7 +484,10 @@ def test_another_tenants_things_are_not_there(server: RunningServer, emitter: Ma
     """API1, objects: whatever id is asked for. (Every route: `tests/isolation`.)"""
     with server.client(emitter.credential) as client:
         for path in ("/v1/tenants/other/jobs", f"/v1/tenants/other/jobs/{NOBODYS}", "/v1/tenants/other/statistics"):
-            assert is_problem(client.get(path), 404)["code"] == "unknown_tenant"
+            problem = is_problem(client.get(path), 404)
+            nowhere = is_problem(client.get(path.replace("other", "nobody")), 404)
+            assert problem["code"] == nowhere["code"] == "unknown_tenant"
+            assert problem["hint"] == nowhere["hint"] and "has no grant for it" in problem["hint"]
 
 
 @pytest.mark.parametrize(
