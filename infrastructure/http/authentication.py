@@ -36,7 +36,7 @@ class AuthenticatedRoute(APIRoute):
 
     def get_route_handler(self) -> Handle:
         """The handler, with the proof in front."""
-        handle = super().get_route_handler()
+        handle = self.endpoint_handler()
         known = query_names(self.dependant)
 
         async def authenticated(request: Request) -> Response:
@@ -46,6 +46,19 @@ class AuthenticatedRoute(APIRoute):
             return await handle(request)
 
         return authenticated
+
+    def endpoint_handler(self) -> Handle:
+        """What reads the request's parts for the endpoint, and makes its answer a response."""
+        return super().get_route_handler()
+
+
+class DirectRoute(AuthenticatedRoute):
+    """A route whose endpoint reads its request itself: nothing is looked for in it before. That saves a tenth."""
+
+    def endpoint_handler(self) -> Handle:
+        """The endpoint itself."""
+        endpoint: Handle = self.endpoint
+        return endpoint
 
 
 async def authenticate(request: Request) -> Caller:
