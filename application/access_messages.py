@@ -13,7 +13,7 @@ Asked = Annotated[str, Field(pattern=NO_NUL, max_length=200)]
 
 class RecordRefusedAccess(Command[str]):
     """Record that somebody was refused; answers with the event's id. `tenant_claimed` is what was asked for: it may not
-    exist. `count` sums up refusals of one kind that nobody is named in: requests without a valid key."""
+    exist. `count` sums up refusals of one kind."""
 
     asked: Asked
     permission: Asked = ""

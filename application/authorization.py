@@ -30,6 +30,7 @@ from .message import Message
 from .needs import NEEDS, Need, Scope, permissions_of
 from .ports import Catalogue
 from .queries import GetCauses, GetJob, ListTenants
+from .refusals import Refusals
 from .result import Accepted, Refused, Result
 from .writes import TenantRow
 
@@ -45,6 +46,7 @@ class Authorization:
         self, dispatcher: Dispatcher, catalogue: Catalogue, needs: Mapping[type[Message[Any]], Need] = NEEDS
     ) -> None:
         self.dispatcher = dispatcher
+        self.refusals = Refusals(dispatcher)
         self._catalogue = catalogue
         self._needs = needs
 
@@ -67,11 +69,11 @@ class Authorization:
         return self._catalogue.tenant(tenant) is not None
 
     def record(self, message: Message[Any], permission: str) -> None:
-        """Record a refusal. It is durable before it is told."""
-        self.dispatcher.execute(RecordRefusedAccess(
+        """Record a refusal. It is durable before it is told (see `Refusals` for who is refused without end)."""
+        self.refusals.record(RecordRefusedAccess(
             actor=message.actor, asked=type(message).__name__, permission=permission, tenant_claimed=_claimed(message),
             trace_parent=message.trace_parent, correlation_id=message.correlation_id,
-        )).unwrap()  # fmt: skip
+        ))  # fmt: skip
 
 
 class Authorized:

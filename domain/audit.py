@@ -53,7 +53,8 @@ class AuditExported(Facts):
 
 class AccessRefused(Facts):
     """Somebody asked for what they may not have. `tenant_claimed` is what was asked for: it may not exist. `count` sums
-    up requests of one address without a valid key or token."""
+    up refusals of one identity that asked for the same and lacked the same, where it was refused very often: actor and
+    request are those of the last, the tenant is there where it was the same of all."""
 
     topic: ClassVar[str] = "access.refused"
 

@@ -18,6 +18,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from jobledger.application.authorization import Authorization
+from jobledger.application.refusals import Refusals, RefusalsThread
 from jobledger.domain.errors import InvalidSettings
 
 from ..bootstrap import LedgerHandle
@@ -47,18 +48,29 @@ def services_for(handle: LedgerHandle) -> Iterator[Services]:
     settings = handle.settings
     key = settings.signing_key
     handle.room.bound(WAITING_THREADS)
+    authorization = Authorization(handle.dispatcher, handle.ports.catalogue)
     with (
+        _summing_up(authorization.refusals),
         open_authenticator(handle) as authenticator,
         listening(handle.wake_up) as waiting,
         feeding(handle.ports.reader) as feed,
         closing(Operations(handle.ports.clock.now)) as operations,
     ):
         yield Services(
-            handle, Authorization(handle.dispatcher, handle.ports.catalogue), authenticator,
+            handle, authorization, authenticator,
             Cursors(key.get_secret_value().encode() if key is not None else secrets.token_bytes(32)),
             Rates(settings.http_requests_per_second, handle.ports.clock.monotonic), waiting, feed, operations,
             Streams(settings.http_streams_max), FailedProofs(handle.ports.clock.monotonic),
         )  # fmt: skip
+
+
+@contextmanager
+def _summing_up(refusals: Refusals) -> Iterator[None]:
+    """Record the sums of refusals during the block, and what is left at its end."""
+    thread = RefusalsThread(refusals)
+    thread.start()
+    with closing(thread):
+        yield
 
 
 def make_server_app(services: Services) -> FastAPI:

@@ -40,9 +40,9 @@ def require_views(caller: Caller, asked: str | None) -> None:
         caller.authorized.require(Permission.VIEWS, None)
     except NotPermitted as error:
         if asked is not None:
-            caller.services.authorization.dispatcher.execute(RecordRefusedAccess(
+            caller.services.authorization.refusals.record(RecordRefusedAccess(
                 actor=caller.actor, asked=asked, permission=error.permission, trace_parent=caller.trace_parent
-            )).unwrap()  # fmt: skip
+            ))  # fmt: skip
         raise
 
 
