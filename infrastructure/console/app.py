@@ -34,9 +34,11 @@ def console_services(
     """What the console of an open ledger needs."""
     ports, key = handle.ports, handle.settings.signing_key
     signing_key = secrets.token_bytes(32) if key is None else key.get_secret_value().encode()
+    oidc = handle.settings.oidc
+    sessions = Sessions(signing_key, authenticator, ports.reader, ports.keys, ports.clock, oidc=oidc)
     return ConsoleServices(
-        authorization, Sessions(signing_key, authenticator, ports.reader, ports.keys, ports.clock),
-        LoginLinks(ports.clock.monotonic), operations, bounds, ports.clock, installed_version("jobledger"),
+        authorization, sessions, LoginLinks(ports.clock.monotonic), operations, bounds,
+        ports.clock, installed_version("jobledger"),
     )  # fmt: skip
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
 import httpx
 import pytest
+from playwright.sync_api import expect
 
 from jobledger.application.key_messages import RevokeKey
 from jobledger.domain.identity import Grant, Role
-from tests.support.console import ConsoleUnderTest, Visit
+from tests.support.console import ConsoleUnderTest, Visit, console_under_test
+from tests.support.issuer import issuer, rsa_key, signed
 
 from .conftest import Open
 
@@ -43,6 +49,51 @@ def test_what_is_no_key_opens_nothing(console: ConsoleUnderTest, key: str) -> No
     assert "That key opens nothing." in answered.text
     assert "set-cookie" not in answered.headers
     assert key not in answered.text
+
+
+def test_a_token_of_the_issuer_logs_in(window: Open, tmp_path: Path) -> None:
+    """As whom it names, with what it grants; the page says that it takes one."""
+    grants = {"ops": [{"role": "operator", "tenants": ["acme"]}]}
+    with issuer() as running, ExitStack() as ending:
+        console = ending.enter_context(console_under_test(
+            f"sqlite:///{tmp_path}/ledger.db", oidc_issuer=running.url, oidc_audience="jobledger",
+            oidc_grants=grants, oidc_grants_claim="groups",
+        ))  # fmt: skip
+        claims = {
+            "iss": running.url,
+            "aud": "jobledger",
+            "sub": "ana",
+            "exp": int(time.time()) + 600,
+            "groups": ["ops"],
+        }
+        headers = {"Origin": console.url}
+        good, bad = signed(claims, rsa_key()), signed({**claims, "aud": "another"}, rsa_key())
+        refused = httpx.post(f"{console.url}/login", data={"key": bad}, headers=headers)
+        assert (refused.status_code, "That opens nothing." in refused.text) == (401, True)
+        visit = window(console)
+        page = visit.page
+        page.goto("/login")
+        expect(page.locator("main")).to_contain_text(f"A token of {running.url}")
+        page.get_by_label("API key or token").fill(good)
+        page.get_by_role("button", name="Log in").click()
+        page.wait_for_url("**/tenants/acme/jobs")
+        expect(page.locator(".who .name")).to_have_text("ana")
+        job_id = console.dispatch("note.take", delay_seconds=3_600)
+        page.goto(f"/tenants/acme/jobs/{job_id}?act=cancel")
+        page.locator("#act-cancel").get_by_label("Reason").fill("not needed")
+        page.get_by_role("button", name="Cancel this job").click()
+        expect(page.locator(".account")).to_contain_text("cancelled by person:ana: not needed")
+        assert console.session(console.key), "keys log in as before"
+
+
+def test_an_issuer_that_does_not_answer_is_told(tmp_path: Path) -> None:
+    """It is not the token's fault, and may be over in a moment."""
+    with console_under_test(
+        f"sqlite:///{tmp_path}/ledger.db", oidc_issuer="http://127.0.0.1:9", oidc_audience="jobledger"
+    ) as console:
+        sent = {"key": signed({"sub": "ana"}, rsa_key())}
+        answered = httpx.post(f"{console.url}/login", data=sent, headers={"Origin": console.url})
+        assert (answered.status_code, "The issuer of tokens does not answer." in answered.text) == (503, True)
 
 
 def test_a_link_logs_in_once(console: ConsoleUnderTest, window: Open) -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 from datetime import timedelta
+
+import pytest
 
 from jobledger.application.authentication import ApiKeys
 from jobledger.application.key_messages import CreateKey, RotateKey
 from jobledger.application.key_uses import KeyUses
-from jobledger.domain.identity import Grant, Role
+from jobledger.domain.errors import InvalidInput, Unauthenticated
+from jobledger.domain.identity import Grant, Identity, Role
 from jobledger.infrastructure.console.sessions import LINK_SECONDS, SESSION_SECONDS, LoginLinks, Sessions
+from jobledger.infrastructure.oidc_settings import DEFAULT_ALGORITHMS, OidcSettings, TechnicalMark
 from tests.support.use_cases import StillClock, UseCases
 
 
@@ -24,6 +31,89 @@ def made_key(cases: UseCases) -> str:
     grants = (Grant(role=Role.AUDITOR),)
     issued = cases.ask(CreateKey, key_name="ana", grants=grants, technical=False, reason="a test")
     return issued.credential
+
+
+class Issued:
+    """An authenticator that takes all tokens, and says who they are."""
+
+    def __init__(self, *grants: Grant) -> None:
+        self._identity = Identity(id="person:ana@example.com", grants=grants, technical=False)
+
+    def authenticate(self, credential: str, *, address: str | None = None) -> Identity:
+        """Whoever shows one."""
+        return self._identity
+
+    def at_once(self, credential: str, *, address: str | None = None) -> Identity | None:
+        """Never."""
+        return None
+
+
+OPERATOR = Grant(role=Role.OPERATOR, tenants=frozenset({"acme", "other"}))
+OIDC = OidcSettings(
+    issuer="https://issuer.example", audience="jobledger", jwks_url=None, algorithms=DEFAULT_ALGORITHMS,
+    leeway_seconds=60, identity_claim="sub", technical=TechnicalMark("gty", None), grants_claim="groups",
+    grants={"ops": (OPERATOR,), "it": ()},
+)  # fmt: skip
+
+
+def of_issuer(cases: UseCases, *grants: Grant, oidc: OidcSettings = OIDC) -> Sessions:
+    """The sessions of a server that takes tokens, which grant that."""
+    ports = cases.ledger.ports
+    return Sessions(b"k" * 32, Issued(*grants), ports.reader, ports.keys, cases.clock, oidc=oidc)
+
+
+def token(cases: UseCases, *, seconds: float) -> str:
+    """One that ends after so many seconds."""
+    claims = json.dumps({"exp": cases.clock.now().timestamp() + seconds}).encode()
+    return f"eyJ.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.c2ln"
+
+
+def test_a_session_of_a_token_ends_with_it() -> None:
+    """It is of whom the token named, with what that granted, on every server; twelve hours at most."""
+    cases = UseCases()
+    cookie = of_issuer(cases, OPERATOR).begin(token(cases, seconds=600), None)
+    long = of_issuer(cases, OPERATOR).begin(token(cases, seconds=7 * 86_400), None)
+    session = of_issuer(cases).find(cookie)
+    assert session is not None and session.authenticated
+    assert (session.name, session.identity.id) == ("ana@example.com", "person:ana@example.com")
+    assert session.identity.grants == (OPERATOR,) and not session.identity.technical
+    assert opened(cases).find(cookie) is None, "that server takes no tokens"
+    cases.clock.advance(599)
+    assert of_issuer(cases).find(cookie) is not None
+    cases.clock.advance(2)
+    assert of_issuer(cases).find(cookie) is None
+    cases.clock.advance(SESSION_SECONDS - 602)
+    assert of_issuer(cases).find(long) is not None
+    cases.clock.advance(2)
+    assert of_issuer(cases).find(long) is None
+
+
+def test_a_session_of_a_token_ends_when_what_tokens_grant_changes() -> None:
+    """The cookie says what was granted under what was decided then. The same in another order is no change."""
+    cases = UseCases()
+    cookie = of_issuer(cases, OPERATOR).begin(token(cases, seconds=600), None)
+    turned = OIDC._replace(grants=dict(reversed(list(OIDC.grants.items()))))
+    assert of_issuer(cases, oidc=turned).find(cookie) is not None
+    assert of_issuer(cases, oidc=OIDC._replace(grants={"ops": ()})).find(cookie) is None
+    assert of_issuer(cases, oidc=OIDC._replace(audience="another")).find(cookie) is None
+
+
+def test_a_session_of_a_token_can_be_ended() -> None:
+    """On every server."""
+    cases = UseCases()
+    cookie = of_issuer(cases, OPERATOR).begin(token(cases, seconds=600), None)
+    of_issuer(cases).end(cookie)
+    assert of_issuer(cases).find(cookie) is None
+
+
+def test_a_token_that_cannot_become_a_session_is_refused() -> None:
+    """Only the leeway lets it in, or it grants more than a cookie holds."""
+    cases = UseCases()
+    with pytest.raises(Unauthenticated):
+        of_issuer(cases, OPERATOR).begin(token(cases, seconds=-1), None)
+    names = frozenset(hashlib.sha256(bytes([number])).hexdigest()[:60] for number in range(200))
+    with pytest.raises(InvalidInput, match="grants too much"):
+        of_issuer(cases, Grant(role=Role.OPERATOR, tenants=names)).begin(token(cases, seconds=600), None)
 
 
 def test_a_session_is_good_for_twelve_hours() -> None:

@@ -1,4 +1,4 @@
-"""Logging in, by an API key or a link that works once, and out."""
+"""Logging in, by an API key, a token or a link that works once, and out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import structlog
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from jobledger.domain.errors import Unauthenticated
+from jobledger.domain.errors import InvalidInput, IssuerUnavailable, Unauthenticated
 
 from ..rendering import page
 from ..services import Sent, address_of, services_of, session_of
@@ -26,12 +26,12 @@ def form(request: Request) -> Response:
     wanted = _own_place(request.query_params.get("next", ""))
     if session_of(request) is not None:
         return RedirectResponse(wanted, HTTPStatus.SEE_OTHER)
-    return page(request, "login.html", problem=None, wanted=wanted)
+    return _form(request, wanted)
 
 
 @router.post("/login")
 def log_in(request: Request, sent: Sent) -> Response:
-    """Begin a session of who has an API key."""
+    """Begin a session of who has an API key, or a token where the installation takes any."""
     wanted, key, address = _own_place(sent("next")), sent("key"), address_of(request)
     services, failures = services_of(request), services_of(request).bounds.failures
     failures.require_room(key, address)
@@ -39,7 +39,12 @@ def log_in(request: Request, sent: Sent) -> Response:
         cookie = services.sessions.begin(key, address)
     except Unauthenticated:
         failures.failed(address)
-        return page(request, "login.html", HTTPStatus.UNAUTHORIZED, problem="key", wanted=wanted)
+        problem = "key" if services.sessions.issuer is None else "token"
+        return _form(request, wanted, HTTPStatus.UNAUTHORIZED, problem)
+    except IssuerUnavailable:
+        return _form(request, wanted, HTTPStatus.SERVICE_UNAVAILABLE, "issuer")
+    except InvalidInput:
+        return _form(request, wanted, HTTPStatus.UNPROCESSABLE_ENTITY, "large")
     failures.proved(key)
     return _logged_in(request, cookie, wanted)
 
@@ -76,8 +81,15 @@ def welcome(request: Request) -> Response:
     """Where a login leads first: says so where the browser did not keep the cookie, else goes on."""
     wanted = _own_place(request.query_params.get("next", ""))
     if session_of(request) is None:
-        return page(request, "login.html", problem="cookie", wanted=wanted)
+        return _form(request, wanted, problem="cookie")
     return RedirectResponse(wanted, HTTPStatus.SEE_OTHER)
+
+
+def _form(
+    request: Request, wanted: str, status: HTTPStatus = HTTPStatus.OK, problem: str | None = None
+) -> Response:  # fmt: skip
+    issuer = services_of(request).sessions.issuer
+    return page(request, "login.html", status, problem=problem, wanted=wanted, issuer=issuer)
 
 
 def _logged_in(request: Request, cookie: str, wanted: str) -> Response:
