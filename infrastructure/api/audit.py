@@ -90,8 +90,8 @@ class ExportEnd(Answer):
     """What was handed out; `sha256` is that of the bytes, before any compression on the way."""
 
     events: int
-    first_position: int | None
-    last_position: int | None
+    first_position: str | None
+    last_position: str | None
     sha256: str
 
 
@@ -106,7 +106,7 @@ class ExportRecord(Answer):
                     "begun_at": "2026-03-01T09:30:05.250000Z", "format": "jsonl", "bodies": False, "reason": "audit",
                     "query": {"from": None, "to": None, "topics": ["job.*"], "actor": None},
                     "ended": {
-                        "events": 12, "first_position": 4096, "last_position": 49152,
+                        "events": 12, "first_position": "5f0c.4096", "last_position": "5f0c.49152",
                         "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
                     },
                 }

@@ -20,7 +20,7 @@ class HistoryEvent(Answer):
 
     event_id: str
     version: int
-    position: int
+    position: str
     topic: str
     recorded_at: datetime
     seconds: float | None
@@ -49,7 +49,7 @@ class History(Answer):
                     "job_id": _JOB, "next_version": None,
                     "events": [
                         {
-                            "event_id": f"{_JOB}.2", "version": 2, "position": 12288, "topic": "job.cancelled",
+                            "event_id": f"{_JOB}.2", "version": 2, "position": "5f0c.12288", "topic": "job.cancelled",
                             "recorded_at": _AT, "seconds": 3.5, "attempt_seconds": None, "actor": "key:ops1",
                             "authenticated": True, "on_behalf_of": None, "address": "10.0.0.7",
                             "request_id": "0b5f2c8e9d7a4f31", "correlation_id": "order-42",

@@ -64,7 +64,9 @@ class DispatchRequest(Request):
 
 
 class Dispatched(Answer):
-    """A dispatch that is durable. `duplicate`: the key was used before, and this is the first job."""
+    """A dispatch that is durable. `duplicate`: the key was used before, and this is the first job. `position` is null
+    then: this request wrote nothing, and finding out where the first job was written would cost each a look. What
+    `GET` says of that one job is always current."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"job_id": _EXAMPLE_JOB, "duplicate": False, "position": "5f0c.8192"}]}

@@ -10,7 +10,7 @@ from pydantic.config import JsonDict
 from .jobs import Answer, JobId
 
 _FRESHNESS: JsonDict = {
-    "position": 8192, "head": 8192, "lag_positions": 0, "recorded_at": "2026-03-01T09:30:05.250000Z", "parked": 0,
+    "position": "5f0c.8192", "head": "5f0c.8192", "lag_positions": 0, "recorded_at": "2026-03-01T09:30:05.250000Z", "parked": 0,
     "hold": None,
 }  # fmt: skip
 _ROW: JsonDict = {
@@ -39,8 +39,8 @@ class Freshness(Answer):
     """How current a list is: `lag_positions` 0 says that it holds all that can be read. `parked` events are not in it.
     `hold`: what keeps newer ones from being read; null mostly."""
 
-    position: int
-    head: int
+    position: str
+    head: str
     lag_positions: int
     recorded_at: datetime | None
     parked: int

@@ -17,7 +17,7 @@ Cores = Annotated[
 ]
 _REBUILD = "0199d5a2-7c10-4cc1-9f0e-3d2b1a0c9e8f"
 _VIEW: JsonDict = {
-    "projection": "tenant_jobs", "position": 8192, "recorded_at": "2026-03-01T09:30:05.250000Z", "lag_events": 0,
+    "projection": "tenant_jobs", "position": "5f0c.8192", "recorded_at": "2026-03-01T09:30:05.250000Z", "lag_events": 0,
     "lag_seconds": 0.0, "owner": "host-1:4711", "moved_at": "2026-03-01T09:30:05.250000Z", "fold_version": 3,
     "fold_version_of_program": 3, "parked": 0, "waiting_behind_parked": 0, "skipped": 0, "previous_kept": False,
     "previous_rows": None, "shadow_rows": None, "rebuild": None,
@@ -66,7 +66,7 @@ class View(Answer):
     rows are estimates on PostgreSQL."""
 
     projection: str
-    position: int
+    position: str
     recorded_at: datetime | None
     lag_events: int | None
     lag_seconds: float | None
@@ -94,10 +94,10 @@ class Views(Answer):
     its end."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"head": 8192, "horizon_age_seconds": 0.0, "views": [_VIEW], "others": []}]}
+        json_schema_extra={"examples": [{"head": "5f0c.8192", "horizon_age_seconds": 0.0, "views": [_VIEW], "others": []}]}
     )
 
-    head: int
+    head: str
     horizon_age_seconds: float | None
     views: list[View]
     others: list[OtherRebuild]

@@ -18,6 +18,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from jobledger.application.authorization import Authorization
+from jobledger.application.positions import Positions
 from jobledger.application.refusals import Refusals, RefusalsThread
 from jobledger.domain.errors import InvalidSettings
 
@@ -61,6 +62,7 @@ def services_for(handle: LedgerHandle) -> Iterator[Services]:
             Cursors(key.get_secret_value().encode() if key is not None else secrets.token_bytes(32)),
             Rates(settings.http_requests_per_second, handle.ports.clock.monotonic), waiting, feed, operations,
             Streams(settings.http_streams_max), FailedProofs(handle.ports.clock.monotonic),
+            Positions(handle.ports.reader),
         )  # fmt: skip
 
 

@@ -12,11 +12,14 @@ from starlette.concurrency import run_in_threadpool
 from jobledger.application.authentication import Authenticator, unauthenticated
 from jobledger.application.authorization import Authorization, Authorized
 from jobledger.application.message import Actor, Message
+from jobledger.application.positions import Positions
 from jobledger.application.result import Accepted
 from jobledger.domain.identity import Identity
 
 from ..asking import accepted, message_of
 from ..bootstrap import LedgerHandle
+from ..shapes.jobs import Shape
+from ..shapes.positions import positioned
 from .cursors import Cursors
 from .feed import EventFeed
 from .operations import Operations
@@ -40,6 +43,7 @@ class Services:
     operations: Operations
     streams: Streams
     failures: FailedProofs
+    positions: Positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,10 @@ class Caller:
         if self.authorized.may_wait(message):
             return accepted(await run_in_threadpool(self.authorized.execute, message))
         return accepted(await self.authorized.execute_async(message))
+
+    def told(self, shape: Shape) -> Shape:
+        """An answer, its positions as `after` takes them."""
+        return positioned(shape, self.services.positions.text)
 
     def _message(self, message_type: type[Message[R]], fields: Mapping[str, object]) -> Message[R]:
         return message_of(message_type, self.actor, self.trace_parent, fields)

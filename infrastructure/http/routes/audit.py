@@ -13,7 +13,6 @@ from pydantic import AwareDatetime
 from starlette.concurrency import iterate_in_threadpool
 
 from jobledger.application.audit_messages import BeginExport, EndExport, Export, GetExport, ListManualActs
-from jobledger.application.positions import Positions
 from jobledger.application.queries import PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX
 from jobledger.domain.event import event_id
 
@@ -77,7 +76,7 @@ def replay_events(
         BeginExport, tenant=tenant, recorded_from=since, recorded_to=until, types=tuple(topic or ()), by=actor,
         format=format, bodies=bodies, reason=reason,
     ).value  # fmt: skip
-    positions = Positions(caller.services.handle.ports.reader)
+    positions = caller.services.positions
 
     def ended(written: Written) -> None:
         _record_end(caller, export, written)
@@ -120,7 +119,7 @@ def get_export(
 ) -> Any:  # noqa: ANN401 - as the response model says
     """Who got what, when and why; with the hash, where it came to its end."""
     record = caller.ask(GetExport, tenant=tenant, export_id=export_id).value
-    return {"export_id": export_id, "tenant": tenant, **shapes.export(record)}
+    return caller.told({"export_id": export_id, "tenant": tenant, **shapes.export(record)})
 
 
 @router.get("/actions", operation_id="list_actions", summary="What people did by hand", response_model=api.Actions,

@@ -84,10 +84,10 @@ def list_dlq(
     found = caller.ask(
         ListDlq, tenant=tenant, **fields(where.filter), cursor=cursors.read(cursor, scope), limit=limit, after=after
     ).value
-    return {
+    return caller.told({
         "tenant": tenant, "jobs": [job_shapes.dlq_row(row) for row in found.rows],
         "next_cursor": cursors.sign(found.cursor, scope), "freshness": job_shapes.freshness(found.freshness),
-    }  # fmt: skip
+    })  # fmt: skip
 
 
 @router.get("/dlq/count", operation_id="count_dlq", summary="How many are dead, and of what", response_model=api.Count,
@@ -251,7 +251,7 @@ def _until(caller: Caller, tenant: str, where: api.Filter, confirmed: int) -> ob
 
 
 def _count(caller: Caller, tenant: str, where: api.Filter, after: str | None = None) -> dict[str, object]:
-    return shapes.counted(caller.ask(CountDlq, tenant=tenant, **fields(where), after=after).value)
+    return caller.told(shapes.counted(caller.ask(CountDlq, tenant=tenant, **fields(where), after=after).value))
 
 
 def fields(where: api.Filter) -> dict[str, object]:

@@ -62,7 +62,7 @@ def get_job_history(
 
     page = read_page(read, after=after_version, limit=limit, fold=False)
     events = past_shapes.history_events(page, bodies=bodies)
-    return {"job_id": job_id, "events": events, "next_version": page.next_version}
+    return caller.told({"job_id": job_id, "events": events, "next_version": page.next_version})
 
 
 @router.get("/diff", operation_id="diff_job", summary="What changed between two versions of a job",
@@ -97,7 +97,7 @@ def get_job_causes(
 ) -> Any:  # noqa: ANN401, fmt: skip
     """The message that led to it, and the jobs that it dispatched."""
     found = caller.ask(GetCauses, tenant=tenant, job=job_id, limit=limit, after=after).value
-    return past_shapes.causes(tenant, found)
+    return caller.told(past_shapes.causes(tenant, found))
 
 
 @router.get("/explanation", operation_id="explain_job", summary="Why a job is where it is",

@@ -109,10 +109,10 @@ def _listed(caller: Caller, page: Page, tenant: str, persona: str | None) -> dic
     else:
         found = caller.ask(ListTenantJobs, **asked).value
     past = {"as_of": iso(found.as_of), "scanned": found.scanned} if isinstance(found, JobListAsOf) else None
-    return {
+    return caller.told({
         "tenant": tenant, "jobs": [shapes.job_row(row) for row in found.rows], "past": past,
         "next_cursor": cursors.sign(found.cursor, scope), "freshness": shapes.freshness(found.freshness),
-    }  # fmt: skip
+    })  # fmt: skip
 
 
 @router.get(
@@ -138,4 +138,4 @@ def get_trace(
     shape = past_shapes.trace(tenant, found)
     shape["next_cursor"] = cursors.sign(found.cursor, scope)
     shape["freshness"] = shape.pop("as_of")
-    return shape
+    return caller.told(shape)

@@ -42,7 +42,7 @@ def list_projections(*, caller: Calling) -> Any:  # noqa: ANN401 - as the respon
     """How far each is, who keeps it current, what is parked, which versions of it are kept."""
     views.require_views(caller, None)
     with views.told_for_http():
-        return shapes.overview(overview(caller.services.handle, caller.actor))
+        return caller.told(shapes.overview(overview(caller.services.handle, caller.actor)))
 
 
 @router.post(

@@ -76,7 +76,7 @@ def get_limits(
     past = caller.ask(GetLimitHistory, **_target(scope, name, tenant), after_version=after_version, limit=limit).value
     shape = shapes.limit_history(past, limit_entries(past.events))
     shape["next_version"] = shape.pop("next")
-    return shape
+    return caller.told(shape)
 
 
 @router.put(

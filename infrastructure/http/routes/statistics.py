@@ -72,7 +72,7 @@ def get_tenant_statistics(
     found = caller.ask(
         GetTenantStatistics, tenant=tenant, since=since, until=until, by=groups, limit=limit, after=after
     )
-    return report(found.value, groups)
+    return caller.told(report(found.value, groups))
 
 
 @router.get(
@@ -91,7 +91,7 @@ def get_queue_statistics(
     """Of all tenants together, by the minute: for whoever may see the whole installation."""
     groups = _grouped(by)
     found = caller.ask(GetQueueStatistics, since=since, until=until, by=groups, limit=limit, after=after)
-    return report(found.value, groups)
+    return caller.told(report(found.value, groups))
 
 
 def _grouped(by: Sequence[StrEnum]) -> frozenset[GroupBy]:

@@ -15,11 +15,13 @@ from jobledger.application.commands import JobChanged
 from jobledger.application.dispatcher import Dispatcher
 from jobledger.application.message import Actor, Message
 from jobledger.application.ports import EventReader
+from jobledger.application.positions import Positions
 from jobledger.application.result import Accepted, Refused
 from jobledger.application.validation import invalid_input
 
 from ...http.problem_documents import ApiError, named_place
 from ...shapes import jobs as shapes
+from ...shapes.positions import positioned
 
 R = TypeVar("R")
 B = TypeVar("B", bound=BaseModel)
@@ -91,6 +93,10 @@ class Asked:
         if isinstance(result, Refused):
             raise result.error
         return result
+
+    def told(self, shape: shapes.Shape) -> shapes.Shape:
+        """An answer, its positions as `after` takes them."""
+        return positioned(shape, Positions(self.reader).text)
 
     def one(self, name: str) -> str | None:
         """A parameter of the query."""

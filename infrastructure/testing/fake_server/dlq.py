@@ -29,10 +29,10 @@ def list_dead(asked: Asked) -> Reply:
         ListDlq, tenant=asked.tenant, **_fields(_filter(asked)), limit=asked.number("limit"),
         cursor=asked.one("cursor"), after=asked.one("after"),
     ).value  # fmt: skip
-    return Reply({
+    return Reply(asked.told({
         "tenant": asked.tenant, "jobs": [job_shapes.dlq_row(row) for row in found.rows], "next_cursor": found.cursor,
         "freshness": job_shapes.freshness(found.freshness),
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def count(asked: Asked) -> Reply:
@@ -116,7 +116,9 @@ def _begun(
 
 
 def _count(asked: Asked, where: Filter, after: str | None = None) -> Reply:
-    return Reply(shapes.counted(asked.ask(CountDlq, tenant=asked.tenant, **_fields(where), after=after).value))
+    return Reply(asked.told(shapes.counted(
+        asked.ask(CountDlq, tenant=asked.tenant, **_fields(where), after=after).value
+    )))  # fmt: skip
 
 
 def _filter(asked: Asked) -> Filter:

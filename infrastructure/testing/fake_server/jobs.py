@@ -94,10 +94,10 @@ def list_jobs(asked: Asked) -> Reply:
     else:
         found = asked.ask(ListPersonaJobs if fields["persona"] else ListTenantJobs, **fields).value
     past = {"as_of": iso(found.as_of), "scanned": found.scanned} if isinstance(found, JobListAsOf) else None
-    return Reply({
+    return Reply(asked.told({
         "tenant": asked.tenant, "jobs": [shapes.job_row(row) for row in found.rows], "next_cursor": found.cursor,
         "freshness": shapes.freshness(found.freshness), "past": past,
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def history(asked: Asked) -> Reply:
@@ -112,7 +112,7 @@ def history(asked: Asked) -> Reply:
 
     page = read_page(read, after=after, limit=asked.number("limit") or HISTORY_LIMIT_DEFAULT, fold=False)
     events = past_shapes.history_events(page, bodies=bodies)
-    return Reply({"job_id": asked.job, "events": events, "next_version": page.next_version})
+    return Reply(asked.told({"job_id": asked.job, "events": events, "next_version": page.next_version}))
 
 
 def explain(asked: Asked) -> Reply:
@@ -134,7 +134,7 @@ def causes(asked: Asked) -> Reply:
     found = asked.ask(
         GetCauses, tenant=asked.tenant, job=asked.job, limit=asked.number("limit"), after=asked.one("after")
     ).value
-    return Reply(past_shapes.causes(asked.tenant, found))
+    return Reply(asked.told(past_shapes.causes(asked.tenant, found)))
 
 
 def trace(asked: Asked) -> Reply:
@@ -144,7 +144,7 @@ def trace(asked: Asked) -> Reply:
         cursor=asked.one("cursor"), after=asked.one("after"),
     ).value  # fmt: skip
     shape = past_shapes.trace(asked.tenant, found)
-    return Reply({**shape, "next_cursor": found.cursor, "freshness": shape.pop("as_of")})
+    return Reply(asked.told({**shape, "next_cursor": found.cursor, "freshness": shape.pop("as_of")}))
 
 
 def result(asked: Asked) -> Reply:

@@ -49,7 +49,7 @@ def get_limits(asked: Asked) -> Reply:
     ).value  # fmt: skip
     shape = shapes.limit_history(past, limit_entries(past.events))
     shape["next_version"] = shape.pop("next")
-    return Reply(shape)
+    return Reply(asked.told(shape))
 
 
 def set_limits(asked: Asked) -> Reply:

@@ -50,13 +50,13 @@ def tenant_statistics(asked: Asked) -> Reply:
     """GET what happened to a tenant's jobs."""
     groups = _groups(asked)
     found = asked.ask(GetTenantStatistics, tenant=asked.tenant, by=groups, **_bounds(asked)).value
-    return Reply(report(found, groups))
+    return Reply(asked.told(report(found, groups)))
 
 
 def queue_statistics(asked: Asked) -> Reply:
     """GET what happened in the queues."""
     groups = _groups(asked)
-    return Reply(report(asked.ask(GetQueueStatistics, by=groups, **_bounds(asked)).value, groups))
+    return Reply(asked.told(report(asked.ask(GetQueueStatistics, by=groups, **_bounds(asked)).value, groups)))
 
 
 def _bounds(asked: Asked) -> dict[str, object]:
