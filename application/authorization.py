@@ -97,7 +97,7 @@ class Authorized:
             self._authorization.record(message, result.error.permission)
         if isinstance(message, ListTenants) and isinstance(result, Accepted):
             return cast("Result[R]", self._own_tenants(result))
-        return result
+        return self._without_hold(result)
 
     def may_wait(self, message: Message[Any]) -> bool:
         """Whether `execute_async` would keep its event loop waiting; then `execute` belongs on a thread."""
@@ -246,6 +246,16 @@ class Authorized:
     def _own_tenants(self, result: Accepted[Any]) -> Accepted[tuple[TenantRow, ...]]:
         rows = cast("tuple[TenantRow, ...]", result.value)
         return Accepted(tuple(row for row in rows if self.identity.knows(row.name)), result.position)
+
+    def _without_hold(self, result: Result[R]) -> Result[R]:
+        """Who is for some tenants is told that an open transaction holds a list back, and since when. Its program and
+        login are the installation's, or another customer's."""
+        fresh = getattr(result.value, "freshness", None) if isinstance(result, Accepted) else None
+        if fresh is None or fresh.hold is None or self.identity.tenants_for(Permission.READ) is None:
+            return result
+        hold = fresh.hold._replace(pid=None, application=None, login=None, state=None)
+        shown = cast("Any", result).value._replace(freshness=fresh._replace(hold=hold))
+        return Accepted(shown, result.position) if isinstance(result, Accepted) else result
 
     def _not_permitted(self, permission: Permission, tenant: str | None, queue: str | None) -> NotPermitted:
         place = f"for tenant {tenant}" if tenant is not None else "for the whole installation"

@@ -32,6 +32,10 @@ class KeyRegister(Protocol):
         """Remember uses. Of several of a key the latest stays, in whatever order they come."""
         ...
 
+
+class EndedSessions(Protocol):
+    """Sessions of the console that somebody ended, as long as they would be good else."""
+
     def end_session(self, session_sha256: str, until: datetime, *, now: datetime) -> None:
         """A session of the console that would be good until then is not any more, on all servers: told once that is
         durable. What is over by now is forgotten."""
@@ -40,6 +44,10 @@ class KeyRegister(Protocol):
     def is_session_ended(self, session_sha256: str) -> bool:
         """Whether somebody ended that session before its time."""
         ...
+
+
+class KeyStore(KeyRegister, EndedSessions, Protocol):
+    """What a ledger keeps of keys."""
 
 
 class KeyMint(Protocol):

@@ -47,6 +47,8 @@ from .positions import Positions
 from .result import Accepted
 from .writes import AppendEvents, LimitRow, WriteStatus
 
+OWN_MAX = 1_000
+"""Personas and keys that a tenant's own operators limit or pause: every claim, of all tenants, looks at all limits."""
 TRIES = 8
 """How often a decision is taken anew when the target changes between reading and saving."""
 
@@ -181,6 +183,12 @@ class Limiting:
         hides = any(not each.is_default for each in limits) and any(map(self._is_imposed, self._prefixes_of(target)))
         if undoes or hides:
             raise NotPermitted(flow.actor, Permission.FLOW, "to what the installation itself limited or paused")
+        own = [row.target for row in self._catalogue.limits() if row.target.tenant == target.tenant]
+        if target not in own and len(own) >= OWN_MAX:
+            raise InvalidInput(
+                f"{len(own):,} personas and keys of {target.tenant} are limited or paused", field=target.scope,
+                rule=f"at most {OWN_MAX:,}", hint="remove what is not needed, or limit keys by a beginning: gateway:*",
+            )  # fmt: skip
 
     def _prefixes_of(self, target: Target) -> list[Target]:
         limited = (row.target for row in self._catalogue.limits())

@@ -18,7 +18,7 @@ from .job_control import JobControl
 from .job_finder import JobFinder
 from .job_repository import LedgerJobRepository
 from .job_types import JobTypes
-from .key_ports import KeyMint, KeyRegister
+from .key_ports import KeyMint, KeyStore
 from .keys import Keys
 from .known import KnownTenants, KnownTypes
 from .leasing import register_leasing
@@ -61,7 +61,7 @@ class Ports:
     statistics: StatisticsViews
     clock: Clock
     identifiers: Identifiers
-    keys: KeyRegister
+    keys: KeyStore
     key_mint: KeyMint
     writer_at_once: AtOnceWriter | None = None
     """The writer, for those who must not wait; None where there is none such."""

@@ -24,7 +24,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from jobledger.application.authentication import KEY_PREFIX, Authenticator, unauthenticated
-from jobledger.application.key_ports import KeyRegister
+from jobledger.application.key_ports import EndedSessions
 from jobledger.application.keys import secret_sha256
 from jobledger.application.ports import Clock, StreamReader
 from jobledger.domain.api_key import ApiKey, evolve, key_stream
@@ -69,7 +69,7 @@ class Sessions:
     """Begins, finds and ends sessions. Safe in any thread."""
 
     def __init__(
-        self, signing_key: bytes, authenticator: Authenticator, reader: StreamReader, keys: KeyRegister, clock: Clock,
+        self, signing_key: bytes, authenticator: Authenticator, reader: StreamReader, keys: EndedSessions, clock: Clock,
         *, oidc: OidcSettings | None = None,
     ) -> None:  # fmt: skip
         """`oidc`: what the authenticator takes tokens by; None where it takes none."""

@@ -14,7 +14,7 @@ from threading import Lock
 from typing import Any
 from uuid import UUID
 
-from jobledger.application.key_ports import KeyRegister
+from jobledger.application.key_ports import KeyStore
 from jobledger.application.ports import (
     Catalogue,
     Claim,
@@ -59,7 +59,7 @@ class LedgerUnderTest:
     catalogue: Catalogue
     wake_up: WakeUp
     transaction_writer: TransactionWriter
-    keys: KeyRegister
+    keys: KeyStore
     connect: Callable[[], AbstractContextManager[Any]]
     """A caller's own connection to the same database, as its driver makes it; closed without a commit."""
     purge: Callable[[UUID], None]

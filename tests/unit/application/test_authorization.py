@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from jobledger.application import limits
 from jobledger.application.authorization import Authorization, Authorized
 from jobledger.application.commands import (
     CancelJob,
@@ -20,6 +21,7 @@ from jobledger.application.commands import (
     ResumeTenant,
     SuspendTenant,
 )
+from jobledger.application.dispatcher import Dispatcher
 from jobledger.application.limit_messages import (
     ExplainJob,
     GetLimitHistory,
@@ -31,11 +33,20 @@ from jobledger.application.limit_messages import (
 )
 from jobledger.application.message import Actor, Message
 from jobledger.application.needs import NEEDS, Scope
-from jobledger.application.queries import CausingEvent, GetCauses, GetJob, ListTenantJobs, ListTenants
+from jobledger.application.ports import Freshness, HorizonHold
+from jobledger.application.queries import CausingEvent, GetCauses, GetJob, JobList, ListTenantJobs, ListTenants
 from jobledger.application.result import Accepted, Refused
 from jobledger.domain.audit import AccessRefused
-from jobledger.domain.errors import IdempotencyConflict, JobledgerError, NotFound, NotPermitted, UnknownTenant
+from jobledger.domain.errors import (
+    IdempotencyConflict,
+    InvalidInput,
+    JobledgerError,
+    NotFound,
+    NotPermitted,
+    UnknownTenant,
+)
 from jobledger.domain.identity import EXTRA_PERMISSIONS, Grant, Identity, Permission, Role
+from jobledger.infrastructure.system import RandomIdentifiers
 from tests.support.use_cases import UseCases, item
 
 ACTOR = Actor(id="key:k1", address="203.0.113.7", request_id="r-1", on_behalf_of="person:ana")
@@ -331,6 +342,37 @@ def test_the_installations_reasons_are_not_told_to_tenants(cases: UseCases, auth
     )  # fmt: skip
     for message in messages:
         assert "to make room for other" in repr(everywhere.execute(message).unwrap())
+
+
+def test_a_tenants_own_limits_have_an_end(
+    cases: UseCases, authorization: Authorization, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """Every claim looks at all of them; those that are there are changed, and the installation may set more."""
+    monkeypatch.setattr(limits, "OWN_MAX", 2)
+    operator, everywhere = who(authorization, Role.OPERATOR), who(authorization, Role.OPERATOR, tenants=None)
+
+    def limited(key: str, concurrency: int = 1) -> SetLimits:
+        return SetLimits(actor=ACTOR, tenant="acme", key=key, concurrency=concurrency, reason="x")
+
+    for message in (limited("a"), limited("b"), limited("b", 2)):
+        assert operator.execute(message).is_accepted
+    assert type(error_of(operator, limited("c"))) is InvalidInput
+    assert everywhere.execute(limited("c")).is_accepted
+    assert operator.execute(RemoveLimits(actor=ACTOR, tenant="acme", key="a", reason="x")).is_accepted
+
+
+def test_whose_transaction_holds_a_list_back_is_not_told_to_tenants(cases: UseCases) -> None:
+    """Since when, that is told; its program and login may be another customer's."""
+    now = cases.clock.now()
+    hold = HorizonHold(now, 3.0, 4711, "billing of other", "other_login", "idle in transaction", None)
+    page = JobList((), None, Freshness(1, 2, now, hold=hold))
+    held = Dispatcher(cases.clock, RandomIdentifiers())
+    held.register(ListTenantJobs, lambda _query, _flow: Accepted(page))
+    authorization = Authorization(held, cases.ledger.ports.catalogue)
+    query = ListTenantJobs(actor=ACTOR, tenant="acme")
+    shown = who(authorization, Role.EMITTER).execute(query).unwrap().freshness.hold
+    assert shown == hold._replace(pid=None, application=None, login=None, state=None)
+    assert who(authorization, Role.OPERATOR, tenants=None).execute(query).unwrap() == page
 
 
 def test_a_tenants_own_reasons_are_told(cases: UseCases, authorization: Authorization) -> None:
