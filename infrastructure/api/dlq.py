@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from .jobs import Answer, Job, Reason, Request
+from .jobs import JOB_EXAMPLE, Answer, Job, Reason, Request
 from .lists import FRESHNESS_EXAMPLE, Freshness
 
 Kind = Literal["system", "orchestration", "reactive", "ai", "work"]
@@ -123,6 +123,16 @@ class BulkDiscardRequest(Request):
 class BulkRequeueRequest(BulkDiscardRequest):
     """The same, with the attempts that each gets."""
 
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"filter": {"error_type": "TimeoutError"}, "dry_run": True},
+                {"filter": _FILTER, "reason": "gateway fixed", "expected_count": 500, "attempts": 3},
+            ]
+        },
+    )
+
     attempts: Attempts = None
 
 
@@ -226,6 +236,26 @@ class DeadAttempt(Answer):
 class DeadJob(Job):
     """Why a job is dead: what sent it here, its last attempts, how often people took it out before. Bodies are null
     where they were not asked for."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    **JOB_EXAMPLE, "status": "dlq", "failed": True, "worker": None, "error_type": "TimeoutError",
+                    "error_message": "no answer", "error_fingerprint": "0f1e2d3c4b5a6978", "progress": None,
+                    "dead_at": "2026-03-01T09:30:36.500000Z", "cause": "unrecoverable", "times_requeued": 0,
+                    "attempts": [
+                        {
+                            "number": 1, "worker": "host-1:4711:a1b2", "started_at": "2026-03-01T09:30:06.500000Z",
+                            "ended_at": "2026-03-01T09:30:36.500000Z", "ending": "failed",
+                            "error": "TimeoutError: no answer",
+                        }
+                    ],
+                    "traceback": None,
+                }
+            ]
+        }
+    )  # fmt: skip
 
     dead_at: datetime
     cause: str

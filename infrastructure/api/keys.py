@@ -20,6 +20,12 @@ _KEY: JsonDict = {
 }  # fmt: skip
 
 
+_KEY_VIEW: JsonDict = {
+    **_KEY, "created_at": "2026-03-01T09:30:05.250000Z", "created_by": "key:admin", "last_used_at": None,
+    "last_address": None,
+}  # fmt: skip
+
+
 class GrantRequest(Request):
     """What a key may do, for which tenants and queues (null: all of them)."""
 
@@ -105,21 +111,7 @@ class KeyView(Key):
 class Keys(Answer):
     """A page of keys in the order of their ids."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "keys": [
-                        {
-                            **_KEY, "created_at": "2026-03-01T09:30:05.250000Z", "created_by": "key:admin",
-                            "last_used_at": None, "last_address": None,
-                        }
-                    ],
-                    "next_cursor": None,
-                }
-            ]
-        }
-    )  # fmt: skip
+    model_config = ConfigDict(json_schema_extra={"examples": [{"keys": [_KEY_VIEW], "next_cursor": None}]})
 
     keys: list[KeyView]
     next_cursor: str | None
@@ -141,6 +133,10 @@ class IssuedKey(Answer):
 
 class KeyChanged(Answer):
     """A key after a command."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"key": {**_KEY_VIEW, "status": "revoked"}, "position": "5f0c.8192"}]}
+    )
 
     key: KeyView
     position: str | None

@@ -10,8 +10,8 @@ from pydantic.config import JsonDict
 from .jobs import Answer, JobId
 
 _FRESHNESS: JsonDict = {
-    "position": "5f0c.8192", "head": "5f0c.8192", "lag_positions": 0, "recorded_at": "2026-03-01T09:30:05.250000Z", "parked": 0,
-    "hold": None,
+    "position": "5f0c.8192", "head": "5f0c.8192", "lag_positions": 0,
+    "recorded_at": "2026-03-01T09:30:05.250000Z", "parked": 0, "hold": None,
 }  # fmt: skip
 _ROW: JsonDict = {
     "job_id": "0199d5a2-7c10-7cc1-9f0e-3d2b1a0c9e8f", "tenant": "acme", "persona": "billing-bot", "status": "pending",

@@ -94,7 +94,9 @@ class Views(Answer):
     its end."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"head": "5f0c.8192", "horizon_age_seconds": 0.0, "views": [_VIEW], "others": []}]}
+        json_schema_extra={
+            "examples": [{"head": "5f0c.8192", "horizon_age_seconds": 0.0, "views": [_VIEW], "others": []}]
+        }
     )
 
     head: str

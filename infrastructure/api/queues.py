@@ -15,10 +15,11 @@ Scope = Literal["queue", "tenant", "persona", "key"]
 _STATE: dict[str, Any] = {"concurrency": 5, "rate": {"count": 100, "seconds": 60.0}, "weight": 1, "paused": False}
 _TARGET: dict[str, Any] = {"scope": "queue", "tenant": None, "name": "billing"}
 _EVENT: dict[str, Any] = {
-    "event_id": "ff3c0d1e-2b4a-8c6d-9e8f-0a1b2c3d4e5f.1", "version": 1, "position": "5f0c.8192", "topic": "queue.limited",
-    "recorded_at": "2026-03-01T09:30:05.250000Z", "actor": "key:4k2m9xq7ta", "authenticated": True,
-    "on_behalf_of": None, "address": "10.0.0.7", "request_id": "0b5f2c8e9d7a4f31", "correlation_id": "6f2a",
-    "causation_id": None, "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "why": "5 at a time: the gateway asks for it",
+    "event_id": "ff3c0d1e-2b4a-8c6d-9e8f-0a1b2c3d4e5f.1", "version": 1, "position": "5f0c.8192",
+    "topic": "queue.limited", "recorded_at": "2026-03-01T09:30:05.250000Z", "actor": "key:4k2m9xq7ta",
+    "authenticated": True, "on_behalf_of": None, "address": "10.0.0.7", "request_id": "0b5f2c8e9d7a4f31",
+    "correlation_id": "6f2a", "causation_id": None, "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+    "why": "5 at a time: the gateway asks for it",
     "seconds": None, "attempt_seconds": None, "facts": {"subject": "billing", "reason": "the gateway asks for it"},
 }  # fmt: skip
 

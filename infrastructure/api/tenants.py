@@ -25,6 +25,10 @@ class TenantRequest(Request):
 class TenantChanged(Answer):
     """A tenant after a command."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "acme", "status": "active", "position": "5f0c.8192"}]}
+    )
+
     name: str
     status: str
     position: str | None
@@ -40,5 +44,11 @@ class Tenant(Answer):
 
 class Tenants(Answer):
     """Those that the caller has a grant for."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"tenants": [{"name": "acme", "status": "active", "display_name": "Acme Ltd"}]}]
+        }
+    )  # fmt: skip
 
     tenants: list[Tenant]

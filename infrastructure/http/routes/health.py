@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
 
 from jobledger.domain.errors import LedgerError
 
+from ...api.health import Health
 from ..services import services_of
 
 router = APIRouter(tags=["health"])
-
-
-class Health(BaseModel):
-    """`ok`, or what is wrong."""
-
-    status: str
 
 
 @router.get("/livez", operation_id="livez", summary="Whether only a restart helps", response_model=Health,
