@@ -99,19 +99,19 @@ class Authorized:
             return cast("Result[R]", self._own_tenants(result))
         return self._without_hold(result)
 
-    def may_wait(self, message: Message[Any]) -> bool:
-        """Whether `execute_async` would keep its event loop waiting; then `execute` belongs on a thread."""
+    def at_once(self, message: Message[R]) -> Message[R] | None:
+        """What `execute_async` takes; None where it would keep its event loop waiting: then `execute` belongs on a
+        thread."""
         if not isinstance(message, DispatchJob):
-            return True
-        tenant = message.item.tenant
-        queues = self.identity.queues_for(Permission.DISPATCH, tenant)
-        refused = queues is not None and not queues  # which is looked up and recorded
-        narrowed = message.model_copy(update={"item": message.item._replace(allowed_queues=queues)})
-        return refused or self._authorization.dispatcher.may_wait(narrowed)
+            return None
+        queues = self.identity.queues_for(Permission.DISPATCH, message.item.tenant)
+        if queues is not None and not queues:  # which is looked up and recorded
+            return None
+        allowed = message.model_copy(update={"item": message.item._replace(allowed_queues=queues)})
+        return None if self._authorization.dispatcher.may_wait(allowed) else cast("Message[R]", allowed)
 
-    async def execute_async(self, message: Message[R]) -> Result[R]:
-        """Carry a message out that `may_wait` is false for."""
-        allowed = self._allowed(message, self._authorization.need(type(message)))
+    async def execute_async(self, allowed: Message[R]) -> Result[R]:
+        """Carry out what `at_once` gave."""
         return await self._authorization.dispatcher.execute_async(allowed)
 
     def require(self, permission: Permission, tenant: str | None, queue: str | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 from jobledger.domain.errors import InvalidInput, Refusal
 
 from .flow import Flow
+from .in_loop import awaited
 from .logs import logger
 from .message import Actor, Message
 from .pending import Pending
@@ -113,7 +113,7 @@ class Dispatcher:
             try:
                 step: Accepted[R] | Pending[R] = registered.begin.begin(message, flow)
                 while isinstance(step, Pending):
-                    step = step.settle(await asyncio.wrap_future(step.written))
+                    step = step.settle(await awaited(step.written))
             except Refusal as error:
                 return _refused(error)
             return step

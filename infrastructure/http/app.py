@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 
 from . import problems
 from .context import RequestContext
@@ -41,11 +44,15 @@ ROUTERS = (
 )  # fmt: skip
 
 
+_NO_SPANS_OF_ITS_OWN: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False}
+"""FastAPI's would stand beside ours (see `application/telemetry.py`), and hold whole addresses."""
+
+
 def make_app(services: Services, *, body_bytes_max: int, version: str) -> FastAPI:
     """The application of a server."""
     app = DocumentedApi(
         title="jobledger", version=version, description=DESCRIPTION, openapi_url="/v1/openapi.json", docs_url=None,
-        redoc_url=None, redirect_slashes=False,
+        redoc_url=None, redirect_slashes=False, telemetry=_NO_SPANS_OF_ITS_OWN,
     )  # fmt: skip
     app.state.services = services
     for router in ROUTERS:  # as they are: including them would build each route again, at the first requests

@@ -67,9 +67,10 @@ class Caller:
     async def ask_async(self, message_type: type[Message[R]], /, **fields: object) -> Accepted[R]:
         """The same from an event loop, which goes on meanwhile."""
         message = self._message(message_type, fields)
-        if self.authorized.may_wait(message):
+        allowed = self.authorized.at_once(message)
+        if allowed is None:
             return accepted(await run_in_threadpool(self.authorized.execute, message))
-        return accepted(await self.authorized.execute_async(message))
+        return accepted(await self.authorized.execute_async(allowed))
 
     def told(self, shape: Shape) -> Shape:
         """An answer, its positions as `after` takes them."""

@@ -16,6 +16,7 @@ from jobledger.application.commands import (
     CreateTenant,
     DispatchJob,
     DispatchJobs,
+    Receipt,
     RequeueJob,
     RescheduleJob,
     ResumeTenant,
@@ -35,7 +36,7 @@ from jobledger.application.message import Actor, Message
 from jobledger.application.needs import NEEDS, Scope
 from jobledger.application.ports import Freshness, HorizonHold
 from jobledger.application.queries import CausingEvent, GetCauses, GetJob, JobList, ListTenantJobs, ListTenants
-from jobledger.application.result import Accepted, Refused
+from jobledger.application.result import Accepted, Refused, Result
 from jobledger.domain.audit import AccessRefused
 from jobledger.domain.errors import (
     IdempotencyConflict,
@@ -205,6 +206,13 @@ def test_queues_bound_what_is_dispatched(cases: UseCases, authorization: Authori
     assert kinds == [NotPermitted, Accepted, UnknownTenant]
 
 
+def at_once(emitter: Authorized, command: DispatchJob) -> Result[Receipt]:
+    """The answer to who does not wait for it."""
+    allowed = emitter.at_once(command)
+    assert allowed is not None
+    return asyncio.run(emitter.execute_async(allowed))
+
+
 @pytest.mark.parametrize("payload", [{"invoice_id": "42"}, {"invoice_id": "43"}], ids=["same", "other"])
 def test_queues_bound_which_jobs_had_a_key(
     cases: UseCases, authorization: Authorization, payload: dict[str, str]
@@ -215,8 +223,7 @@ def test_queues_bound_which_jobs_had_a_key(
     asked = item(queue="special", idempotency_key="k", payload=payload)
     command = DispatchJob(actor=ACTOR, item=asked)
     told = [error_of(emitter, command)]
-    assert not emitter.may_wait(command)
-    begun = asyncio.run(emitter.execute_async(command))
+    begun = at_once(emitter, command)
     assert isinstance(begun, Refused)
     bulk = emitter.execute(DispatchJobs(actor=ACTOR, items=[asked, item(queue="special", invoice_id="7")]))
     assert isinstance(bulk, Accepted)
@@ -231,7 +238,7 @@ def test_a_key_of_ones_own_queue_gives_the_first_job_back(cases: UseCases, autho
     first = cases.dispatch(idempotency_key="k", queue="special").job_id
     emitter = who(authorization, Role.EMITTER, queues=["special"])
     command = DispatchJob(actor=ACTOR, item=item(queue="special", idempotency_key="k"))
-    receipts = [emitter.execute(command).unwrap(), asyncio.run(emitter.execute_async(command)).unwrap()]
+    receipts = [emitter.execute(command).unwrap(), at_once(emitter, command).unwrap()]
     assert [(receipt.job_id, receipt.duplicate) for receipt in receipts] == [(first, True)] * 2
 
 
