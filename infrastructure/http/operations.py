@@ -24,6 +24,8 @@ from .problem_documents import ApiError, make_problem, problem_of, unavailable
 
 RUNNING_MAX = 4
 """Operations of one server at a time."""
+OF_TENANT_MAX = 2
+"""Of them, those of one tenant: no tenant keeps the others from theirs."""
 REMEMBERED_MAX = 200
 """Ended operations whose result a server still knows; the ledger knows of all of them."""
 RETRY_AFTER_SECONDS = 5
@@ -112,7 +114,12 @@ class Operations:
             target=context.run, args=(self._run, operation, work, request_id), name="jobledger-operation", daemon=True
         )
         with self._lock:
-            self._threads[operation] = thread
+            others = sum(one.tenant == operation.tenant for one in self._threads if one.tenant is not None)
+            if others < OF_TENANT_MAX:
+                self._threads[operation] = thread
+        if others >= OF_TENANT_MAX:
+            self._room.release()
+            raise _too_many(OF_TENANT_MAX, "operations of this tenant")
         thread.start()
         return operation.known.result()
 
@@ -195,8 +202,8 @@ def interrupted(why: str, request_id: str | None = None) -> Problem:
     )  # fmt: skip
 
 
-def _too_many(running_max: int) -> ApiError:
+def _too_many(running_max: int, what: str = "operations") -> ApiError:
     return ApiError(
-        "too_many_requests", f"{running_max} operations go on at this server", rule=f"at most {running_max} at a time",
+        "too_many_requests", f"{running_max} {what} go on at this server", rule=f"at most {running_max} at a time",
         hint="wait until one of them has ended", headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
     )  # fmt: skip

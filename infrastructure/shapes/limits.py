@@ -23,4 +23,6 @@ def _what(event: RecordedEvent) -> str:
 def _why(event: RecordedEvent) -> str:
     limits = getattr(event.facts, "limits", None)
     reason = str(getattr(event.facts, "reason", ""))
-    return reason if limits is None or limits == NO_LIMITS else f"{limits}: {reason}"
+    if limits is None or limits == NO_LIMITS:
+        return reason
+    return f"{limits}: {reason}" if reason else str(limits)  # tenants are not told the installation's reasons

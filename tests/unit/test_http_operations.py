@@ -89,6 +89,23 @@ def test_only_so_many_go_on_at_a_time(operations: Operations) -> None:
         work.go_on.set()
 
 
+def test_no_tenant_takes_all_the_room() -> None:
+    """A third of one tenant is told to come back, another tenant's begins; views are nobody's, and are not counted."""
+    operations = Operations(lambda: NOW)
+    works = [Slow(f"a.{number}") for number in range(4)]
+    begun = [operation(), operation(), operation("other"), operation(None)]
+    for one, work in zip(begun[:2], works[:2], strict=True):
+        operations.begin(one, work, None)
+    with pytest.raises(ApiError, match="2 operations of this tenant"):
+        operations.begin(operation(), Slow("a.5"), None)
+    for one, work in zip(begun[2:], works[2:], strict=True):
+        operations.begin(one, work, None)
+    for work in works:
+        work.go_on.set()
+    until(lambda: all(one.status == "succeeded" for one in begun))
+    operations.close()
+
+
 def test_what_keeps_it_from_beginning_is_raised(operations: Operations) -> None:
     """To whoever asked; nothing is known of it afterwards, and its place is free."""
 

@@ -147,7 +147,8 @@ def resume_queue(*, queue: str, body: ReasonRequest, caller: Calling, response: 
     response_model=api.TargetChanged, responses=problems(409),
 )  # fmt: skip
 def pause_tenant(*, tenant: str, body: ReasonRequest, caller: Calling, response: Response) -> Any:  # noqa: ANN401
-    """Until it is unpaused. Its jobs are still taken (a suspended tenant's are not)."""
+    """Until it is unpaused. Its jobs are still taken (a suspended tenant's are not). For whoever has a grant for all
+    tenants, as all that limits or pauses a tenant as a whole."""
     return _changed(response, caller.ask(PauseTarget, tenant=tenant, reason=body.reason))
 
 

@@ -47,7 +47,7 @@ def create_tenant(body: api.TenantRequest, caller: Calling, response: Response) 
     response_model=api.TenantChanged, responses=problems(409),
 )  # fmt: skip
 def suspend_tenant(tenant: str, body: ReasonRequest, caller: Calling, response: Response) -> Any:  # noqa: ANN401
-    """Until it is resumed; its jobs wait."""
+    """Until it is resumed; its jobs wait. For whoever has a grant for all tenants."""
     return _changed(response, caller.ask(SuspendTenant, name=tenant, reason=body.reason))
 
 
@@ -56,7 +56,7 @@ def suspend_tenant(tenant: str, body: ReasonRequest, caller: Calling, response: 
     response_model=api.TenantChanged, responses=problems(409),
 )  # fmt: skip
 def resume_tenant(tenant: str, body: ReasonRequest, caller: Calling, response: Response) -> Any:  # noqa: ANN401
-    """After it was suspended."""
+    """After it was suspended. For whoever has a grant for all tenants."""
     return _changed(response, caller.ask(ResumeTenant, name=tenant, reason=body.reason))
 
 
