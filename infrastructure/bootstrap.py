@@ -54,6 +54,8 @@ class LedgerHandle:
     _closing: ExitStack = field(default_factory=ExitStack)
     room: Room = field(default_factory=Room)
     """For those who wait for the lists: a server bounds it."""
+    writes_waiting: Callable[[], int] = lambda: 0
+    """How many wait for the group commit."""
 
     def close(self) -> None:
         """Let go of everything, the last opened first. Closing twice is harmless."""
@@ -98,6 +100,7 @@ def open_ledger(settings: Settings, *, create: bool = False, app: App | None = N
             settings, engine.ports, engine.wake_up, engine.view_store, engine.event_source, engine.shadows,
             engine.queue_tables, engine.progress, dispatcher, engine.prepare_storage, app, engine.transactions,
             engine.awaited, lambda: engine.writer.has_died, closing.pop_all(), room,
+            lambda: engine.writer.waiting,
         )  # fmt: skip
 
 

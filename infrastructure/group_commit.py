@@ -116,6 +116,11 @@ class GroupCommit:
         return self.submit(writes).result()
 
     @property
+    def waiting(self) -> int:
+        """Writes that were handed in and are not being written yet."""
+        return self._buffered_writes
+
+    @property
     def has_died(self) -> bool:
         """Whether its thread ended by itself: then nothing is written any more."""
         return not self._closed and not self._flusher.is_alive()

@@ -200,8 +200,8 @@ class Settings(BaseSettings):
 
     metrics_port: int | None = Field(
         default=None, ge=0, le=65_535,
-        description="The port of a worker on which it serves `/metrics`, `/livez` and `/readyz`; 0 takes any that is "
-        "free. Default: none, nothing is served or counted.",
+        description="The port of a worker or a server on which it serves `/metrics`, `/livez` and `/readyz`; 0 takes "
+        "any that is free. Default: none, nothing is served or counted.",
     )  # fmt: skip
     metrics_host: str = Field(
         default="127.0.0.1", min_length=1,

@@ -13,6 +13,7 @@ from .bootstrap import LedgerHandle
 from .console.app import Pages, console_services, make_console
 from .console.services import Bounds, ConsoleServices
 from .http.server import Server, make_server_app, services_for
+from .metrics.requests import ServerLoad
 
 
 class Place(NamedTuple):
@@ -42,6 +43,10 @@ class WebServer:
     def has_died(self) -> bool:
         """Whether it ended by itself."""
         return self._server.has_died
+
+    def load(self) -> ServerLoad:
+        """What it has to do just now."""
+        return self._server.load()
 
     def login_link(self, name: str) -> str | None:
         """A link that logs whoever opens it into the console, once, as an administrator of this name. None where others

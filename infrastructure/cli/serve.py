@@ -17,8 +17,12 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
+from jobledger.application.maintenance import Maintenance
+from jobledger.projections.runner import Runner
+
 from ..bootstrap import LedgerHandle, open_ledger
 from ..identities import ensure_admin_key
+from ..metrics import serving_server_metrics
 from ..projecting import Hurrying, make_runner
 from ..service import make_maintenance
 from ..settings import Settings
@@ -28,6 +32,7 @@ from .beside import Host, Port, require_server, show_first_key
 from .exit_codes import ExitCode
 from .output import console
 from .session import load_settings
+from .work import MetricsPort
 
 _LOOK_SECONDS = 1.0
 
@@ -56,10 +61,11 @@ def register(app: typer.Typer) -> None:
 
 def serve(
     *, host: Host = None, port: Port = None, uds: Uds = None, projections: Projections = True,
-    maintenance: Maintained = None, create: Create = False, as_json: options.Json = False,
+    maintenance: Maintained = None, metrics_port: MetricsPort = None, create: Create = False,
+    as_json: options.Json = False,
 ) -> None:  # fmt: skip
     """Serve the HTTP API (and the console), until Ctrl-C. Jobs are run by `jobledger work`, or by workers over HTTP."""
-    settings = load_settings(http_host=host, http_port=port)
+    settings = load_settings(http_host=host, http_port=port, metrics_port=metrics_port)
     require_server()
     from ..web import Place, serving  # noqa: PLC0415 - only where it is installed
 
@@ -68,11 +74,16 @@ def serve(
     place = Place(None if only_socket else settings.http_host, settings.http_port, uds)
     maintained = projections if maintenance is None else maintenance
     with (
-        closing(open_ledger(settings, create=create)) as handle, _read_models(handle, wanted=projections),
-        _maintenance(handle, wanted=maintained),
-    ):  # fmt: skip
+        closing(open_ledger(settings, create=create)) as handle,
+        _read_models(handle, wanted=projections) as runner,
+        _maintenance(handle, wanted=maintained) as maintaining,
+    ):
         first_key = ensure_admin_key(handle)
-        with _stopped_by_signals() as stopped, serving(handle, place) as server:
+        beside = {"projections": runner, "maintenance": maintaining}
+        with (
+            _stopped_by_signals() as stopped, serving(handle, place) as server,
+            serving_server_metrics(handle, server, settings, beside),
+        ):  # fmt: skip
             announce(settings, server.url, uds, as_json=as_json)
             show_first_key(first_key)
             while not stopped.wait(_LOOK_SECONDS):
@@ -99,30 +110,30 @@ def announce(settings: Settings, url: str | None, uds: Path | None, *, as_json: 
 
 
 @contextmanager
-def _read_models(handle: LedgerHandle, *, wanted: bool) -> Iterator[None]:
+def _read_models(handle: LedgerHandle, *, wanted: bool) -> Iterator[Runner | None]:
     if not wanted:
-        yield
+        yield None
         return
     runner = make_runner(handle)
     runner.start()
     hurrying = Hurrying(handle, runner)
     try:
-        yield
+        yield runner
     finally:
         hurrying.stop()
         runner.stop()
 
 
 @contextmanager
-def _maintenance(handle: LedgerHandle, *, wanted: bool) -> Iterator[None]:
+def _maintenance(handle: LedgerHandle, *, wanted: bool) -> Iterator[Maintenance | None]:
     """Where all workers are remote, nobody else rescues what they leave behind."""
     if not wanted:
-        yield
+        yield None
         return
     maintenance = make_maintenance(handle, actor="service:serve")
     maintenance.start()
     try:
-        yield
+        yield maintenance
     finally:
         maintenance.stop()
 

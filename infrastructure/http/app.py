@@ -58,5 +58,5 @@ def make_app(services: Services, *, body_bytes_max: int, version: str) -> FastAP
     for router in ROUTERS:  # as they are: including them would build each route again, at the first requests
         app.router.routes.extend(router.routes)
     problems.install(app)
-    app.add_middleware(RequestContext, body_bytes_max=body_bytes_max)
+    app.add_middleware(RequestContext, body_bytes_max=body_bytes_max, requests=services.requests)
     return app

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..metrics.requests import RequestTally
 from .json_lines import are_json_lines
 from .problem_documents import ApiError, problem_of
 from .problems import answer
@@ -27,8 +28,9 @@ _log = structlog.get_logger("jobledger.http")
 class RequestContext:
     """ASGI middleware around everything."""
 
-    def __init__(self, app: ASGIApp, *, body_bytes_max: int) -> None:
+    def __init__(self, app: ASGIApp, *, body_bytes_max: int, requests: RequestTally) -> None:
         self._app = app
+        self._requests = requests
         self._compressing = GZipMiddleware(app, minimum_size=_GZIP_BYTES_MIN)
         self._body_bytes_max = body_bytes_max
 
@@ -56,13 +58,15 @@ class RequestContext:
             await send(message)
 
         structlog.contextvars.bind_contextvars(request_id=request_id)  # of this request's task, which ends with it
+        self._requests.begin()
         try:
             await self._bounded(scope, receive, told, headers)
         finally:
+            seconds = time.monotonic() - began
+            self._requests.end(scope["method"], getattr(scope.get("route"), "path", None), status, seconds)
             _log.debug(
-                "http.request", method=scope["method"], path=scope["path"], status=status,
-                seconds=round(time.monotonic() - began, 6),
-            )  # fmt: skip
+                "http.request", method=scope["method"], path=scope["path"], status=status, seconds=round(seconds, 6)
+            )
 
     async def _bounded(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
         """Refuse a body that is too large: before it is read where its length is told, else while it is."""

@@ -128,6 +128,11 @@ class Streams:
         self._at_once = at_once
         self._open: dict[str, int] = {}
 
+    @property
+    def open(self) -> int:
+        """How many of them there are, of all."""
+        return sum(list(self._open.values()))
+
     @contextmanager
     def opened(self, name: str) -> Iterator[None]:
         """One more during the block; raises the error of status 429 where that is one too many. In the event loop."""

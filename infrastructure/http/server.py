@@ -15,6 +15,7 @@ from threading import Event, Thread
 
 import structlog
 import uvicorn
+from anyio import CapacityLimiter
 from fastapi import FastAPI
 
 from jobledger.application.authorization import Authorization
@@ -24,6 +25,7 @@ from jobledger.domain.errors import InvalidSettings
 
 from ..bootstrap import LedgerHandle
 from ..identities import open_authenticator
+from ..metrics.requests import ServerLoad
 from .app import make_app
 from .connections import guarded, look_after
 from .cursors import Cursors
@@ -94,6 +96,7 @@ class Server:
         self._server: uvicorn.Server | None = None
         self._ended = Event()
         self._thread: Thread | None = None
+        self._threads: CapacityLimiter | None = None
 
     @property
     def url(self) -> str | None:
@@ -130,6 +133,16 @@ class Server:
         """Whether it ended by itself."""
         return self._ended.is_set()
 
+    def load(self) -> ServerLoad:
+        """What it has to do just now."""
+        services: Services = self._app.state.services
+        threads = None if self._threads is None else self._threads.statistics()
+        return ServerLoad(
+            services.requests.snapshot(), services.streams.open,
+            0 if self._server is None else len(self._server.server_state.connections), THREADS,
+            0 if threads is None else threads.borrowed_tokens, 0 if threads is None else threads.tasks_waiting,
+        )  # fmt: skip
+
     def _serve(self, sockets: list[socket.socket]) -> None:
         assert self._server is not None
         try:
@@ -140,7 +153,8 @@ class Server:
     async def _limited(self, server: uvicorn.Server, sockets: list[socket.socket]) -> None:
         from anyio.to_thread import current_default_thread_limiter  # noqa: PLC0415 - needs the loop
 
-        current_default_thread_limiter().total_tokens = THREADS
+        self._threads = current_default_thread_limiter()
+        self._threads.total_tokens = THREADS
         watching = asyncio.create_task(look_after(server.server_state.connections))
         try:
             await server._serve(sockets)

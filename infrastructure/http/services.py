@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
@@ -18,6 +18,7 @@ from jobledger.domain.identity import Identity
 
 from ..asking import accepted, message_of
 from ..bootstrap import LedgerHandle
+from ..metrics.requests import RequestTally
 from ..shapes.jobs import Shape
 from ..shapes.positions import positioned
 from .cursors import Cursors
@@ -44,6 +45,7 @@ class Services:
     streams: Streams
     failures: FailedProofs
     positions: Positions
+    requests: RequestTally = field(default_factory=RequestTally)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
-"""Metrics and probes of a worker, over HTTP on a port of its own."""
+"""Metrics and probes of a worker or a server, over HTTP on a port of its own."""
 
-from .endpoint import Endpoint, serving_metrics
+from .endpoint import Endpoint, serving_metrics, serving_server_metrics
 
-__all__ = ["Endpoint", "serving_metrics"]
+__all__ = ["Endpoint", "serving_metrics", "serving_server_metrics"]

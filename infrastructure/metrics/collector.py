@@ -1,4 +1,5 @@
-"""The metrics of a worker in Prometheus' terms, put together at each scrape. The only importer of prometheus-client."""
+"""The metrics of a worker in Prometheus' terms, put together at each scrape. Only this and `server_collector` import
+prometheus-client."""
 
 from __future__ import annotations
 
@@ -27,15 +28,15 @@ _QUEUE_GAUGES = {
 }  # fmt: skip
 
 
-class Exposition(Collector):
-    """Collects at each scrape, and renders in the format that the client accepts."""
+class LedgerExposition(Collector):
+    """What every process shows of its jobs and of the ledger. Collects at each scrape, and renders in the format that
+    the client accepts."""
 
-    def __init__(self, worker: Worker, tally: Tally, sampler: Sampler, clock: Clock) -> None:
-        self._worker = worker
+    def __init__(self, queues: Iterable[str], tally: Tally, sampler: Sampler, clock: Clock) -> None:
         self._tally = tally
         self._sampler = sampler
         self._clock = clock
-        self._queues = set(worker.options.queues)
+        self._queues = set(queues)
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -51,20 +52,16 @@ class Exposition(Collector):
     def collect(self) -> Iterator[Metric]:
         """All metrics, as they are now."""
         yield from _of_jobs(self._tally.snapshot(), self._queues)
-        yield from _of_worker(self._worker.state)
-        yield self._info()
-        yield _gauge("jobledger_ledger_not_measured", "Times that the ledger could not be measured.",
+        yield from self.of_process()
+        yield gauge("jobledger_ledger_not_measured", "Times that the ledger could not be measured.",
                      self._sampler.failures, counter=True)  # fmt: skip
         measured = self._sampler.latest()
         if measured is not None:
             yield from self._of_ledger(measured)
 
-    def _info(self) -> Metric:
-        report = self._worker.state.report
-        labels = ["worker", "app", "host", "code_version"]
-        family = GaugeMetricFamily("jobledger_worker_info", "The worker behind this port; always 1.", labels=labels)
-        family.add_metric([self._worker.name, report.app, report.host, self._worker.code_version], 1)
-        return family
+    def of_process(self) -> Iterator[Metric]:
+        """What this process does and uses."""
+        raise NotImplementedError
 
     def _of_ledger(self, measured: Measured) -> Iterator[Metric]:
         yield from self._of_queues(measured.counts)
@@ -82,11 +79,11 @@ class Exposition(Collector):
         yield events
         yield seconds
         yield _of_parked(measured)
-        yield _gauge(
+        yield gauge(
             "jobledger_horizon_age_seconds", "How long the oldest committed event that cannot be read yet has waited.",
             measured.lag.horizon_age_seconds,
         )  # fmt: skip
-        yield _gauge("jobledger_ledger_measured_age_seconds", "Age of what this port says about queues and lag.",
+        yield gauge("jobledger_ledger_measured_age_seconds", "Age of what this port says about queues and lag.",
                      self._clock.monotonic() - measured.at)  # fmt: skip
 
     def _of_queues(self, counts: Iterable[QueueCount]) -> Iterator[Metric]:
@@ -97,6 +94,23 @@ class Exposition(Collector):
             for queue in sorted(self._queues):
                 family.add_metric([queue], by_queue.get((queue, status), 0))
             yield family
+
+
+class Exposition(LedgerExposition):
+    """Of a worker."""
+
+    def __init__(self, worker: Worker, tally: Tally, sampler: Sampler, clock: Clock) -> None:
+        super().__init__(worker.options.queues, tally, sampler, clock)
+        self._worker = worker
+
+    def of_process(self) -> Iterator[Metric]:
+        """Its slots, what it uses, who it is."""
+        yield from _of_worker(self._worker.state)
+        report = self._worker.state.report
+        labels = ["worker", "app", "host", "code_version"]
+        family = GaugeMetricFamily("jobledger_worker_info", "The worker behind this port; always 1.", labels=labels)
+        family.add_metric([self._worker.name, report.app, report.host, self._worker.code_version], 1)
+        yield family
 
 
 def _of_parked(measured: Measured) -> Metric:
@@ -139,8 +153,8 @@ def _of_jobs(tallied: Tallied, queues: Iterable[str]) -> Iterator[Metric]:
         dispatched.add_metric(values, series.dispatched)
         for outcome in OUTCOMES.values():  # those that never came too: a rise from nothing is seen by no alert
             outcomes.add_metric([*values, outcome], series.outcomes[outcome])
-        _add_histogram(queued, values, series.queued)
-        _add_histogram(ran, values, series.ran)
+        add_histogram(queued, values, series.queued)
+        add_histogram(ran, values, series.ran)
         cost.add_metric(values, series.cost)
         cpu.add_metric(values, series.cpu_seconds)
         stalls[key.queue] = stalls.get(key.queue, 0) + series.outcomes["stalled"]
@@ -163,7 +177,8 @@ def _values(key: SeriesKey, labels: list[str]) -> list[str]:
     return [key.job_type, key.queue, key.tenant][: len(labels)]
 
 
-def _add_histogram(family: HistogramMetricFamily, labels: list[str], histogram: Histogram) -> None:
+def add_histogram(family: HistogramMetricFamily, labels: list[str], histogram: Histogram) -> None:
+    """A series more, its buckets added up as Prometheus wants them."""
     bounds = [*(f"{bound:g}" for bound in histogram.bounds), "+Inf"]
     family.add_metric(labels, list(zip(bounds, accumulate(histogram.counts), strict=True)), histogram.total)
 
@@ -173,15 +188,15 @@ def _add_histogram(family: HistogramMetricFamily, labels: list[str], histogram: 
 
 def _of_worker(state: WorkerState) -> Iterator[Metric]:
     report = state.report
-    yield _gauge("jobledger_worker_slots", "Jobs that the worker runs at the same time at most.", state.concurrency)
-    yield _gauge("jobledger_worker_slots_used", "Slots in which a handler runs.", state.running)
-    yield _gauge("jobledger_worker_slots_quarantined", "Slots lost to handlers past their timeout.", report.quarantined)
-    yield _gauge("jobledger_worker_claimed_ahead_jobs", "Jobs that were claimed and wait for a slot.", state.waiting)
-    yield _gauge("jobledger_worker_settle_backlog_jobs", "Endings of jobs that are not durable yet.", state.unsettled)
-    yield _gauge("jobledger_worker_cpu_seconds", "CPU seconds of the process and its children.", report.cpu_seconds,
+    yield gauge("jobledger_worker_slots", "Jobs that the worker runs at the same time at most.", state.concurrency)
+    yield gauge("jobledger_worker_slots_used", "Slots in which a handler runs.", state.running)
+    yield gauge("jobledger_worker_slots_quarantined", "Slots lost to handlers past their timeout.", report.quarantined)
+    yield gauge("jobledger_worker_claimed_ahead_jobs", "Jobs that were claimed and wait for a slot.", state.waiting)
+    yield gauge("jobledger_worker_settle_backlog_jobs", "Endings of jobs that are not durable yet.", state.unsettled)
+    yield gauge("jobledger_worker_cpu_seconds", "CPU seconds of the process and its children.", report.cpu_seconds,
                  counter=True)  # fmt: skip
-    yield _gauge("jobledger_worker_memory_bytes", "Resident memory of the process and its children.", report.rss_bytes)
-    yield _gauge("jobledger_worker_clock_skew_seconds", "How far the worker's clock is ahead of the database's.",
+    yield gauge("jobledger_worker_memory_bytes", "Resident memory of the process and its children.", report.rss_bytes)
+    yield gauge("jobledger_worker_clock_skew_seconds", "How far the worker's clock is ahead of the database's.",
                  state.clock_skew_seconds)  # fmt: skip
     running = GaugeMetricFamily(
         "jobledger_worker_running_jobs", "Handlers that ran at the last heartbeat, by job type.", labels=["job_type"]
@@ -193,7 +208,8 @@ def _of_worker(state: WorkerState) -> Iterator[Metric]:
                     state.ledger_errors)  # fmt: skip
 
 
-def _gauge(name: str, documentation: str, value: float, *, counter: bool = False) -> Metric:
+def gauge(name: str, documentation: str, value: float, *, counter: bool = False) -> Metric:
+    """A family of one value."""
     family = (CounterMetricFamily if counter else GaugeMetricFamily)(name, documentation)
     family.add_metric([], value)
     return family

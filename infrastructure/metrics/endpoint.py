@@ -1,10 +1,11 @@
-"""`/metrics`, `/livez` and `/readyz` of one worker process, put together."""
+"""`/metrics`, `/livez` and `/readyz` of one process, a worker or a server, put together."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from http import HTTPStatus
 from importlib.util import find_spec
 from typing import Protocol
@@ -19,7 +20,9 @@ from jobledger.projections.catalogue import ALL_PROJECTIONS
 from ..bootstrap import LedgerHandle
 from ..settings import Settings
 from .http import HttpServer, Response
+from .requests import ServerLoad
 from .sampler import Sampler
+from .server_vitals import Beside, ServerVitals
 from .tally import Tally
 
 _JSON, _TEXT = "application/json", "text/plain; charset=utf-8"
@@ -29,32 +32,54 @@ _log = structlog.get_logger("jobledger.metrics")
 
 
 class Probed(Protocol):
-    """What is probed: a service with its worker."""
-
-    @property
-    def worker(self) -> Worker:
-        """The worker that it runs."""
-        ...
+    """What is probed."""
 
     def liveness(self) -> Sequence[Check]:
         """Whether only a restart helps."""
         ...
 
     def readiness(self) -> Sequence[Check]:
-        """Whether it takes jobs."""
+        """Whether it takes jobs, or requests."""
+        ...
+
+
+class Working(Probed, Protocol):
+    """A service with its worker."""
+
+    @property
+    def worker(self) -> Worker:
+        """The worker that it runs."""
+        ...
+
+
+class Serving(Protocol):
+    """A server."""
+
+    @property
+    def has_died(self) -> bool:
+        """Whether it ended by itself."""
+        ...
+
+    def load(self) -> ServerLoad:
+        """What it has to do just now."""
+        ...
+
+
+class Rendered(Protocol):
+    """What is scraped."""
+
+    def render(self, accept: str) -> tuple[str, bytes]:
+        """Content type and body."""
         ...
 
 
 class Endpoint:
-    """The port of one worker. `/metrics` needs the extra `metrics`; the probes need nothing."""
+    """The port of one process. `/metrics` needs the extra `metrics`; the probes need nothing."""
 
-    def __init__(self, service: Probed, tally: Tally, sampler: Sampler, clock: Clock, *, host: str, port: int) -> None:
+    def __init__(self, service: Probed, make: Callable[[], Rendered], *, host: str, port: int) -> None:
+        """`make` imports what only that extra brings."""
         self._service = service
-        self._collector = None
-        if find_spec("prometheus_client") is not None:
-            from .collector import Exposition  # noqa: PLC0415 - an extra
-
-            self._collector = Exposition(service.worker, tally, sampler, clock)
+        self._collector = make() if find_spec("prometheus_client") is not None else None
         self._server = HttpServer(
             host, port, {"/metrics": self.metrics, "/livez": self.livez, "/readyz": self.readyz}
         )  # fmt: skip
@@ -87,7 +112,7 @@ class Endpoint:
         return _probe(self._service.liveness())
 
     def readyz(self, headers: Mapping[str, str]) -> Response:
-        """200 while the worker takes jobs, else 503; with the reasons."""
+        """200 while it takes jobs, or requests, else 503; with the reasons."""
         return _probe(self._service.readiness())
 
 
@@ -98,9 +123,44 @@ def _probe(checks: Sequence[Check]) -> Response:
     return Response(status, _JSON, f"{json.dumps(answer, indent=2)}\n".encode())
 
 
+def worker_metrics(worker: Worker, tally: Tally, sampler: Sampler, clock: Clock) -> Rendered:
+    """What a worker shows."""
+    from .collector import Exposition  # noqa: PLC0415 - an extra
+
+    return Exposition(worker, tally, sampler, clock)
+
+
+def server_metrics(
+    server: Serving, writes_waiting: Callable[[], int], tally: Tally, sampler: Sampler, clock: Clock
+) -> Rendered:
+    """What a server shows."""
+    from .server_collector import ServerExposition  # noqa: PLC0415 - an extra
+
+    return ServerExposition(server.load, writes_waiting, tally, sampler, clock)
+
+
 @contextmanager
-def serving_metrics(handle: LedgerHandle, service: Probed, settings: Settings) -> Iterator[Endpoint | None]:
+def serving_metrics(handle: LedgerHandle, service: Working, settings: Settings) -> Iterator[Endpoint | None]:
     """The endpoint of a service while the block runs; None where the settings name no port: then nothing is counted."""
+    make = partial(worker_metrics, service.worker)
+    with _serving(handle, service, settings, make) as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def serving_server_metrics(
+    handle: LedgerHandle, server: Serving, settings: Settings, threads: Mapping[str, Beside | None]
+) -> Iterator[Endpoint | None]:
+    """The endpoint of a server and of the `threads` that run beside it."""
+    make = partial(server_metrics, server, handle.writes_waiting)
+    with _serving(handle, ServerVitals(handle, server, threads), settings, make) as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def _serving(
+    handle: LedgerHandle, probed: Probed, settings: Settings, make: Callable[[Tally, Sampler, Clock], Rendered]
+) -> Iterator[Endpoint | None]:
     if settings.metrics_port is None:
         yield None
         return
@@ -110,7 +170,8 @@ def serving_metrics(handle: LedgerHandle, service: Probed, settings: Settings) -
     sampler = Sampler(
         handle.ports.queue.counts, lambda: handle.event_source.lag(names), clock, handle.view_store.parked_counts
     )
-    endpoint = Endpoint(service, tally, sampler, clock, host=settings.metrics_host, port=settings.metrics_port)
+    made = partial(make, tally, sampler, clock)
+    endpoint = Endpoint(probed, made, host=settings.metrics_host, port=settings.metrics_port)
     endpoint.start()
     handle.ports.writer.add_listener(tally.committed)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.machinery import ModuleSpec
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -16,7 +17,7 @@ from jobledger.application.job_context import JobContext
 from jobledger.application.worker import Worker, WorkerOptions
 from jobledger.application.worker.vitals import Check
 from jobledger.infrastructure.metrics import endpoint as module
-from jobledger.infrastructure.metrics.endpoint import Endpoint
+from jobledger.infrastructure.metrics.endpoint import Endpoint, worker_metrics
 from jobledger.infrastructure.metrics.sampler import Sampler
 from jobledger.infrastructure.metrics.tally import Tally
 from jobledger.projections.ports import LedgerLag
@@ -50,7 +51,8 @@ class Probed:
 def _listening(probed: Probed) -> Iterator[str]:
     clock = StillClock()
     sampler = Sampler(list, lambda: LedgerLag((), 0.0), clock)
-    endpoint = Endpoint(probed, Tally(), sampler, clock, host="127.0.0.1", port=0)
+    make = partial(worker_metrics, probed.worker, Tally(), sampler, clock)
+    endpoint = Endpoint(probed, make, host="127.0.0.1", port=0)
     endpoint.start()
     try:
         yield endpoint.url

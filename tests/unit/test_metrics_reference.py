@@ -12,7 +12,9 @@ from jobledger.application.ports import QueueCount
 from jobledger.application.worker import Worker, WorkerOptions
 from jobledger.domain.job import JobStatus
 from jobledger.infrastructure.metrics.collector import Exposition
+from jobledger.infrastructure.metrics.requests import RequestTally, ServerLoad
 from jobledger.infrastructure.metrics.sampler import Sampler
+from jobledger.infrastructure.metrics.server_collector import ServerExposition
 from jobledger.infrastructure.metrics.tally import OUTCOMES, Tally
 from jobledger.projections.ports import LedgerLag, ProjectionLag
 from tests.support.fake_ledger import FakeLedger
@@ -38,10 +40,18 @@ def _exposition() -> Exposition:
     return Exposition(worker, Tally(), sampler, clock)
 
 
+def _server_exposition() -> ServerExposition:
+    clock, requests = StillClock(), RequestTally()
+    requests.begin()
+    requests.end("GET", "/livez", 200, 0.01)
+    sampler = Sampler(list, lambda: LedgerLag((), 0.0), clock)
+    return ServerExposition(lambda: ServerLoad(requests.snapshot(), 0, 0, 64, 0, 0), lambda: 0, Tally(), sampler, clock)
+
+
 def _families() -> dict[str, str]:
-    """Names with their suffix, and their help."""
-    _, body = _exposition().render("")
-    families = text_string_to_metric_families(body.decode())
+    """Names with their suffix, and their help: of workers and of servers."""
+    bodies = [exposition.render("")[1].decode() for exposition in (_exposition(), _server_exposition())]
+    families = [family for body in bodies for family in text_string_to_metric_families(body)]
     return {family.name + ("_total" if family.type == "counter" else ""): family.documentation for family in families}
 
 
