@@ -33,7 +33,7 @@ class _Sum(NamedTuple):
     """How many of a kind; actor, request and what was claimed of the last, the tenant only where it is the same of
     all."""
 
-    count: int
+    times: int
     actor: Actor
     tenant_claimed: str
     trace_parent: str | None
@@ -42,7 +42,7 @@ class _Sum(NamedTuple):
     def and_one(self, refused: RecordRefusedAccess) -> _Sum:
         """With one more."""
         tenant = self.tenant_claimed if self.tenant_claimed == refused.tenant_claimed else ""
-        return _Sum(self.count + refused.count, refused.actor, tenant, refused.trace_parent, refused.correlation_id)
+        return _Sum(self.times + refused.count, refused.actor, tenant, refused.trace_parent, refused.correlation_id)
 
 
 class Refusals:
@@ -69,7 +69,7 @@ class Refusals:
                 self._dispatcher.execute(_summed_up(kind, total)).unwrap()
             except JobledgerError as error:
                 self._keep(kind, total)
-                logger().error("access.refusals_not_recorded", actor=kind.actor, count=total.count, error=str(error))
+                logger().error("access.refusals_not_recorded", actor=kind.actor, count=total.times, error=str(error))
 
     def _counted(self, refused: RecordRefusedAccess) -> bool:
         kind = _Kind(refused.actor.id, refused.asked, refused.permission)
@@ -84,7 +84,7 @@ class Refusals:
     def _keep(self, kind: _Kind, total: _Sum) -> None:
         with self._lock:
             since = self._pending.get(kind)
-            self._pending[kind] = total if since is None else since._replace(count=since.count + total.count)
+            self._pending[kind] = total if since is None else since._replace(times=since.times + total.times)
 
 
 class RefusalsThread:
@@ -119,5 +119,5 @@ def _first(refused: RecordRefusedAccess) -> _Sum:
 def _summed_up(kind: _Kind, total: _Sum) -> RecordRefusedAccess:
     return RecordRefusedAccess(
         actor=total.actor, asked=kind.asked, permission=kind.permission, tenant_claimed=total.tenant_claimed,
-        count=total.count, trace_parent=total.trace_parent, correlation_id=total.correlation_id,
+        count=total.times, trace_parent=total.trace_parent, correlation_id=total.correlation_id,
     )  # fmt: skip

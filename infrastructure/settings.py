@@ -219,7 +219,8 @@ class Settings(BaseSettings):
     )  # fmt: skip
     http_body_bytes_max: int = Field(
         default=8_000_000, ge=10_000, le=1_000_000_000,
-        description="The most bytes of a request's body (of a line, where it is JSON Lines). Default 8000000.",
+        description="The most bytes of a request's body that holds a payload, a result, logs or job types (of a line, "
+        "where it is JSON Lines); of any other body 1000000, or these where they are fewer. Default 8000000.",
     )  # fmt: skip
     http_connections_max: int = Field(
         default=1_000, ge=10, le=1_000_000,

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from .jobs import JOB_EXAMPLE, Answer, Job, Reason, Request
+from .jobs import JOB_EXAMPLE, Answer, Job, Reason, Request, Whole
 from .lists import FRESHNESS_EXAMPLE, Freshness
 
 Kind = Literal["system", "orchestration", "reactive", "ai", "work"]
@@ -17,7 +17,7 @@ Cause = Literal["attempts_exhausted", "unrecoverable", "integrity_violation", "s
 NO_NUL = r"^[^\x00]*$"
 Wanted = Annotated[str, Field(min_length=1, max_length=500, pattern=NO_NUL)]
 Ticket = Annotated[str | None, Field(min_length=1, max_length=120, description="Of whatever tracks such things.")]
-Attempts = Annotated[int | None, Field(ge=1, le=1_000, description="To grant; null: as many as its policy has.")]
+Attempts = Annotated[Whole | None, Field(ge=1, le=1_000, description="To grant; null: as many as its policy has.")]
 
 _JOB = "0199d5a2-7c10-7cc1-9f0e-3d2b1a0c9e8f"
 _FILTER: JsonDict = {
@@ -116,7 +116,7 @@ class BulkDiscardRequest(Request):
     filter: Filter
     reason: Reason = ""
     ticket: Ticket = None
-    expected_count: Annotated[int | None, Field(ge=1, description="As many as were counted.")] = None
+    expected_count: Annotated[Whole | None, Field(ge=1, description="As many as were counted.")] = None
     dry_run: bool = False
 
 

@@ -6,11 +6,14 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, Strict, model_validator
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 JobId = UUID
+Whole = Annotated[int, Strict()]
+Number = Annotated[float, Strict()]
+"""Numbers that are sent as such: `true` and `"7"` are none."""
 Reason = Annotated[str, Field(max_length=1_000, examples=["the customer called"])]
 
 _EXAMPLE_JOB = "0199d5a2-7c10-7cc1-9f0e-3d2b1a0c9e8f"
@@ -18,6 +21,13 @@ _EXAMPLE_JOB = "0199d5a2-7c10-7cc1-9f0e-3d2b1a0c9e8f"
 
 MEMBERS_MAX = 100
 """No object that is sent has more that are known; each one that is not would be a mistake of its own."""
+
+
+def few_members(given: object) -> object:
+    """What is given, where it is no object with too many members."""
+    if isinstance(given, dict) and len(given) > MEMBERS_MAX:
+        raise PydanticCustomError("too_many_members", "an object with more than 100 members")
+    return given
 
 
 class Request(BaseModel):
@@ -28,9 +38,7 @@ class Request(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _few_members(cls, given: object) -> object:
-        if isinstance(given, dict) and len(given) > MEMBERS_MAX:
-            raise PydanticCustomError("too_many_members", "an object with more than 100 members")
-        return given
+        return few_members(given)
 
 
 class Answer(BaseModel):
@@ -55,9 +63,9 @@ class DispatchRequest(BaseModel):  # without what `Request` looks at: it is read
     payload: dict[str, Any] = Field(default={}, repr=False)
     persona: str | None = None
     queue: str | None = None
-    priority: int | None = None
+    priority: Whole | None = None
     run_at: AwareDatetime | None = None
-    delay_seconds: float | None = None
+    delay_seconds: Number | None = None
     idempotency_key: str | None = Field(
         default=None, description="The same key again gives the first job back. May stand in the header, too."
     )
@@ -68,9 +76,9 @@ class DispatchRequest(BaseModel):  # without what `Request` looks at: it is read
     )
     lock_key: str | None = None
     limit_key: str | None = None
-    timeout_seconds: float | None = None
-    soft_timeout_seconds: float | None = None
-    max_stalled: int | None = None
+    timeout_seconds: Number | None = None
+    soft_timeout_seconds: Number | None = None
+    max_stalled: Whole | None = None
     retry: dict[str, Any] | None = Field(default=None, description="A retry policy, as job types declare it.")
     correlation_id: str | None = None
     causation_id: str | None = None
@@ -185,5 +193,5 @@ class RescheduleRequest(Request):
     )
 
     reason: Reason
-    priority: Annotated[int | None, Field(ge=-100, le=100, description="Higher first.")] = None
+    priority: Annotated[Whole | None, Field(ge=-100, le=100, description="Higher first.")] = None
     run_at: Annotated[AwareDatetime | None, Field(description="Not before.")] = None

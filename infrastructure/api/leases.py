@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
-from .jobs import Answer, Request
+from .jobs import Answer, Number, Request, Whole, few_members
 
 WAIT_SECONDS_MAX = 30.0
 
@@ -22,7 +22,7 @@ Worker = Annotated[
         description="Your name for the worker process, new with each start: leases are held in it.",
     ),
 ]  # fmt: skip
-Attempt = Annotated[int, Field(ge=1, examples=[1])]
+Attempt = Annotated[Whole, Field(ge=1, examples=[1])]
 
 
 def _example(**fields: Any) -> ConfigDict:  # noqa: ANN401 - any JSON
@@ -80,11 +80,13 @@ class Wishes(Request):
         default=None, description="Of the tenants that are named."
     )
     types: Annotated[list[str], Field(min_length=1, max_length=1_000)] | None = None
-    limit: Annotated[int, Field(ge=1, le=100, description="No more than begin at once: timeouts count from here.")] = 1
-    concurrency: Annotated[int, Field(ge=1, le=1_000)] | None = Field(
+    limit: Annotated[
+        Whole, Field(ge=1, le=100, description="No more than begin at once: timeouts count from here.")
+    ] = 1
+    concurrency: Annotated[Whole, Field(ge=1, le=1_000)] | None = Field(
         default=None, description="How many the worker runs at a time: shown with it."
     )
-    lease_seconds: Annotated[float, Field(ge=5, le=3_600)] = 30.0
+    lease_seconds: Annotated[Number, Field(ge=5, le=3_600)] = 30.0
     code_version: Annotated[str, Field(max_length=200, description="Of the worker: histories show it.")] = ""
 
 
@@ -95,7 +97,7 @@ class ClaimRequest(Wishes):
 
     worker: Worker
     wait_seconds: Annotated[
-        float, Field(ge=0, le=WAIT_SECONDS_MAX, description="How long to wait where there is nothing to do.")
+        Number, Field(ge=0, le=WAIT_SECONDS_MAX, description="How long to wait where there is nothing to do.")
     ] = 0.0
 
 
@@ -220,7 +222,7 @@ class ProgressRequest(Request):
     model_config = _example(worker=_WORKER, fraction=0.4, note="12 of 30 pages")
 
     worker: Worker
-    fraction: Annotated[float, Field(ge=0, le=1)]
+    fraction: Annotated[Number, Field(ge=0, le=1)]
     note: Annotated[str, Field(max_length=1_000_000)] = ""
 
 
@@ -264,8 +266,10 @@ class StepRecorded(Step):
 class Usage(Request):
     """What the attempt used, for what it is estimated to cost."""
 
-    cpu_seconds: Annotated[float, Field(ge=0)] = 0.0
-    units: Annotated[dict[str, float], Field(max_length=50, examples=[{"tokens": 812}])] = Field(default={})
+    cpu_seconds: Annotated[Number, Field(ge=0)] = 0.0
+    units: Annotated[
+        dict[str, Number], BeforeValidator(few_members), Field(max_length=50, examples=[{"tokens": 812}])
+    ] = Field(default={})
 
 
 class CompleteRequest(Request):
@@ -295,7 +299,7 @@ class FailRequest(Request):
     kind: Annotated[str, Field(max_length=200)] | None = Field(
         default=None, description="Failures of one kind are shown together. Default: those of one error type."
     )
-    retry_after_seconds: Annotated[float, Field(ge=0)] | None = None
+    retry_after_seconds: Annotated[Number, Field(ge=0)] | None = None
     never_retry: bool = False
     usage: Usage = Usage()
 
@@ -306,7 +310,7 @@ class SnoozeRequest(Request):
     model_config = _example(worker=_WORKER, delay_seconds=300, reason="the provider is closed until five")
 
     worker: Worker
-    delay_seconds: Annotated[float, Field(ge=0)]
+    delay_seconds: Annotated[Number, Field(ge=0)]
     reason: Annotated[str, Field(max_length=1_000)] = ""
 
 

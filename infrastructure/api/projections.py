@@ -9,10 +9,10 @@ from uuid import UUID
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from .jobs import Answer, Reason, Request
+from .jobs import Answer, Number, Reason, Request
 
 Cores = Annotated[
-    float | None,
+    Number | None,
     Field(ge=0.01, le=1.0, description="Use about this much of one core; null: all that one thread can have."),
 ]
 _REBUILD = "0199d5a2-7c10-4cc1-9f0e-3d2b1a0c9e8f"

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from .jobs import Answer, Reason, Request
+from .jobs import Answer, Number, Reason, Request, Whole
 
 Scope = Literal["queue", "tenant", "persona", "key"]
 """What a limit is for. `key` is a limit key: the `limit_key` of jobs of one tenant."""
@@ -27,8 +27,8 @@ _EVENT: dict[str, Any] = {
 class RateRequest(Request):
     """At most `count` starts in any window of `seconds` seconds."""
 
-    count: Annotated[int, Field(ge=1, le=1_000_000)]
-    seconds: Annotated[float, Field(ge=0.1, le=31 * 86_400.0)]
+    count: Annotated[Whole, Field(ge=1, le=1_000_000)]
+    seconds: Annotated[Number, Field(ge=0.1, le=31 * 86_400.0)]
 
 
 class LimitsRequest(Request):
@@ -42,10 +42,10 @@ class LimitsRequest(Request):
     )
 
     concurrency: Annotated[
-        int | None, Field(ge=1, le=100_000, description="Jobs that run at the same time, at most.")
+        Whole | None, Field(ge=1, le=100_000, description="Jobs that run at the same time, at most.")
     ] = None
     rate: RateRequest | None = None
-    weight: Annotated[int | None, Field(ge=1, le=100, description="A tenant's share of the turns.")] = None
+    weight: Annotated[Whole | None, Field(ge=1, le=100, description="A tenant's share of the turns.")] = None
     reason: Reason = ""
 
 

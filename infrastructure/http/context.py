@@ -22,6 +22,15 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
 _GZIP_BYTES_MIN = 1_024
 _TRACE_PARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 
+_MANY = re.compile(r"/v1/tenants/[^/]+/jobs/bulk")
+_WITH_DATA = re.compile(
+    r"/v1/tenants/[^/]+/jobs(/bulk|/[^/]+/requeue|/[^/]+/attempts/[^/]+/(complete|fail|log|progress|step))?"
+    r"|/v1/job-types|/tenants/[^/]+/jobs/[^/]+/edit"
+)
+"""Where bodies hold payloads, results, logs or schemas: they may be as large as the settings say."""
+OTHER_BYTES_MAX = 1_000_000
+"""That others have at most."""
+
 _log = structlog.get_logger("jobledger.http")
 
 
@@ -70,8 +79,9 @@ class RequestContext:
 
     async def _bounded(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
         """Refuse a body that is too large: before it is read where its length is told, else while it is."""
-        limit, started = self._body_bytes_max, False
-        lines = are_json_lines(headers)
+        path, started = scope["path"], False
+        limit = self._body_bytes_max if _WITH_DATA.fullmatch(path) else min(self._body_bytes_max, OTHER_BYTES_MAX)
+        lines = are_json_lines(headers) and _MANY.fullmatch(path) is not None
         if _told_length(headers) > limit and not lines:
             await answer(problem_of(_too_large(limit), scope["state"]["request_id"]))(scope, receive, send)
             return

@@ -9,7 +9,6 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Security
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime
 from starlette.concurrency import iterate_in_threadpool
 
 from jobledger.application.audit_messages import BeginExport, EndExport, Export, GetExport, ListManualActs
@@ -22,6 +21,7 @@ from ...audit_streams import stream_events
 from ...shapes import audit as shapes
 from ..authentication import AuthenticatedRoute, bearer, is_still_proved
 from ..documented import problems
+from ..moments import When
 from ..services import Caller, Calling
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"], route_class=AuthenticatedRoute, dependencies=[Security(bearer)])
@@ -43,10 +43,10 @@ _STREAM: dict[int | str, dict[str, Any]] = {
 }
 
 Since = Annotated[
-    AwareDatetime | None, Query(alias="from", description="Recorded at this time, or later.",
+    When | None, Query(alias="from", description="Recorded at this time, or later.",
                                 examples=["2026-03-01T00:00:00Z"])
 ]  # fmt: skip
-Until = Annotated[AwareDatetime | None, Query(alias="to", description="Recorded before this time.")]
+Until = Annotated[When | None, Query(alias="to", description="Recorded before this time.")]
 By = Annotated[str | None, Query(description="Only what this actor did.", min_length=1, max_length=200)]
 
 

@@ -7,7 +7,6 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response, Security
-from pydantic import AwareDatetime
 
 from jobledger.application.commands import DiscardJob, RequeueJob
 from jobledger.application.dlq_messages import (
@@ -30,6 +29,7 @@ from ...shapes import jobs as job_shapes
 from ..authentication import AuthenticatedRoute, bearer
 from ..conditions import IfMatch, expected_version, tagged
 from ..documented import problems
+from ..moments import When
 from ..operations import Operation
 from ..services import Caller, Calling
 from .jobs import After, changed
@@ -54,8 +54,8 @@ class Filtering:
         cause: Annotated[api.Cause | None, Query(description="Why they are dead.")] = None,
         error_type: Words | None = None,
         fingerprint: Words | None = None,
-        since: Annotated[AwareDatetime | None, Query(description="Died at this time, or later.")] = None,
-        until: Annotated[AwareDatetime | None, Query(description="Died before this time.")] = None,
+        since: Annotated[When | None, Query(description="Died at this time, or later.")] = None,
+        until: Annotated[When | None, Query(description="Died before this time.")] = None,
     ) -> None:
         self.filter = api.Filter(
             type=type, kind=kind, queue=queue, persona=persona, cause=cause, error_type=error_type,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response, Security
 from fastapi.responses import JSONResponse
-from pydantic import AwareDatetime, ValidationError
+from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from jobledger.application.commands import CancelJob, DispatchJob, JobChanged, RescheduleJob
@@ -24,6 +25,7 @@ from ..authentication import AuthenticatedRoute, DirectRoute, bearer
 from ..conditions import POSITION, IfMatch, expected_version, tagged
 from ..documented import problems
 from ..json_body import json_body
+from ..moments import When
 from ..services import Calling, caller_of
 
 router = APIRouter(
@@ -93,7 +95,7 @@ def dispatch_of(tenant: str, body: api.DispatchRequest, key: str | None = None) 
 
 def _retry(given: dict[str, Any] | None) -> Retry | None:
     try:
-        return None if given is None else Retry.model_validate(given)
+        return None if given is None else Retry.model_validate_json(json.dumps(given), strict=True)
     except ValidationError as error:
         raise invalid_input(error) from error
 
@@ -106,7 +108,7 @@ def get_job(
     response: Response,
     *,
     payload: Annotated[bool, Query(description="With payload and result: recorded, and a permission.")] = False,
-    as_of: Annotated[AwareDatetime | None, Query(description="As it was then.")] = None,
+    as_of: Annotated[When | None, Query(description="As it was then.")] = None,
     after: After = None,
 ) -> Any:  # noqa: ANN401, fmt: skip
     """Read from its history, so always current."""

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Security
-from pydantic import AwareDatetime
 
 from jobledger.application.queries import (
     PAGE_LIMIT_DEFAULT,
@@ -28,6 +27,7 @@ from ...shapes import past as past_shapes
 from ...shapes.texts import iso
 from ..authentication import AuthenticatedRoute, bearer
 from ..documented import problems
+from ..moments import When
 from ..services import Caller, Calling
 
 router = APIRouter(
@@ -42,7 +42,7 @@ After = Annotated[
 ]  # fmt: skip
 Limit = Annotated[int, Query(ge=1, le=PAGE_LIMIT_MAX, description="Rows at most.")]
 Words = Annotated[str, Query(min_length=1, max_length=200)]
-Time = Annotated[AwareDatetime, Query(examples=["2026-03-01T00:00:00Z"])]
+Time = Annotated[When, Query(examples=["2026-03-01T00:00:00Z"])]
 
 
 class Page:
@@ -60,7 +60,7 @@ class Page:
         queue: Words | None = None,
         created_from: Time | None = None,
         created_to: Time | None = None,
-        as_of: Annotated[AwareDatetime | None, Query(description="As the jobs were then: filters, too.")] = None,
+        as_of: Annotated[When | None, Query(description="As the jobs were then: filters, too.")] = None,
         limit: Limit = PAGE_LIMIT_DEFAULT,
         cursor: Cursor = None,
         after: After = None,

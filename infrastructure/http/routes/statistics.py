@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Security
-from pydantic import AwareDatetime
 
 from jobledger.application.ports import GroupBy
 from jobledger.application.statistics import (
@@ -21,6 +20,7 @@ from ...api import statistics as api
 from ...shapes.statistics import report
 from ..authentication import AuthenticatedRoute, bearer
 from ..documented import problems
+from ..moments import When
 from ..services import Calling
 from .lists import After
 
@@ -48,8 +48,8 @@ _GROUPED: Final = {
     "minute": GroupBy.BUCKET,
 }  # fmt: skip
 
-Since = Annotated[AwareDatetime | None, Query(description="Without it: from the beginning.")]
-Until = Annotated[AwareDatetime | None, Query(description="Without it: until now.")]
+Since = Annotated[When | None, Query(description="Without it: from the beginning.")]
+Until = Annotated[When | None, Query(description="Without it: until now.")]
 Limit = Annotated[int, Query(ge=1, le=GROUPS_LIMIT_MAX, description="Groups at most.")]
 
 

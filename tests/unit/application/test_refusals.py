@@ -9,7 +9,6 @@ from jobledger.application.authorization import Authorization
 from jobledger.application.commands import RequeueJob
 from jobledger.application.message import Actor
 from jobledger.application.refusals import EACH_MAX, Refusals, RefusalsThread
-from jobledger.application.result import Refused
 from jobledger.domain.audit import AccessRefused
 from jobledger.domain.errors import LedgerUnavailable
 from jobledger.domain.event import RecordedEvent
@@ -87,7 +86,7 @@ def test_what_cannot_be_recorded_now_is_kept(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def _unavailable(_message: object) -> object:
-    return Refused(LedgerUnavailable("it does not answer"))
+    raise LedgerUnavailable("it does not answer")
 
 
 def test_what_is_left_is_recorded_at_the_end() -> None:
