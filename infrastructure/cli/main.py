@@ -21,7 +21,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
 
 COMMANDS: tuple[str, ...] = (
     "up", "work", "serve", "dispatch", "jobs", "dlq", "queues", "stats", "limits", "tenants", "keys", "types",
-    "workers", "migrate", "audit", "projections", "check", "version",
+    "workers", "migrate", "audit", "projections", "check", "openapi", "version",
 )  # fmt: skip
 """Each is a module of this package with a function `register(app)`."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
@@ -50,13 +50,24 @@ _NO_SPANS_OF_ITS_OWN: Final[TelemetryConfig] = {"tracing": False, "metrics": Fal
 
 def make_app(services: Services, *, body_bytes_max: int, version: str) -> FastAPI:
     """The application of a server."""
+    app = routed(version)
+    app.state.services = services
+    app.add_middleware(RequestContext, body_bytes_max=body_bytes_max, requests=services.requests)
+    return app
+
+
+def make_document(*, version: str) -> dict[str, Any]:
+    """What a server says of itself."""
+    return routed(version).openapi()
+
+
+def routed(version: str) -> FastAPI:
+    """The application without what it needs to answer: its routes, and what it says of itself."""
     app = DocumentedApi(
         title="jobledger", version=version, description=DESCRIPTION, openapi_url="/v1/openapi.json", docs_url=None,
         redoc_url=None, redirect_slashes=False, telemetry=_NO_SPANS_OF_ITS_OWN,
     )  # fmt: skip
-    app.state.services = services
     for router in ROUTERS:  # as they are: including them would build each route again, at the first requests
         app.router.routes.extend(router.routes)
     problems.install(app)
-    app.add_middleware(RequestContext, body_bytes_max=body_bytes_max, requests=services.requests)
     return app

@@ -71,6 +71,7 @@ COMMANDS: Final[Mapping[str, Row]] = {
     "projections verify": AsAbsent((f"tenant_jobs --job {{their.job}} {_T}",)),
     "audit verify": Whole("looks at a file alone"),
     "check": Whole("looks at a program alone"),
+    "openapi": Whole("looks at nothing"),
     "version": Whole("looks at nothing"),
     "types list": Whole("types and their schemas are the programs', not a tenant's"),
     "migrate": Whole(_INSTALLATION),

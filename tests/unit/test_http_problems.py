@@ -8,14 +8,14 @@ from typing import Any
 import httpx
 import pytest
 
-from jobledger.infrastructure.http.app import make_app
+from jobledger.infrastructure.http.app import routed
 
 
 def asked(method: str, path: str) -> tuple[int, dict[str, Any]]:
     """The problem that is answered."""
 
     async def answered() -> httpx.Response:
-        app: Any = make_app(None, body_bytes_max=1_000, version="1")  # type: ignore[arg-type]
+        app: Any = routed("1")
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://jobs.test") as client:
             return await client.request(method, path)
 

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import pytest
 from jsonschema_rs import Draft202012Validator
 
-from jobledger.infrastructure.http.app import make_app
+from jobledger.infrastructure.http.app import make_document
 from jobledger.infrastructure.http.documented import TAGS
 
-DOCUMENT: dict[str, Any] = make_app(None, body_bytes_max=1_000, version="1").openapi()  # type: ignore[arg-type]
+DOCUMENT: dict[str, Any] = make_document(version="1")
 OPERATIONS: dict[str, dict[str, Any]] = {
     operation["operationId"]: operation for methods in DOCUMENT["paths"].values() for operation in methods.values()
 }

@@ -13,12 +13,12 @@ from pydantic import BaseModel
 
 from jobledger.client import ApiProblem, Count, DispatchRequest, Lease, Leases
 from jobledger.infrastructure.client import asynchronous
-from jobledger.infrastructure.http.app import make_app
+from jobledger.infrastructure.http.app import make_document
 from tests.support.repository import ROOT
 
 from .scripted import JOB, Script, client_of, problem
 
-DOCUMENT: dict[str, Any] = make_app(None, body_bytes_max=1, version="1").openapi()  # type: ignore[arg-type]
+DOCUMENT: dict[str, Any] = make_document(version="1")
 M = TypeVar("M", bound=BaseModel)
 
 
