@@ -141,6 +141,7 @@ def test_a_cursor_is_for_the_list_that_gave_it(client: httpx.Client, dispatch: D
         ({"created_from": "yesterday"}, "query.created_from"),
         ({"created_from": "2026-01-01T00:00:00"}, "query.created_from"),
         ({"as_of": "0001-01-01T00:00:00+14:00"}, "query.as_of"),
+        ({"as_of": "1767225600"}, "query.as_of"),
         ({"after": "nowhere"}, "query.after"),
         ({"after": "other.1"}, "query.after"),
         ({"after": "other." + "9" * 5_000}, "query.after"),
