@@ -198,7 +198,7 @@ def test_a_waiting_job_is_rescheduled(console: ConsoleUnderTest, page: Page) -> 
 
 
 def test_what_is_too_late_is_told(console: ConsoleUnderTest, window: Open) -> None:
-    """A form of a page that is old: the job has moved on, and that is said."""
+    """A form of a page that is old: the job has moved on, and that is said. Its page tells who ended it, and why."""
     job_id = console.dispatch("note.take", delay_seconds=3_600)
     visit = window(console)
     page = visit.log_in()
@@ -209,6 +209,11 @@ def test_what_is_too_late_is_told(console: ConsoleUnderTest, window: Open) -> No
         sent = httpx.post(place, data={"reason": "no"}, cookies=cookies, headers={"Origin": console.url})
         assert sent.status_code == status
     assert "cannot become cancelled" in sent.text
+    page.reload()
+    expect(page.locator(".account")).to_have_text("was cancelled by key:admin: no")
+    console.until(JobStatus.CANCELLED, job_id)
+    page.goto("/tenants/acme/jobs?status=cancelled")
+    expect(page.locator(f"tr[data-row='{job_id}'] .wide")).to_contain_text("cancelled")
 
 
 def test_payloads_are_shown_on_request_and_that_is_recorded(console: ConsoleUnderTest, page: Page) -> None:
