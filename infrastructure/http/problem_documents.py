@@ -25,6 +25,8 @@ _CALLED: Final = {"job": "job_id", "job_type": "type", "due_at": "run_at", "conf
 """Fields of messages, as routes call them."""
 _NO_TENANT: Final = "it does not exist, or this key or token has no grant for it: GET /v1/tenants says which it has"
 """Of every tenant that somebody may not know of, and of those that are not there: nobody learns which it is."""
+_QUERIED: Final = {"types": "topic", "by": "actor"}
+"""Those of queries, where the query has them."""
 _HEADERS: Final = {"expected_version": "header.If-Match"}
 
 
@@ -58,6 +60,8 @@ def named_place(field: str | None, *, path: Mapping[str, object], query: Mapping
         return None
     name, dot, rest = field.partition(".")
     name = _CALLED.get(name, name)
+    if _QUERIED.get(name) in query:
+        return f"query.{_QUERIED[name]}"
     for place, known in (("path", path), ("query", query)):
         if name in known:
             return f"{place}.{name}"
