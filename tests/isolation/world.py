@@ -69,8 +69,7 @@ class World:
     theirs: Names
     absent: Names
     keys: Mapping[str, str]
-    identities: Mapping[str, str]
-    """By role: keys and identities of `A`; `everything` has all roles for that tenant."""
+    """By role: keys of `A`; `everything` has all roles for that tenant."""
     settle: Callable[[], None]
     """Lets the lists catch up."""
 
@@ -96,17 +95,16 @@ def a_world(database: str) -> Iterator[World]:
         assert key is not None and server.url is not None
         with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {key}"}, timeout=WAIT_SECONDS) as one:
             own, theirs = _furnish(one, A, "plain"), _furnish(one, B, MARKER)
-            made = {role: _key(one, role) for role in (*EVERYTHING, "everything")}
-        keys = {role: credential for role, (credential, _) in made.items()}
-        identities = {role: identity for role, (_, identity) in made.items()}
+            keys = {role: made_key(one, role)[0] for role in (*EVERYTHING, "everything")}
 
         def settle() -> None:
             assert runner.wait_for(handle.event_source.head(), WAIT_SECONDS)
 
-        yield World(handle, server.url, key, own, theirs, _absent(theirs), keys, identities, settle)
+        yield World(handle, server.url, key, own, theirs, _absent(theirs), keys, settle)
 
 
-def _key(admin: httpx.Client, role: str) -> tuple[str, str]:
+def made_key(admin: httpx.Client, role: str) -> tuple[str, str]:
+    """A new key of `A`, and its identity."""
     roles = EVERYTHING if role == "everything" else (role,)
     grants = [{"role": one, "tenants": [A], "extra": _MORE.get(one, [])} for one in roles]
     made = admin.post("/v1/keys", json={"name": f"A's {role}", "grants": grants, **_WHY})
