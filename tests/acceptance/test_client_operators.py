@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from jobledger.client import Client, Conflict, InvalidRequest, Lease, ServerProblem
+from jobledger.client import Client, Conflict, InvalidRequest, Lease, NotPermitted, ServerProblem
 from tests.support.client_worlds import World
 
 from .client_fixtures import client, its, persona, server
@@ -177,6 +177,14 @@ class TestAdministrators:
         with pytest.raises(ServerProblem, match=r"not_in_the_fake: the fake .* test it against") as refused:
             ask(its.client)
         assert refused.value.status == 501
+
+    def test_who_may_not_is_told_what_it_takes(self, its: World) -> None:
+        """The permission that is missing, and who can grant it."""
+        if its.is_fake:
+            return
+        with pytest.raises(NotPermitted, match=r"not_permitted: .* \[needs the permission keys\.") as refused:
+            its.worker().keys.create("another", [{"role": "admin"}], reason="to do more")
+        assert "can grant it" in str(refused.value)
 
     def test_keys_are_made_renewed_and_ended(self, its: World) -> None:
         """Each secret stands in one answer."""

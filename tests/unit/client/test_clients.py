@@ -175,3 +175,16 @@ def test_the_fake_answers_what_there_is() -> None:
     paths = make_document(version="1")["paths"]
     real = {f"{method.upper()} {path.removeprefix('/v1/')}" for path, methods in paths.items() for method in methods}
     assert set(ROUTES) <= real
+
+
+def test_while_a_claim_of_the_fake_waits_time_passes() -> None:
+    """As much as the claim waits, or until there is a job; nobody else works meanwhile."""
+    client = FakeClient(app, tenant="acme")
+    begun = client.ledger.clock.now()
+    assert client.leases.claim("w", wait_seconds=5).leases == []
+    assert (client.ledger.clock.now() - begun).total_seconds() == 5
+    job = client.dispatch("number.double", {"number": 2}, delay_seconds=10)
+    (lease,) = client.leases.claim("w", wait_seconds=30).leases
+    assert (lease.job_id, round((client.ledger.clock.now() - begun).total_seconds())) == (job.job_id, 15)
+    client.leases.complete(lease, {"number": 4})
+    client.ledger.assert_completed(type="number.double")
