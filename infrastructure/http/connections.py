@@ -137,11 +137,12 @@ class Guarded(AutoHTTPProtocol):
         self._waits_for, self._since, self._received_then = waits_for, now, self._received
 
     def _cut(self, why: tuple[str, int, str, str]) -> None:
-        """Close it; with a problem, where no answer has begun."""
+        """Close it; with a problem, where no answer has begun and there is somebody to read it."""
         self._is_cut = True
         _log.info("http.connection_cut", why=why[0].replace("_", " "), client=self.client)
         cycle: Any = self.cycle
-        if cycle is None or not cycle.response_started:
+        is_read = self._received or why is _TOO_MANY
+        if is_read and (cycle is None or not cycle.response_started):
             self.transport.write(_told(*why))
         self.transport.close()
 
@@ -155,13 +156,16 @@ def guarded(connections_max: int) -> type[asyncio.Protocol]:
     return type("Connection", (Guarded,), {"connections_max": min(connections_max, possible)})
 
 
-async def look_after(connections: Iterable[Any]) -> None:
+async def look_after(connections: Iterable[Any], patience: Patience, every_seconds: float) -> None:
     """Cut those that are late, for ever."""
     now = asyncio.get_running_loop().time
     while True:
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(every_seconds)
         for connection in list(connections):
-            connection.look(now())
+            try:
+                connection.look(now(), patience)
+            except Exception as error:  # noqa: BLE001 - the others are looked at all the same
+                _log.error("http.connection_not_looked_at", client=connection.client, exc_info=error)
 
 
 def _told(code: str, status: int, detail: str, rule: str) -> bytes:

@@ -27,7 +27,7 @@ from ..bootstrap import LedgerHandle
 from ..identities import open_authenticator
 from ..metrics.requests import ServerLoad
 from .app import make_app
-from .connections import guarded, look_after
+from .connections import LOOK_SECONDS, PATIENCE, guarded, look_after
 from .cursors import Cursors
 from .feed import feeding
 from .operations import Operations
@@ -88,6 +88,7 @@ class Server:
 
     def __init__(self, app: FastAPI, *, host: str | None, port: int = 0, uds: Path | None = None) -> None:
         """`host` None: only the Unix socket `uds`. Port 0 takes any that is free; `port` tells which."""
+        self.patience, self.look_seconds = PATIENCE, LOOK_SECONDS
         self._app = app
         self._host = host
         self.port = port
@@ -155,7 +156,7 @@ class Server:
 
         self._threads = current_default_thread_limiter()
         self._threads.total_tokens = THREADS
-        watching = asyncio.create_task(look_after(server.server_state.connections))
+        watching = asyncio.create_task(look_after(server.server_state.connections, self.patience, self.look_seconds))
         try:
             await server._serve(sockets)
         finally:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
+from contextlib import closing
+from types import SimpleNamespace
 from typing import Any
 
 import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from jobledger.infrastructure.http.connections import PATIENCE, Guarded, guarded
+from jobledger.infrastructure.http.connections import PATIENCE, Guarded, Patience, guarded
+from jobledger.infrastructure.http.server import Server
 
 HEAD = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n"
 JSON_LINES = HEAD.replace(b"application/json", b"application/jsonl")
@@ -127,12 +131,12 @@ def test_a_head_that_never_ends_is_cut() -> None:
 
 
 def test_a_connection_without_any_request_is_cut() -> None:
-    """It is not kept for one that may come."""
+    """It is not kept for one that may come; browsers open such, and are told nothing."""
 
     async def test() -> None:
         connection, wire = Served().connect()
         connection.look(clock() + PATIENCE.head_seconds + 1)
-        assert wire.closed
+        assert (wire.closed, wire.sent) == (True, b"")
 
     run(test)
 
@@ -304,3 +308,24 @@ def test_one_connection_too_many_is_told_so() -> None:
         assert not served.connect()[1].closed
 
     run(test)
+
+
+def test_a_server_looks_after_its_connections() -> None:
+    """Over a real socket: half a head is cut while nothing else happens."""
+
+    async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise AssertionError("no request was ever whole")
+
+    nothing = SimpleNamespace(close=lambda: None)
+    settings = SimpleNamespace(http_connections_max=10)
+    served: Any = app
+    served.state = SimpleNamespace(
+        services=SimpleNamespace(handle=SimpleNamespace(settings=settings), waiting=nothing, feed=nothing)
+    )
+    server = Server(served, host="127.0.0.1")
+    server.patience, server.look_seconds = Patience(head_seconds=0.01), 0.01
+    with closing(server):
+        server.start()
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+            connection.sendall(WHOLE[:10])
+            assert connection.recv(1_000).startswith(b"HTTP/1.1 408 ")
