@@ -14,6 +14,7 @@ from playwright.sync_api import expect
 from jobledger.domain.job import JobStatus
 from jobledger.infrastructure.console.assets import FOLDER
 from jobledger.infrastructure.console.safety import POLICY
+from jobledger.infrastructure.console.sessions import COOKIE
 from tests.support.console import ConsoleUnderTest, Visit
 
 from .conftest import Open
@@ -73,9 +74,9 @@ def test_what_tries_to_be_html_is_text(console: ConsoleUnderTest, attacker: UUID
     assert "Acme <script>pwned=1</script>" in page.locator("option").first.inner_text()
 
 
-def test_every_answer_says_what_a_browser_may_do(console: ConsoleUnderTest, attacker: UUID, visit: Visit) -> None:
+def test_every_answer_says_what_a_browser_may_do(console: ConsoleUnderTest, attacker: UUID) -> None:
     """Also where it is an error or a file; no page has a script or a style of its own."""
-    cookies = {cookie["name"]: cookie["value"] for cookie in visit.context.cookies()}
+    cookies = {COOKIE: console.session(console.key)}
     with httpx.Client(base_url=console.url, cookies=cookies) as client:
         for place in [*places(attacker), "/", "/login", "/nowhere", "/tenants/nobody/jobs", "/static/console.js"]:
             answered = client.get(place)
@@ -87,9 +88,9 @@ def test_every_answer_says_what_a_browser_may_do(console: ConsoleUnderTest, atta
                 assert headers["cache-control"] == "no-store"
 
 
-def test_what_another_site_sends_is_refused(console: ConsoleUnderTest, attacker: UUID, visit: Visit) -> None:
+def test_what_another_site_sends_is_refused(console: ConsoleUnderTest, attacker: UUID) -> None:
     """Whether a browser says where it comes from, only where from, or nothing: nothing is done."""
-    cookies = {cookie["name"]: cookie["value"] for cookie in visit.context.cookies()}
+    cookies = {COOKIE: console.session(console.key)}
     place = f"{console.url}/tenants/acme/jobs/{attacker}/discard"
     for headers in (
         {"Sec-Fetch-Site": "cross-site", "Origin": console.url}, {"Sec-Fetch-Site": "same-site"},
@@ -119,12 +120,10 @@ _SENT_TO_MANY: tuple[str, tuple[str, ...]] = (
 )
 
 
-def test_nonsense_is_told(each_console: ConsoleUnderTest, window: Open) -> None:
+def test_nonsense_is_told(each_console: ConsoleUnderTest) -> None:
     """In an address or a form: an answer that says so, and never trouble of the server."""
     (job_id,) = each_console.dead("nonsense")
-    visit = window(each_console)
-    visit.log_in()
-    cookies = {cookie["name"]: cookie["value"] for cookie in visit.context.cookies()}
+    cookies = {COOKIE: each_console.session(each_console.key)}
     job = f"/tenants/acme/jobs/{job_id}"
     with httpx.Client(base_url=each_console.url, cookies=cookies, headers={"Origin": each_console.url}) as client:
         for text in NONSENSE:
