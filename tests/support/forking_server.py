@@ -1,19 +1,23 @@
 """`python -m tests.support.forking_server PORT`: starts `jobledger serve` again and again, without the second that
 importing it takes.
 
-It imports everything once, has no thread, and forks a server for every line on its stdin; its answer is the server's
-process. The test kills that.
+It imports everything once, what a server imports late included, has no thread, and forks a server for every line on its
+stdin; its answer is the server's process. The test kills that: a server with its own sockets, connections and threads.
 """
 
 from __future__ import annotations
 
+import gc
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
+from importlib import import_module
 from typing import Self
 
-from jobledger.infrastructure.cli import main, serve  # noqa: F401 - so that children have it
+from jobledger.infrastructure import postgres, sqlite
+from jobledger.infrastructure.cli import main
 
 
 class ForkingServer:
@@ -50,6 +54,16 @@ class ForkingServer:
             self._process = None
 
 
+def _import_everything() -> None:
+    """So that children have it; and nothing of it is looked at for garbage, or copied for that."""
+    for name in ("jobledger.infrastructure.web", "jobledger.infrastructure.cli.serve", "anyio._backends._asyncio"):
+        import_module(name)
+    for engine in (postgres, sqlite):
+        for module in pkgutil.iter_modules(engine.__path__, f"{engine.__name__}."):
+            import_module(module.name)
+    gc.freeze()
+
+
 def _fork(port: str) -> int:
     process = os.fork()
     if process:
@@ -72,4 +86,5 @@ def _serve_requests(port: str) -> None:
 
 
 if __name__ == "__main__":
+    _import_everything()
     _serve_requests(sys.argv[1])
