@@ -16,6 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from jobledger.domain.errors import InvalidInput
 
+from .rules import schema_rule
+
 if TYPE_CHECKING:
     import jsonschema_rs
 
@@ -50,7 +52,7 @@ class JsonSchema:
         required = self._schema.get("required")
         if isinstance(value, dict) and isinstance(required, list):
             for missing in (field for field in required if field not in value):
-                raise InvalidInput("Field required", field=f"{within}.{missing}", rule="required")
+                raise InvalidInput("Field required", field=f"{within}.{missing}", rule="is given")
         from jsonschema_rs import ValidationError as DoesNotFit  # noqa: PLC0415 - see `_compiled`
 
         try:
@@ -64,13 +66,14 @@ class JsonSchema:
         keyword = keywords[-1] if keywords else "false"
         if keyword == "required":
             missing = str(getattr(error.kind, "property", ""))
-            return InvalidInput("Field required", field=f"{path}.{missing}", rule="required")
+            return InvalidInput("Field required", field=f"{path}.{missing}", rule="is given")
         if keyword == "additionalProperties":
             unknown = _unknown(_at(self._schema, error.schema_path[:-1]), _at(value, error.instance_path))
             field = f"{path}.{unknown[0][:_FIELD_SHOWN]}" if unknown else path
-            return InvalidInput("the type does not know this field", field=field, rule="no other fields")
-        wanted = json.dumps(_at(self._schema, error.schema_path))[:200]
-        return InvalidInput(f"does not fit {keyword}: {wanted}", field=path, rule=keyword)
+            return InvalidInput("the type does not know this field", field=field, rule=schema_rule(keyword, None))
+        wanted = _at(self._schema, error.schema_path)
+        shown = json.dumps(wanted)[:200]
+        return InvalidInput(f"does not fit {keyword}: {shown}", field=path, rule=schema_rule(keyword, wanted))
 
 
 def _compiled(

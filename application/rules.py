@@ -1,7 +1,8 @@
-"""Rules in plain words, in place of the names that pydantic has for them."""
+"""Rules in plain words, in place of the names that pydantic and JSON Schema have for them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -67,3 +68,33 @@ def _number(bound: object) -> str:
     if isinstance(bound, bool) or not isinstance(bound, int | float):
         return str(bound)
     return f"{int(bound):,}" if float(bound).is_integer() else str(bound)
+
+
+_TYPES: Final[Mapping[str, str]] = {
+    "string": "is text", "integer": _WHOLE, "number": _NUMBER, "boolean": "is true or false", "array": _LIST,
+    "object": _OBJECT, "null": "is null",
+}  # fmt: skip
+_KEYWORDS: Final[Mapping[str, str]] = {
+    "minimum": "at least {}", "maximum": "at most {}", "exclusiveMinimum": "more than {}",
+    "exclusiveMaximum": "less than {}", "multipleOf": "a multiple of {}", "minLength": "at least {} characters",
+    "maxLength": "at most {} characters", "minItems": "at least {} items", "maxItems": "at most {} items",
+    "minProperties": "at least {} fields", "maxProperties": "at most {} fields", "pattern": "matches {}",
+    "format": "is a {}", "enum": "is one of {}", "const": "is {}", "required": "is given",
+    "additionalProperties": "is a field that is known", "uniqueItems": "has no item twice",
+}  # fmt: skip
+_COUNTING: Final = {"minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"}
+_SHOWN_MAX = 200
+
+
+def schema_rule(keyword: str, wanted: object) -> str:
+    """The rule that a keyword of a JSON Schema is; what is `wanted` is the schema's, shown as far as it is short."""
+    if keyword == "type" and isinstance(wanted, str | list):
+        kinds = [wanted] if isinstance(wanted, str) else wanted
+        return " or ".join(_TYPES.get(str(kind), str(kind)) for kind in kinds)
+    if wanted is False:
+        return "is left out"
+    if keyword not in _KEYWORDS:
+        return f"fits {keyword} of its schema"
+    shown = wanted if keyword in ("pattern", "format") else json.dumps(wanted)
+    rule = _KEYWORDS[keyword].format(_number(wanted) if isinstance(wanted, int | float) else str(shown)[:_SHOWN_MAX])
+    return rule.removesuffix("s") if wanted == 1 and keyword in _COUNTING else rule

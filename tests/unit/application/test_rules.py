@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from jobledger.application.rules import schema_rule
 from jobledger.application.validation import invalid_input
 
 
@@ -79,3 +80,19 @@ def test_what_is_missing_is_to_be_given() -> None:
     with pytest.raises(ValidationError) as wrong:
         Outer.model_validate({})
     assert invalid_input(wrong.value).rule == "is given"
+
+
+@pytest.mark.parametrize(
+    ("keyword", "wanted", "rule"),
+    [
+        ("type", "integer", "is a whole number"), ("type", ["string", "null"], "is text or is null"),
+        ("minLength", 1, "at least 1 character"), ("maxLength", 4_096, "at most 4,096 characters"),
+        ("minimum", 0.5, "at least 0.5"), ("exclusiveMaximum", 10, "less than 10"), ("minItems", 2, "at least 2 items"),
+        ("enum", ["a", "b"], 'is one of ["a", "b"]'), ("const", "a", 'is "a"'), ("pattern", "^a", "matches ^a"),
+        ("format", "date", "is a date"), ("required", ["a"], "is given"), ("oneOf", [{}], "fits oneOf of its schema"),
+        ("additionalProperties", None, "is a field that is known"), ("enum", ["a" * 999], 'is one of ["' + "a" * 198),
+    ],
+)  # fmt: skip
+def test_a_rule_of_a_schema_is_plain(keyword: str, wanted: object, rule: str) -> None:
+    """As far as it is short."""
+    assert schema_rule(keyword, wanted) == rule
