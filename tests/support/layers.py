@@ -28,7 +28,7 @@ _ONLY_IN = {
     "starlette": ("infrastructure/http", "infrastructure/console"),
 }
 _SHIPPED_ALONE = {
-    "infrastructure/api": (("jobledger.infrastructure.api",), ("pydantic",)),
+    "infrastructure/api": (("jobledger.infrastructure.api",), ("pydantic", "pydantic_core")),
     "infrastructure/client": (
         ("jobledger.infrastructure.api", "jobledger.infrastructure.client"),
         ("httpx", "pydantic", "pydantic_core"),
