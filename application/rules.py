@@ -30,7 +30,6 @@ _PLAIN: Final[Mapping[str, str]] = {
     "date_from_datetime_parsing": "is a date", "time_delta_type": "is a duration",
     "time_delta_parsing": "is a duration", "json_type": "is JSON", "json_invalid": "is JSON in UTF-8",
     "url_type": "is a URL", "url_parsing": "is a URL", "url_scheme": "is a URL of a known kind",
-    "too_many_members": "at most 100 members",
 }  # fmt: skip
 _BOUNDED: Final[Mapping[str, tuple[str, str]]] = {
     "greater_than_equal": ("at least {}", "ge"), "greater_than": ("more than {}", "gt"),

@@ -75,6 +75,7 @@ class FailedProofs:
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._buckets = _Buckets(self.PER_SECOND, self.AT_ONCE, monotonic)
+        self._lock = Lock()
         self._good: OrderedDict[str, None] = OrderedDict()
 
     def require_room(self, credential: str, address: str | None) -> None:
@@ -92,9 +93,11 @@ class FailedProofs:
     def proved(self, credential: str) -> None:
         """Remember that a key is one."""
         if credential.startswith(KEY_PREFIX):
-            self._good[_key(credential)] = None
-            if len(self._good) > _REMEMBERED_MAX:
-                self._good.popitem(last=False)
+            with self._lock:
+                self._good[_key(credential)] = None
+                self._good.move_to_end(_key(credential))
+                if len(self._good) > _REMEMBERED_MAX:
+                    self._good.popitem(last=False)
 
     def _error(self, wait_seconds: float) -> ApiError:
         return _too_many(
