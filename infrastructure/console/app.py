@@ -15,11 +15,10 @@ from jobledger.application.authentication import Authenticator
 from jobledger.application.authorization import Authorization
 
 from ..bootstrap import LedgerHandle
-from ..http.operations import Operations
 from . import errors
 from .pages import dlq, dlq_acts, edit, home, job, jobs, login, static
 from .safety import Safety
-from .services import Bounds, ConsoleServices
+from .services import Bounds, ConsoleServices, Operations
 from .sessions import LoginLinks, Sessions
 
 ROUTERS = (static.router, login.router, home.router, jobs.router, edit.router, job.router, dlq.router, dlq_acts.router)

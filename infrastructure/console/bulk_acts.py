@@ -10,9 +10,8 @@ from jobledger.application.dlq_messages import BulkActOfDlq, DiscardDlq, DlqProg
 from jobledger.domain.dlq import BulkAct
 from jobledger.domain.identity import Permission
 
-from ..http.operations import Operation
 from ..shapes import dlq as shapes
-from .services import Visitor
+from .services import Doing, Visitor
 
 ACTS: Final[dict[str, tuple[type[RequeueDlq | DiscardDlq], Permission]]] = {
     "requeue": (RequeueDlq, Permission.REQUEUE), "discard": (DiscardDlq, Permission.OPERATE),
@@ -60,17 +59,17 @@ def begin(visitor: Visitor, asked: Asked) -> str:
         **asked.meant,
     }  # fmt: skip
 
-    def work(operation: Operation) -> dict[str, Any]:
+    def work(operation: Doing) -> dict[str, Any]:
         def report(far: DlqProgress) -> None:
             operation.report(far.seen, asked.confirmed)
 
-        operation.total = asked.confirmed
         message, _ = ACTS[asked.act]
         return shapes.result(visitor.ask(message, **fields, begun=operation.known_as, progress=report).value)
 
-    services = visitor.services
-    operation = Operation(f"dlq.{asked.act}", asked.tenant, visitor.actor.id, asked.reason, services.clock.now())
-    return services.operations.begin(operation, work, visitor.actor.request_id)
+    return visitor.services.operations.start(
+        f"dlq.{asked.act}", tenant=asked.tenant, actor=visitor.actor.id, reason=asked.reason, total=asked.confirmed,
+        work=work, request_id=visitor.actor.request_id,
+    )  # fmt: skip
 
 
 def look(visitor: Visitor, tenant: str, act: str, queue: str | None) -> BulkStanding:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 from urllib.parse import quote
 
 import structlog
@@ -13,7 +13,6 @@ from starlette.responses import RedirectResponse, Response
 
 from jobledger.domain.errors import JobledgerError, LedgerError, NotPermitted
 
-from ..http.problem_documents import ApiError
 from .rendering import page
 from .services import SignInNeeded
 
@@ -33,6 +32,14 @@ _TITLES = {
     422: "Something does not fit", 429: "Too much at once", 503: "The ledger does not answer",
     504: "Not visible yet",
 }  # fmt: skip
+
+
+@runtime_checkable
+class OfTheServer(Protocol):
+    """An error of what serves pages, such as too many requests: it has its code, and headers, by instance."""
+
+    error_code: str
+    headers: dict[str, str]
 
 
 class Told(NamedTuple):
@@ -55,7 +62,7 @@ def install(app: FastAPI) -> None:
 
 def told(error: JobledgerError) -> Told:
     """What a page says of an error."""
-    code = error.error_code if isinstance(error, ApiError) else error.code
+    code = error.error_code if isinstance(error, OfTheServer) else error.code
     status = STATUS.get(code, 503 if isinstance(error, LedgerError) else 500)
     title = _TITLES.get(status, "Something went wrong here")
     if isinstance(error, NotPermitted):
@@ -70,7 +77,7 @@ def told(error: JobledgerError) -> Told:
         return Told(status, title, "The lists have not caught up with the ledger.", "Load the page again.")
     if status >= 500:
         return Told(status, title, "It was logged.", "Load the page again in a moment.")
-    if isinstance(error, ApiError) and status == 429:
+    if isinstance(error, OfTheServer) and status == 429:
         retry_after = {"Retry-After": error.headers.get("Retry-After", "1")}
         advice = f"Nothing was done. Try again in {retry_after['Retry-After']} s."
         return Told(status, title, sentence(error), advice, retry_after)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple, Protocol, TypeVar
+from datetime import datetime
+from typing import Annotated, Any, NamedTuple, Protocol, TypeVar
 
 from fastapi import Depends, Request
 from starlette.datastructures import FormData
@@ -16,7 +17,6 @@ from jobledger.application.result import Accepted
 from jobledger.domain.identity import Permission
 
 from ..asking import accepted, message_of
-from ..http.operations import Operations
 from .sessions import COOKIE, LoginLinks, Session, Sessions
 
 R = TypeVar("R")
@@ -45,6 +45,48 @@ class Failures(Protocol):
 
     def proved(self, credential: str, /) -> None:
         """It is somebody's."""
+        ...
+
+
+class Doing(Protocol):
+    """Something that goes on beside requests, or has ended."""
+
+    @property
+    def done(self) -> int:
+        """Steps so far."""
+        ...
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """When it ended; None while it goes on."""
+        ...
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What came of it."""
+        ...
+
+    def known_as(self, operation_id: str, /) -> None:
+        """The ledger knows of it, under this id."""
+        ...
+
+    def report(self, done: int, total: int | None, /) -> None:
+        """It has come so far. Raises where it is not to go on."""
+        ...
+
+
+class Operations(Protocol):
+    """What goes on at this server beside requests."""
+
+    def start(
+        self, kind: str, *, tenant: str, actor: str, reason: str, total: int,
+        work: Callable[[Doing], dict[str, Any]], request_id: str | None,
+    ) -> str:  # fmt: skip
+        """Begin something of so many steps; its id, once the ledger knows of it. Raises what kept it from that."""
+        ...
+
+    def get(self, tenant: str | None, operation_id: str, /) -> Doing | None:
+        """What this server knows of it."""
         ...
 
 

@@ -123,6 +123,14 @@ class Operations:
         thread.start()
         return operation.known.result()
 
+    def start(
+        self, kind: str, *, tenant: str, actor: str, reason: str, total: int, work: Work, request_id: str | None
+    ) -> str:  # fmt: skip
+        """Make one of so many steps, and begin it."""
+        operation = Operation(kind, tenant, actor, reason, self._now())
+        operation.total = total
+        return self.begin(operation, work, request_id)
+
     def get(self, tenant: str | None, operation_id: str) -> Operation | None:
         """What this server knows of an operation; None: it is not one of its own, or was too long ago."""
         with self._lock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -15,7 +15,8 @@ from playwright.sync_api import expect
 from jobledger.application.dlq_messages import DiscardDlq, DlqProgress, ListDlqActs
 from jobledger.domain.identity import Grant, Role
 from jobledger.domain.job import JobStatus
-from jobledger.infrastructure.http.operations import RUNNING_MAX, Interrupted, Operation, Work
+from jobledger.infrastructure.console.services import Doing
+from jobledger.infrastructure.http.operations import OF_TENANT_MAX, Interrupted
 from tests.support.console import ConsoleUnderTest, Visit
 
 from .conftest import Open
@@ -179,8 +180,10 @@ def test_too_many_acts_at_a_time_are_refused(each_console: ConsoleUnderTest, win
     (job_id,) = each_console.dead("k", tenant="other", job_type="note.tear")
     gate = threading.Event()
     busy = [
-        each_console.server.operations.begin(_operation(each_console, number), _held_by(gate, number), None)
-        for number in range(RUNNING_MAX)
+        each_console.server.operations.start(
+            "test", tenant="other", actor="a test", reason="x", total=1, work=_held_by(gate, number), request_id=None
+        )
+        for number in range(OF_TENANT_MAX)
     ]
     visit = window(each_console)
     page = visit.log_in()
@@ -191,19 +194,16 @@ def test_too_many_acts_at_a_time_are_refused(each_console: ConsoleUnderTest, win
     form.get_by_label("Reason").fill("hopeless")
     form.get_by_label("How many jobs?").fill("1")
     page.get_by_role("button", name="Discard 1 job").click()
-    expect(page.get_by_role("alert")).to_contain_text(f"{len(busy)} operations go on at this server. Nothing was done.")
+    said = f"{len(busy)} operations of this tenant go on at this server. Nothing was done."
+    expect(page.get_by_role("alert")).to_contain_text(said)
     expect(page.locator("#act-discard").get_by_label("Reason")).to_have_value("hopeless")
     gate.set()
     assert each_console.job(job_id, "other").status is JobStatus.DLQ
     visit.complaints.clear()  # of the status 429
 
 
-def _operation(console: ConsoleUnderTest, number: int) -> Operation:
-    return Operation("test", None, "a test", f"number {number}", console.handle.ports.clock.now())
-
-
-def _held_by(gate: threading.Event, number: int) -> Work:
-    def work(operation: Operation) -> dict[str, Any]:
+def _held_by(gate: threading.Event, number: int) -> Callable[[Doing], dict[str, Any]]:
+    def work(operation: Doing) -> dict[str, Any]:
         operation.known_as(f"held {number}")
         gate.wait(20)
         return {}

@@ -13,9 +13,8 @@ from starlette.responses import RedirectResponse, Response
 
 from jobledger.application.dlq_messages import CountDlq, DlqCount, ListDlqActs, ListDlqErrors
 from jobledger.application.queries import ListDlq, ListJobTypes
-from jobledger.domain.errors import InvalidInput, NotPermitted, ReasonRequired, Refusal
+from jobledger.domain.errors import InvalidInput, JobledgerError, NotPermitted, ReasonRequired
 
-from ...http.problem_documents import ApiError
 from ..bulk_acts import ACTS, UNDER_WAY, WORDS, Asked, BulkStanding, begin, standing
 from ..errors import Told, told
 from ..filters import FILTER_LENGTH_MAX, WITHIN_WORDS, DlqFilters, dlq_filters, readable_queues
@@ -66,9 +65,9 @@ def act(request: Request, visitor: Looking, tenant: str, act: str, sent: Sent) -
         raise HTTPException(404)
     try:
         operation = begin(visitor, _asked(request, visitor, tenant, act, sent))
-    except (Refusal, ApiError) as error:
+    except JobledgerError as error:
         shown = told(error)
-        if shown.status == HTTPStatus.NOT_FOUND:
+        if shown.status == HTTPStatus.NOT_FOUND or shown.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise
         return _error_page(request, visitor, tenant, trouble=shown, opened=act, kept=sent)
     queue = dlq_filters(request.query_params, readable_queues(visitor, tenant)).queue
