@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -14,11 +16,13 @@ from .asking import Ask, Told, told
 from .conftest import Watched
 from .routes import ROUTES, Foreign, Installation, Nobodys, Own
 from .statements import Statement
-from .world import EVERYTHING, MARKER, B, World, made_key
+from .world import EVERYTHING, MARKER, B, World, absent_of, made_key
 
 FOREIGN = {name: row for name, row in ROUTES.items() if isinstance(row, Foreign)}
 WHOLE = {name: row for name, row in ROUTES.items() if isinstance(row, Installation)}
 OPEN = {name: row for name, row in ROUTES.items() if isinstance(row, Own | Nobodys)}
+OWN = "/v1/tenants/{own.tenant}"
+IN_A_QUEUE = re.compile(r"\{their\.(job|dead|running|operation)\}")
 ROUNDS = 6
 """A key is read again every two seconds: in one round of these it is not, also where the machine is busy."""
 
@@ -90,6 +94,22 @@ def test_what_is_everybodys_is_refused(world: World, name: str) -> None:
         assert told(theirs, world.theirs) == told(absent, world.absent)
         after = refusals(admin, identity)
         assert len(after) - before == (2 if row.recorded else 0)
+
+
+def test_what_is_in_another_queue_is_as_absent(world: World) -> None:
+    """To whoever is for other queues of the same tenant: each route about one job, attempt or operation."""
+    absent = replace(absent_of(world.own), tenant=world.own.tenant)
+    with world.client(world.admin_key) as admin:
+        credential, _ = made_key(admin, "everything", ["special"])
+    asked = 0
+    with world.client(credential) as client:
+        for name, row in FOREIGN.items():
+            for ask in (ask for ask in row.asks if ask.path.startswith(OWN) and IN_A_QUEUE.search(ask.path)):
+                method, asked = name.split(maxsplit=1)[0], asked + 1
+                there, nowhere = (ask.send(client, method, world.own, names) for names in (world.own, absent))
+                assert told(there, world.own) == told(nowhere, absent), ask
+                assert there.status_code in (403, 404, 409), ask
+    assert asked > 20
 
 
 @pytest.mark.parametrize("name", OPEN)

@@ -100,19 +100,19 @@ def a_world(database: str) -> Iterator[World]:
         def settle() -> None:
             assert runner.wait_for(handle.event_source.head(), WAIT_SECONDS)
 
-        yield World(handle, server.url, key, own, theirs, _absent(theirs), keys, settle)
+        yield World(handle, server.url, key, own, theirs, absent_of(theirs), keys, settle)
 
 
-def made_key(admin: httpx.Client, role: str) -> tuple[str, str]:
-    """A new key of `A`, and its identity."""
+def made_key(admin: httpx.Client, role: str, queues: list[str] | None = None) -> tuple[str, str]:
+    """A new key of `A`, for these queues, and its identity."""
     roles = EVERYTHING if role == "everything" else (role,)
-    grants = [{"role": one, "tenants": [A], "extra": _MORE.get(one, [])} for one in roles]
+    grants = [{"role": one, "tenants": [A], "queues": queues, "extra": _MORE.get(one, [])} for one in roles]
     made = admin.post("/v1/keys", json={"name": f"A's {role}", "grants": grants, **_WHY})
     assert made.status_code == 201, made.text
     return made.json()["credential"], made.json()["key"]["identity"]
 
 
-def _absent(theirs: Names) -> Names:
+def absent_of(theirs: Names) -> Names:
     """As long as those that exist, letter by letter of the same kind, so that only whether they exist differs."""
     made = {each.name: _other(getattr(theirs, each.name)) for each in fields(Names)}
     return replace(Names(**made), tenant=NOBODY, event=f"{made['job']}.1")
