@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from jobledger.application.key_messages import RevokeKey
 from jobledger.domain.identity import Grant, Role
@@ -38,6 +38,29 @@ def test_a_key_logs_in_and_logging_out_ends_that(console: ConsoleUnderTest, wind
     assert visit.context.cookies()
     page.goto("/tenants")
     assert "/login" in page.url
+
+
+def test_a_page_that_follows_jobs_does_not_overtake_a_log_out(console: ConsoleUnderTest, window: Open) -> None:
+    """Its last look hears that nobody is logged in any more: what was sent goes on, the page is not loaded again."""
+    visit = window(console)
+    page = visit.log_in(console.make_key(Grant(role=Role.ADMIN)))
+    looks: list[Route] = []
+
+    def hold(route: Route) -> None:
+        looks.append(route)
+
+    def log_out(route: Route) -> None:
+        answered = route.fetch(max_redirects=0)
+        looks[0].fulfill(headers={"HX-Refresh": "true", "HX-Reswap": "none"})
+        route.fulfill(response=answered)
+
+    page.goto("/tenants/acme/jobs")
+    page.route("**/live?*", hold)
+    page.route("**/logout", log_out)
+    with page.expect_request("**/live?*"):
+        pass
+    page.get_by_role("button", name="Log out").click()
+    page.wait_for_url("**/login")
 
 
 @pytest.mark.parametrize("key", ["jl_admin.wrong", "nonsense", f"jl_nobody.{'a' * 43}"])

@@ -29,8 +29,16 @@
 
   // --- what is live looks again, while somebody can see it ---
 
+  // a form that was sent leads elsewhere: what a look hears meanwhile must not lead back
+  const LEAVE_MILLISECONDS = 10000;
+  let sentAt = -LEAVE_MILLISECONDS;
+  const leaves = () => performance.now() - sentAt < LEAVE_MILLISECONDS;
+  document.addEventListener("submit", (event) => { if (event.target.method !== "dialog") sentAt = performance.now(); });
+  document.addEventListener("htmx:beforeOnLoad", (event) => { if (leaves()) event.preventDefault(); });
+  window.addEventListener("pageshow", () => { sentAt = -LEAVE_MILLISECONDS; });
+
   const look = () => {
-    if (document.visibilityState === "visible") all("[data-live]").forEach((part) => htmx.trigger(part, "live"));
+    if (document.visibilityState === "visible" && !leaves()) all("[data-live]").forEach((part) => htmx.trigger(part, "live"));
   };
   setInterval(look, LOOK_MILLISECONDS);
   document.addEventListener("visibilitychange", look);
