@@ -95,10 +95,13 @@ class Dispatcher:
             flow = self._flow(
                 message.actor, message.correlation_id, trace_parent, getattr(message, "causation_id", None)
             )
-            with structlog.contextvars.bound_contextvars(
+            said = structlog.contextvars.bind_contextvars(  # and not `bound_...`, which looks at all that is bound
                 tenant=tenant, command=name, correlation_id=flow.correlation_id, actor=flow.actor
-            ):
+            )
+            try:
                 yield flow
+            finally:
+                structlog.contextvars.reset_contextvars(**said)
 
     def may_wait(self, message: Message[Any]) -> bool:
         """Whether `execute_async` would keep its event loop waiting; then `execute` belongs on a thread."""

@@ -16,6 +16,7 @@ import structlog
 from starlette.datastructures import Headers
 
 from ..api.problems import MEDIA_TYPE
+from .joined_writes import JoinedWrites
 from .json_lines import are_json_lines
 from .problem_documents import make_problem
 
@@ -78,7 +79,7 @@ class Guarded(AutoHTTPProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take it, or say that there are too many."""
-        super().connection_made(transport)
+        super().connection_made(JoinedWrites(transport, self.loop))
         self._since = self._unsent_since = self.loop.time()
         if len(self.connections) > self.connections_max:
             self._cut(_TOO_MANY)
