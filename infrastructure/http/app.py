@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
 
 from . import problems
 from .context import RequestContext
 from .documented import DocumentedApi
+from .first_route import FirstRoute
 from .routes import (
     audit,
     bulk,
@@ -52,6 +54,8 @@ def make_app(services: Services, *, body_bytes_max: int, version: str) -> FastAP
     """The application of a server."""
     app = routed(version)
     app.state.services = services
+    (dispatch,) = (route for route in jobs.dispatching.routes if isinstance(route, APIRoute))
+    app.add_middleware(FirstRoute, route=dispatch)
     app.add_middleware(RequestContext, body_bytes_max=body_bytes_max, requests=services.requests)
     return app
 

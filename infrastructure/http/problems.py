@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -26,11 +26,14 @@ RETRY_AFTER_SECONDS = 1
 
 def install(app: FastAPI) -> None:
     """Answer every error with a problem."""
-    app.add_exception_handler(JobledgerError, _of_ours)
-    app.add_exception_handler(RequestValidationError, _of_validation)
-    app.add_exception_handler(HTTPException, _of_http)
-    app.add_exception_handler(ClientDisconnect, _of_gone)
-    app.add_exception_handler(Exception, _of_anything)
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+
+
+async def answered(request: Request, error: Exception) -> JSONResponse:
+    """The same, for who answers past the application."""
+    handler = next(_HANDLERS[kind] for kind in type(error).__mro__ if kind in _HANDLERS)
+    return await handler(request, error)
 
 
 def answer(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -88,6 +91,15 @@ async def _of_gone(request: Request, _error: Exception) -> JSONResponse:
 async def _of_anything(request: Request, error: Exception) -> JSONResponse:
     _log.error("http.failed", code="internal_error", path=request.url.path, exc_info=error)
     return answer(make_problem("internal_error", 500, unavailable(500), request_id=request_id_of(request)))
+
+
+_HANDLERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[JSONResponse]]] = {
+    JobledgerError: _of_ours,
+    RequestValidationError: _of_validation,
+    HTTPException: _of_http,
+    ClientDisconnect: _of_gone,
+    Exception: _of_anything,
+}
 
 
 def _place(location: tuple[Any, ...]) -> str:
