@@ -12,6 +12,7 @@ from typing import NamedTuple
 from .bootstrap import LedgerHandle
 from .console.app import Pages, console_services, make_console
 from .console.services import Bounds, ConsoleServices
+from .http.following import Following
 from .http.server import Server, make_server_app, services_for
 from .metrics.requests import ServerLoad
 
@@ -83,7 +84,11 @@ def serving(handle: LedgerHandle, place: Place) -> Iterator[WebServer]:
     with ExitStack() as closing:
         services = closing.enter_context(services_for(handle))
         bounds = Bounds(services.rates, services.failures)
-        pages = console_services(handle, services.authorization, services.authenticator, services.operations, bounds)
+        following = Following(services.feed, services.streams)
+        pages = console_services(
+            handle, services.authorization, services.authenticator, operations=services.operations,
+            live_events=following, bounds=bounds,
+        )  # fmt: skip
         app = make_server_app(services)
         app.router.routes.append(Pages(make_console(pages)))
         server = Server(app, host=place.host, port=place.port, uds=place.uds)

@@ -16,19 +16,22 @@ from jobledger.application.authorization import Authorization
 
 from ..bootstrap import LedgerHandle
 from . import errors
-from .pages import dlq, dlq_acts, edit, home, job, jobs, login, static
+from .pages import dlq, dlq_acts, edit, home, job, jobs, live, login, static
 from .safety import Safety
-from .services import Bounds, ConsoleServices, Operations
+from .services import Bounds, ConsoleServices, Live, Operations
 from .sessions import LoginLinks, Sessions
 
-ROUTERS = (static.router, login.router, home.router, jobs.router, edit.router, job.router, dlq.router, dlq_acts.router)
+ROUTERS = (
+    static.router, login.router, home.router, live.router, jobs.router, edit.router, job.router, dlq.router,
+    dlq_acts.router,
+)  # fmt: skip
 
 _API = re.compile(r"/(v[0-9]+|livez|readyz)(/.*)?", re.ASCII)
 
 
 def console_services(
-    handle: LedgerHandle, authorization: Authorization, authenticator: Authenticator, operations: Operations,
-    bounds: Bounds,
+    handle: LedgerHandle, authorization: Authorization, authenticator: Authenticator, *,
+    operations: Operations, live_events: Live, bounds: Bounds,
 ) -> ConsoleServices:  # fmt: skip
     """What the console of an open ledger needs."""
     ports, key = handle.ports, handle.settings.signing_key
@@ -36,7 +39,7 @@ def console_services(
     oidc = handle.settings.oidc
     sessions = Sessions(signing_key, authenticator, ports.reader, ports.keys, ports.clock, oidc=oidc)
     return ConsoleServices(
-        authorization, sessions, LoginLinks(ports.clock.monotonic), operations, bounds,
+        authorization, sessions, LoginLinks(ports.clock.monotonic), operations, live_events, bounds,
         ports.clock, installed_version("jobledger"),
     )  # fmt: skip
 

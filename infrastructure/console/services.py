@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, NamedTuple, Protocol, TypeVar
+from uuid import UUID
 
 from fastapi import Depends, Request
 from starlette.datastructures import FormData
+from starlette.responses import Response
 
 from jobledger.application.authorization import Authorization, Authorized
 from jobledger.application.message import Actor, Message
@@ -90,6 +92,18 @@ class Operations(Protocol):
         ...
 
 
+class Live(Protocol):
+    """What happens to jobs, as it is recorded."""
+
+    def stream(
+        self, tenant: str, *, job_id: UUID | None = None, job_type: str | None = None, persona: str | None = None,
+        queues: frozenset[str] | None = None, last: str | None, name: str, is_known: Callable[[], Awaitable[bool]],
+    ) -> Response:  # fmt: skip
+        """Server-sent events: after the id `last` that was received, or from now on, as long as `is_known` says so.
+        Counted as a stream of the identity `name`: one too many is refused when it is sent."""
+        ...
+
+
 class Bounds(NamedTuple):
     """What the server bounds, whoever asks it."""
 
@@ -105,6 +119,7 @@ class ConsoleServices:
     sessions: Sessions
     links: LoginLinks
     operations: Operations
+    live: Live
     bounds: Bounds
     clock: Clock
     version: str
@@ -149,7 +164,8 @@ def address_of(request: Request) -> str | None:
     return request.client.host[:100] if request.client and request.client.host else None
 
 
-def _visitor(request: Request) -> Visitor:
+def visitor_of(request: Request) -> Visitor:
+    """Who looks. Raises `SignInNeeded`, and what is told where they ask too often."""
     services, session = services_of(request), session_of(request)
     if session is None:
         raise SignInNeeded
@@ -172,7 +188,7 @@ async def _form(request: Request) -> Callable[[str], str]:
     return lambda name: texts.get(name, "").strip()
 
 
-Looking = Annotated[Visitor, Depends(_visitor)]
+Looking = Annotated[Visitor, Depends(visitor_of)]
 """A route's parameter: who looks. Nobody: they are asked to log in."""
 
 Sent = Annotated[Callable[[str], str], Depends(_form)]

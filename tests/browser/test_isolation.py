@@ -69,8 +69,11 @@ def test_the_console_has_routes_with_a_tenant() -> None:
 def answer(client: httpx.Client, method: str, path: str, *, tenant: str, job: UUID) -> tuple[int, str]:
     """Status and text of an answer, without what the caller said himself or what differs with each request."""
     place = path.format(tenant=tenant, job=job, act="requeue")
-    answered = client.request(method, place, params={"fingerprint": "x"}, data=FORM if method == "POST" else None)
-    text = answered.headers.get("location", "") + answered.text
+    form = FORM if method == "POST" else None
+    with client.stream(method, place, params={"fingerprint": "x"}, data=form) as answered:
+        goes_on = answered.headers.get("content-type", "").startswith("text/event-stream")
+        text = next(answered.iter_lines()) if goes_on else answered.read().decode()
+    text = answered.headers.get("location", "") + text
     text = _VARYING.sub("", text)
     for said in (str(job), job.hex[-8:], tenant):
         text = text.replace(said, "")

@@ -38,6 +38,10 @@ PAGES: Final[Mapping[str, Row]] = {
     "GET /switch": Foreign((Ask("/switch", params={"tenant": "{their.tenant}"}),)),
     "GET /tenants/{tenant}/jobs": Foreign((Ask(f"{_IN}/jobs"), Ask(f"{_IN}/jobs", params={"queue": "{their.queue}"}))),
     "GET /tenants/{tenant}/jobs/live": Foreign((Ask(f"{_IN}/jobs/live"),)),
+    "GET /tenants/{tenant}/live": Foreign((
+        Ask(f"{_IN}/live"), Ask(f"{_IN}/live", params={"queue": "{their.queue}"}),
+        Ask(f"{_IN}/live", params={"job": "{their.job}"}), Ask(f"{_OWN}/live", params={"job": "{their.job}"}),
+    )),
     "GET /tenants/{tenant}/find": _both("/find", job="{their.job}"),
     "GET /tenants/{tenant}/jobs/{job}": _both("/jobs/{their.job}"),
     "GET /tenants/{tenant}/jobs/{job}/live": _both("/jobs/{their.job}/live"),

@@ -24,7 +24,7 @@ def asked(error: Exception, headers: dict[str, str] | None = None) -> httpx.Resp
     def broken() -> None:
         raise error
 
-    services = ConsoleServices(None, None, None, None, None, StillClock(), "1.0")  # type: ignore[arg-type]
+    services = ConsoleServices(None, None, None, None, None, None, StillClock(), "1.0")  # type: ignore[arg-type]
     app: FastAPI = make_console(services)
     app.add_api_route("/broken", broken)
 

@@ -11,8 +11,10 @@ from jobledger.application.authorization import Authorization
 from jobledger.infrastructure.console.app import make_console
 from jobledger.infrastructure.console.services import Bounds, ConsoleServices
 from jobledger.infrastructure.console.sessions import COOKIE, LoginLinks, Sessions
+from jobledger.infrastructure.http.feed import EventFeed
+from jobledger.infrastructure.http.following import Following
 from jobledger.infrastructure.http.operations import Operations
-from jobledger.infrastructure.http.rates import FailedProofs, Rates
+from jobledger.infrastructure.http.rates import FailedProofs, Rates, Streams
 from tests.support.use_cases import UseCases
 
 from .test_console_sessions import opened
@@ -27,6 +29,7 @@ def asked(test: Callable[[httpx.AsyncClient, Sessions], Awaitable[None]], per_se
     sessions = opened(cases)
     console = make_console(ConsoleServices(
         Authorization(cases.dispatcher, ports.catalogue), sessions, LoginLinks(clock.monotonic), Operations(clock.now),
+        Following(EventFeed(ports.reader), Streams(1)),
         Bounds(Rates(per_second, clock.monotonic), FailedProofs(clock.monotonic)), clock, "1",
     ))  # fmt: skip
 

@@ -118,6 +118,7 @@ def _values(request: Request, visitor: Visitor, job: JobDetails) -> dict[str, An
         "may_edit": visitor.may(Permission.READ_PAYLOADS, job.tenant, job.state.queue),
         "changed_acts": request.query_params.get("acts", acts) != acts,
         "live": f"{place}/live{query_text(query)}" if follows else None,
+        "stream": f"/tenants/{_quoted(job.tenant)}/live?job={job.job_id}",
         "next": f"{place}?after={past.next_version}#timeline" if past.next_version else None,
         "latest": f"{place}?after={job.version - PAGE_EVENTS}#timeline" if past.next_version else None,
         "first": f"{place}#timeline" if after else None,

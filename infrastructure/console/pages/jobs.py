@@ -25,6 +25,8 @@ router = APIRouter()
 
 PAGE_JOBS = 50
 TYPES_SUGGESTED = 500
+_TOLD_SECONDS = 2.0
+"""How long rows wait for what a page was told of."""
 _ID = re.compile(rf"[0-9a-f]{{{SHORT_ID_LENGTH},32}}")
 
 
@@ -47,10 +49,12 @@ def jobs(request: Request, visitor: Looking, tenant: str) -> Response:
 
 @router.get("/tenants/{tenant}/jobs/live")
 def live(request: Request, visitor: Looking, tenant: str) -> Response:
-    """The rows again, where anything has changed since the page was made."""
+    """The rows again, where anything has changed since the page was made; with what was told up to `after`."""
     given = request.query_params
     filters = job_filters(given, readable_queues(visitor, tenant))
-    found, trouble = _read(visitor, tenant, filters, None)
+    found, trouble = _read(visitor, tenant, filters, None, given.get("after"), timeout_seconds=_TOLD_SECONDS)
+    if trouble is not None and given.get("after"):  # not there yet, or of before a restore: then what there is
+        found, trouble = _read(visitor, tenant, filters, None)
     if trouble is not None:
         raise trouble.error
     rows = _rows(tenant, filters, None, found)
@@ -79,14 +83,18 @@ class _Trouble:
 
 
 def _read(
-    visitor: Visitor, tenant: str, filters: JobFilters, cursor: str | None, after: str | None = None
-) -> tuple[JobList | None, _Trouble | None]:
+    visitor: Visitor, tenant: str, filters: JobFilters, cursor: str | None, after: str | None = None,
+    *, timeout_seconds: float | None = None,
+) -> tuple[JobList | None, _Trouble | None]:  # fmt: skip
     try:
         fields = filters.fields(visitor.services.clock.now())
         message = ListPersonaJobs if filters.persona else ListTenantJobs
         if not filters.persona:
             del fields["persona"]
-        asked = visitor.ask(message, tenant=tenant, cursor=cursor, after=after, limit=PAGE_JOBS, **fields)
+        asked = visitor.ask(
+            message, tenant=tenant, cursor=cursor, after=after, limit=PAGE_JOBS, timeout_seconds=timeout_seconds,
+            **fields,
+        )  # fmt: skip
     except JobledgerError as error:
         return None, _Trouble(error)
     return asked.value, None
@@ -99,7 +107,9 @@ def _rows(tenant: str, filters: JobFilters, cursor: str | None, found: JobList |
     text = repr((rows, found.cursor, found.freshness.hold is None, found.freshness.parked)) if found else ""
     mark = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
     older = found.cursor if found else None
+    told = {name: filters.query[name] for name in ("type", "queue", "persona")}
     return {
+        "stream": f"/tenants/{quote(tenant, safe='')}/live{query_text(told)}",
         "rows": rows, "freshness": found.freshness if found else None, "mark": mark, "on_first": cursor is None,
         "live": f"{place}/live{query_text({**filters.query, 'mark': mark})}" if found and cursor is None else None,
         "older": f"{place}{query_text({**filters.query, 'cursor': older})}" if older else None,

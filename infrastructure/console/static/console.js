@@ -2,7 +2,10 @@
 "use strict";
 
 (() => {
-  const LOOK_MILLISECONDS = 2000;
+  const PROGRESS_MILLISECONDS = 2000; // what no stream tells: how far something is
+  const ALONE_MILLISECONDS = 10000; // while no stream is open
+  const ANYWAY_MILLISECONDS = 30000; // what time alone changes
+  const REST_MILLISECONDS = 500; // after a look, however much is told
   const TELL_MILLISECONDS = 5000;
   const find = (selector, within = document) => within.querySelector(selector);
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
@@ -37,11 +40,70 @@
   document.addEventListener("htmx:beforeOnLoad", (event) => { if (leaves()) event.preventDefault(); });
   window.addEventListener("pageshow", () => { sentAt = -LEAVE_MILLISECONDS; });
 
-  const look = () => {
-    if (document.visibilityState === "visible" && !leaves()) all("[data-live]").forEach((part) => htmx.trigger(part, "live"));
+  const isSeen = () => document.visibilityState === "visible";
+  const look = (which = "[data-live]") => {
+    if (isSeen() && !leaves()) all(which).forEach((part) => htmx.trigger(part, "live"));
   };
-  setInterval(look, LOOK_MILLISECONDS);
-  document.addEventListener("visibilitychange", look);
+  setInterval(() => look("[data-live]:not([data-stream])"), PROGRESS_MILLISECONDS);
+  setInterval(look, ANYWAY_MILLISECONDS);
+
+  // --- a stream tells when to look; browsers have few connections, so only pages that are seen have one ---
+
+  let stream = null;
+  let streamed = "";
+  let isLost = false;
+  let position = "";
+  let isLooking = false;
+  let isDue = false;
+  let resting = 0;
+
+  const rest = () => {
+    clearTimeout(resting);
+    resting = setTimeout(() => { resting = 0; if (isDue) lookSoon(); }, REST_MILLISECONDS);
+  };
+  const lookSoon = () => {
+    isDue = isLooking || resting !== 0;
+    if (!isDue) { look("[data-stream]"); if (!isLooking) rest(); }
+  };
+  const isOfStream = (event) => event.target.matches("[data-stream]");
+  document.addEventListener("htmx:configRequest", (event) => {
+    if (position && event.target.matches("[data-takes-after]")) event.detail.parameters.after = position;
+  });
+  document.addEventListener("htmx:beforeRequest", (event) => { if (isOfStream(event)) isLooking = true; });
+  document.addEventListener("htmx:afterRequest", () => { if (isLooking) { isLooking = false; rest(); } });
+
+  const told = (event) => {
+    if (event.lastEventId) position = event.lastEventId;
+    lookSoon();
+  };
+  const listen = (address) => {
+    stream = new EventSource(address);
+    stream.addEventListener("open", () => { isLost = false; });
+    stream.addEventListener("begun", told);
+    stream.addEventListener("message", told);
+    stream.addEventListener("error", (event) => {
+      if (event.target !== stream) return;
+      isLost = true;
+      heard(false);
+      if (stream.readyState === EventSource.CLOSED) lookSoon(); // refused: a look finds out why
+    });
+  };
+  const tune = (isHere = isSeen()) => {
+    const part = find("[data-stream]");
+    const address = part && isHere ? part.dataset.stream : "";
+    if (address === streamed && !(stream && stream.readyState === EventSource.CLOSED)) return;
+    if (stream) stream.close();
+    [stream, streamed, isLost] = [null, address, isLost && Boolean(address)];
+    if (address) listen(address);
+  };
+  setInterval(() => {
+    tune();
+    if (isLost || isStale) look("[data-stream]");
+  }, ALONE_MILLISECONDS);
+  document.addEventListener("visibilitychange", () => { tune(); look(); });
+  document.addEventListener("htmx:afterSettle", () => tune());
+  window.addEventListener("pagehide", () => tune(false));
+  window.addEventListener("pageshow", () => tune());
 
   let rowsBefore = new Set();
   document.addEventListener("htmx:beforeSwap", () => {
@@ -54,7 +116,7 @@
   let isStale = false;
   let answeredAt = Date.now();
   const tellWhetherLive = () => {
-    const words = isStale ? `reconnecting: this is how it was ${agoText(answeredAt - offset)}` : "live";
+    const words = isStale ? `reconnecting: this is how it was ${agoText(answeredAt - offset)}` : isLost ? "every 10 s" : "live";
     document.body.classList.toggle("is-stale", isStale);
     all(".live-words").filter((live) => live.textContent !== words).forEach((live) => { live.textContent = words; });
   };
