@@ -37,11 +37,19 @@ class Rates(Protocol):
 class Failures(Protocol):
     """How often an address may fail to prove who asks; what is one too many is raised."""
 
+    def has_to_renew(self, credential: str, address: str | None, /) -> bool:
+        """Whether `renew` has to come first."""
+        ...
+
+    def renew(self) -> None:
+        """Read which keys there are."""
+        ...
+
     def require_room(self, credential: str, address: str | None, /) -> None:
         """Before a credential is looked up."""
         ...
 
-    def failed(self, address: str | None, /) -> None:
+    def failed(self, credential: str, address: str | None, /) -> None:
         """It proved nothing."""
         ...
 

@@ -66,15 +66,18 @@ async def authenticate(request: Request) -> Caller:
     too many requests of one identity."""
     services = services_of(request)
     address = address_of(request)
+    credential = ""
     try:
         credential = _credential(request)
         identity = services.authenticator.at_once(credential, address=address)
         if identity is None:  # the ledger or the issuer has to be asked
+            if services.failures.has_to_renew(credential, address):
+                await run_in_threadpool(services.failures.renew)
             services.failures.require_room(credential, address)
             identity = await run_in_threadpool(services.authenticator.authenticate, credential, address=address)
             services.failures.proved(credential)
     except Unauthenticated:
-        services.failures.failed(address)
+        services.failures.failed(credential, address)
         raise
     services.rates.take(identity.id)
     actor = Actor(

@@ -10,6 +10,7 @@ from math import ceil
 from threading import Lock
 
 from jobledger.application.authentication import KEY_PREFIX
+from jobledger.application.known_keys import KnownKeys
 
 from .problem_documents import ApiError
 
@@ -67,47 +68,58 @@ class Rates:
 class FailedProofs:
     """Credentials that proved nothing: so many of each address, then even looking them up is too much.
 
-    Only failures count. Keys that proved something here before are always looked up, whatever else comes from their
-    address: behind a proxy all come from one."""
+    Only failures count. What names a key that there is is always looked up, whatever else comes from its address:
+    behind a proxy all come from one. A wrong secret of such a key counts for that key, not for the address."""
 
     PER_SECOND = 10.0
     AT_ONCE = 100.0
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(self, monotonic: Callable[[], float], known: KnownKeys) -> None:
         self._buckets = _Buckets(self.PER_SECOND, self.AT_ONCE, monotonic)
-        self._lock = Lock()
-        self._good: OrderedDict[str, None] = OrderedDict()
+        self._known = known
+
+    def has_to_renew(self, credential: str, address: str | None) -> bool:
+        """Whether which keys there are has to be read again (see `renew`) before `require_room` says no."""
+        return self._known.is_old and self._wait_seconds(credential, address) > 0
+
+    def renew(self) -> None:
+        """Read which keys there are. Waits for the ledger, and raises what it raises."""
+        self._known.renew()
 
     def require_room(self, credential: str, address: str | None) -> None:
-        """Raise the error of status 429 for a key that nobody knows from an address with too many failures."""
-        if address is None or not credential.startswith(KEY_PREFIX) or _key(credential) in self._good:
-            return
-        if wait_seconds := self._buckets.wait_seconds(_network(address)):
+        """Raise the error of status 429 for what names no key, from an address with too many failures."""
+        if wait_seconds := self._wait_seconds(credential, address):
             raise self._error(wait_seconds)
 
-    def failed(self, address: str | None) -> None:
+    def failed(self, credential: str, address: str | None) -> None:
         """Count one; raises the error of status 429 where that is one too many."""
-        if address is not None and (wait_seconds := self._buckets.take(_network(address))):
+        name = f"key:{_key_id(credential)}" if self._is_known(credential) else address and _network(address)
+        if name is not None and (wait_seconds := self._buckets.take(name)):
             raise self._error(wait_seconds)
 
     def proved(self, credential: str) -> None:
         """Remember that a key is one."""
         if credential.startswith(KEY_PREFIX):
-            with self._lock:
-                self._good[_key(credential)] = None
-                self._good.move_to_end(_key(credential))
-                if len(self._good) > _REMEMBERED_MAX:
-                    self._good.popitem(last=False)
+            self._known.add(_key_id(credential))
+
+    def _wait_seconds(self, credential: str, address: str | None) -> float:
+        """How long a credential that may be junk has to wait; a token may be good though nobody knows it."""
+        if address is None or not credential.startswith(KEY_PREFIX) or self._is_known(credential):
+            return 0.0
+        return self._buckets.wait_seconds(_network(address))
+
+    def _is_known(self, credential: str) -> bool:
+        return credential.startswith(KEY_PREFIX) and self._known.has(_key_id(credential))
 
     def _error(self, wait_seconds: float) -> ApiError:
         return _too_many(
-            "too many credentials from this address proved nothing", f"{self.PER_SECOND:g} a second", wait_seconds
-        )
+            "too many credentials from here proved nothing", f"{self.PER_SECOND:g} a second", wait_seconds
+        )  # fmt: skip
 
 
-def _key(credential: str) -> str:
+def _key_id(credential: str) -> str:
     """What names the key in its text."""
-    return credential.partition(".")[0][:_KEY_LENGTH_MAX]
+    return credential[len(KEY_PREFIX) :].partition(".")[0][:_KEY_LENGTH_MAX]
 
 
 def _network(address: str) -> str:

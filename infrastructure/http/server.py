@@ -19,6 +19,7 @@ from anyio import CapacityLimiter
 from fastapi import FastAPI
 
 from jobledger.application.authorization import Authorization
+from jobledger.application.known_keys import KnownKeys
 from jobledger.application.positions import Positions
 from jobledger.application.refusals import Refusals, RefusalsThread
 from jobledger.domain.errors import InvalidSettings
@@ -52,6 +53,8 @@ def services_for(handle: LedgerHandle) -> Iterator[Services]:
     key = settings.signing_key
     handle.room.bound(WAITING_THREADS)
     authorization = Authorization(handle.dispatcher, handle.ports.catalogue)
+    known = KnownKeys(handle.ports.keys, handle.ports.clock)
+    known.renew()
     with (
         _summing_up(authorization.refusals),
         open_authenticator(handle) as authenticator,
@@ -63,7 +66,7 @@ def services_for(handle: LedgerHandle) -> Iterator[Services]:
             handle, authorization, authenticator,
             Cursors(key.get_secret_value().encode() if key is not None else secrets.token_bytes(32)),
             Rates(settings.http_requests_per_second, handle.ports.clock.monotonic), waiting, feed, operations,
-            Streams(settings.http_streams_max), FailedProofs(handle.ports.clock.monotonic),
+            Streams(settings.http_streams_max), FailedProofs(handle.ports.clock.monotonic, known),
             Positions(handle.ports.reader),
         )  # fmt: skip
 

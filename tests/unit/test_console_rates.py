@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import httpx
 
 from jobledger.application.authorization import Authorization
+from jobledger.application.known_keys import KnownKeys
 from jobledger.infrastructure.console.app import make_console
 from jobledger.infrastructure.console.services import Bounds, ConsoleServices
 from jobledger.infrastructure.console.sessions import COOKIE, LoginLinks, Sessions
@@ -26,11 +27,12 @@ def asked(test: Callable[[httpx.AsyncClient, Sessions], Awaitable[None]], per_se
     """Run a test with a client of a console."""
     cases = UseCases()
     ports, clock = cases.ledger.ports, cases.clock
+    failures = FailedProofs(clock.monotonic, KnownKeys(ports.keys, clock))
     sessions = opened(cases)
     console = make_console(ConsoleServices(
         Authorization(cases.dispatcher, ports.catalogue), sessions, LoginLinks(clock.monotonic), Operations(clock.now),
         Following(EventFeed(ports.reader), Streams(1)),
-        Bounds(Rates(per_second, clock.monotonic), FailedProofs(clock.monotonic)), clock, "1",
+        Bounds(Rates(per_second, clock.monotonic), failures), clock, "1",
     ))  # fmt: skip
 
     async def run() -> None:

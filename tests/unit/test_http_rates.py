@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from fastapi import Request
 
 from jobledger.application.authentication import unauthenticated
+from jobledger.application.known_keys import RENEW_SECONDS, KnownKeys
 from jobledger.domain.errors import Unauthenticated
 from jobledger.domain.identity import Identity
 from jobledger.infrastructure.http.authentication import authenticate
@@ -77,13 +79,30 @@ class Keys:
         return None
 
 
+class Register:
+    """Which keys there are, and how often that was read."""
+
+    def __init__(self, ids: Sequence[str]) -> None:
+        self.ids = ids
+        self.reads = 0
+
+    def key_ids(self, *, after: str = "", limit: int) -> list[str]:
+        """Those behind one."""
+        self.reads += after == ""
+        return [each for each in self.ids if each > after][:limit]
+
+
 class Door:
     """Requests that have to prove who asks."""
 
-    def __init__(self) -> None:
-        self.time, self.keys = Time(), Keys()
+    def __init__(self, keys: Sequence[str] = ("good",)) -> None:
+        self.time, self.keys, self.register = Time(), Keys(), Register(keys)
+        register: Any = self.register
+        clock: Any = SimpleNamespace(monotonic=self.time)
+        known = KnownKeys(register, clock)
+        known.renew()
         self._services = SimpleNamespace(
-            authenticator=self.keys, failures=FailedProofs(self.time), rates=Rates(None, self.time),
+            authenticator=self.keys, failures=FailedProofs(self.time, known), rates=Rates(None, self.time),
             authorization=SimpleNamespace(of=lambda identity: SimpleNamespace(identity=identity)),
         )  # fmt: skip
 
@@ -119,14 +138,35 @@ def test_keys_that_nobody_knows_are_not_looked_up_without_end() -> None:
 
 
 def test_who_has_a_key_is_answered_whatever_else_comes_from_his_address() -> None:
-    """Once it proved something here; other addresses are not concerned at all."""
+    """Also where this server never saw the key; other addresses are not concerned at all."""
     door = Door()
-    assert door.status(GOOD) == 200
-    for number in range(150):
+    for number in range(400):
         door.status(junk(number))
     assert (door.status(junk(0)), door.status(GOOD)) == (429, 200)
     assert (door.status(junk(0), ELSEWHERE), door.status(GOOD, ELSEWHERE)) == (401, 200)
-    assert door.status("jl_good." + "x" * 43) == 429, "a wrong secret is a failure, and known keys are compared"
+
+
+def test_a_key_that_was_made_meanwhile_is_answered_too() -> None:
+    """Which keys there are is read again as long as it matters, and no more often than every two seconds."""
+    door = Door(keys=())
+    for number in range(150):
+        door.status(junk(number))
+    assert (door.status(GOOD), door.register.reads) == (429, 1)
+    door.register.ids = ["good"]
+    door.time.now += RENEW_SECONDS
+    for number in range(150):
+        door.status(junk(number))
+    assert (door.status(GOOD), door.status(junk(0))) == (200, 429)
+    assert door.register.reads == 2
+
+
+def test_wrong_secrets_of_a_key_are_failures_of_that_key() -> None:
+    """They are compared without end, answered 429 after so many, and cost nobody else anything: not even the key."""
+    door = Door()
+    wrong = "jl_good." + "x" * 43
+    many = int(FailedProofs.AT_ONCE)
+    assert {door.status(wrong) for _ in range(many)} == {401}
+    assert (door.status(wrong, ELSEWHERE), door.status(junk(0)), door.status(GOOD)) == (429, 401, 200)
 
 
 def test_tokens_and_nothing_at_all_are_failures_too() -> None:

@@ -34,11 +34,13 @@ def log_in(request: Request, sent: Sent) -> Response:
     """Begin a session of who has an API key, or a token where the installation takes any."""
     wanted, key, address = _own_place(sent("next")), sent("key"), address_of(request)
     services, failures = services_of(request), services_of(request).bounds.failures
+    if failures.has_to_renew(key, address):
+        failures.renew()
     failures.require_room(key, address)
     try:
         cookie = services.sessions.begin(key, address)
     except Unauthenticated:
-        failures.failed(address)
+        failures.failed(key, address)
         problem = "key" if services.sessions.issuer is None else "token"
         return _form(request, wanted, HTTPStatus.UNAUTHORIZED, problem)
     except IssuerUnavailable:
