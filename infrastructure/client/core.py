@@ -101,7 +101,11 @@ def json_of(body: BaseModel) -> bytes:
 
 def path(*parts: object) -> str:
     """A path of the API, each part of it one segment."""
-    return "/v1/" + "/".join(quote(str(part), safe="") for part in parts)
+    return "/v1/" + "/".join(_segment(str(part)) for part in parts)
+
+
+def _segment(part: str) -> str:
+    return part.replace(".", "%2E") if part in {".", ".."} else quote(part, safe="")
 
 
 def matching(if_match: int | str | None) -> dict[str, str]:

@@ -149,6 +149,14 @@ class TestQuestions:
         found = [job.job_id for job in [*first.jobs, *rest.jobs]]
         assert (found, rest.next_cursor) == ([job.job_id for job in jobs], None)
 
+    @pytest.mark.parametrize("name", ["a/b", "a\nb", "..", ".", "a/../b", "%2F"])
+    def test_a_request_has_any_name(self, client: Client, persona: str, name: str) -> None:
+        """Also one that an address would be another with."""
+        name = name if name in {".", ".."} else f"{persona}/{name}"
+        job = client.dispatch("number.double", correlation_id=name)
+        found = client.jobs.trace(name, after=job.position)
+        assert job.job_id in {row.job_id for row in found.jobs}
+
     def test_acts_on_many_are_listed(self, its: World, persona: str) -> None:
         """The latest first, with how they ended."""
         its.client.dispatch("number.refuse", persona=persona)

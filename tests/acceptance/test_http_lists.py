@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -192,6 +193,14 @@ def test_the_trace_of_a_request(client: httpx.Client, dispatch: Dispatch, person
     assert client.get(f"{TENANT}/traces/another", params={"cursor": cursor}).json()["field"] == "query.cursor"
     unknown = client.get(f"{TENANT}/traces/unheard-of")
     assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("name", ["a/b", "/", "/a//b/", "a\nb", "a\n", "a?b#c", "a%2Fb", "çà et là", "pause"])
+def test_a_request_has_any_name(client: httpx.Client, dispatch: Dispatch, name: str) -> None:
+    """What a job may be dispatched with can be asked for."""
+    job = dispatch(correlation_id=name)
+    traced = client.get(f"{TENANT}/traces/{quote(name, safe='')}", params={"after": job["position"]})
+    assert [row["job_id"] for row in traced.json()["jobs"]] == [job["job_id"]]
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ def test_limits_are_set_changed_and_removed(client: httpx.Client) -> None:
         ("tenant/acme", {}, {"scope": "tenant", "tenant": "acme", "name": "acme"}),
         ("persona/bot", {"tenant": "acme"}, {"scope": "persona", "tenant": "acme", "name": "bot"}),
         ("key/gateway:a/b", {"tenant": "acme"}, {"scope": "key", "tenant": "acme", "name": "gateway:a/b"}),
+        ("key/gate%0Away", {"tenant": "acme"}, {"scope": "key", "tenant": "acme", "name": "gate\nway"}),
     ],
 )
 def test_each_kind_of_target_is_limited(

@@ -110,7 +110,10 @@ ROUTES: Final[Mapping[str, Row]] = {
     "GET /v1/tenants/{tenant}/jobs/{job_id}/events": both("/jobs/{their.job}/events"),
     "GET /v1/tenants/{tenant}/events": theirs("/events"),
     "GET /v1/tenants/{tenant}/personas/{persona}/jobs": both("/personas/{their.persona}/jobs"),
-    "GET /v1/tenants/{tenant}/traces/{request}": both("/traces/{their.request}"),
+    "GET /v1/tenants/{tenant}/traces/{request:any_text}": Foreign((
+        *both("/traces/{their.request}").asks,
+        Ask(_OWN + "/traces/..%2F..%2F{their.tenant}%2Ftraces%2F{their.request}"),
+    )),
     "GET /v1/tenants/{tenant}/statistics": theirs("/statistics"),
     # --- the dead-letter queue
     "GET /v1/tenants/{tenant}/dlq": Foreign((
@@ -173,21 +176,21 @@ ROUTES: Final[Mapping[str, Row]] = {
     "POST /v1/queues/{queue}/pause": Installation(Ask("/v1/queues/{their.queue}/pause", json=REASON)),
     "POST /v1/queues/{queue}/resume": Installation(Ask("/v1/queues/{their.queue}/resume", json=REASON)),
     "GET /v1/limits": Foreign((Ask("/v1/limits", params={"tenant": "{their.tenant}"}),)),
-    "GET /v1/limits/{scope}/{name:path}": Foreign((
+    "GET /v1/limits/{scope}/{name:any_text}": Foreign((
         Ask("/v1/limits/tenant/{their.tenant}"),
         Ask("/v1/limits/persona/{their.persona}", params={"tenant": "{their.tenant}"}),
         Ask("/v1/limits/key/{their.limit_key}", params={"tenant": "{their.tenant}"}),
         Ask("/v1/limits/persona/{their.persona}", params={"tenant": "{own.tenant}"}),
         Ask("/v1/limits/queue/{their.queue}"),
     )),
-    "PUT /v1/limits/{scope}/{name:path}": Foreign((
+    "PUT /v1/limits/{scope}/{name:any_text}": Foreign((
         Ask("/v1/limits/tenant/{their.tenant}", json={"concurrency": 1, **REASON}),
         Ask("/v1/limits/persona/{their.persona}", params={"tenant": "{their.tenant}"},
             json={"concurrency": 1, **REASON}),
         Ask("/v1/limits/key/{their.limit_key}", params={"tenant": "{their.tenant}"}, json={"concurrency": 1, **REASON}),
         Ask("/v1/limits/queue/{their.queue}", json={"concurrency": 1, **REASON}),
     )),
-    "DELETE /v1/limits/{scope}/{name:path}": Foreign((
+    "DELETE /v1/limits/{scope}/{name:any_text}": Foreign((
         Ask("/v1/limits/tenant/{their.tenant}", params=REASON),
         Ask("/v1/limits/persona/{their.persona}", params={"tenant": "{their.tenant}", **REASON}),
         Ask("/v1/limits/queue/{their.queue}", params=REASON),
@@ -196,8 +199,12 @@ ROUTES: Final[Mapping[str, Row]] = {
     "POST /v1/tenants/{tenant}/unpause": theirs("/unpause", json=REASON),
     "POST /v1/tenants/{tenant}/personas/{persona}/pause": both("/personas/{their.persona}/pause", json=REASON),
     "POST /v1/tenants/{tenant}/personas/{persona}/resume": both("/personas/{their.persona}/resume", json=REASON),
-    "POST /v1/tenants/{tenant}/limit-keys/{key:path}/pause": both("/limit-keys/{their.limit_key}/pause", json=REASON),
-    "POST /v1/tenants/{tenant}/limit-keys/{key:path}/resume": both("/limit-keys/{their.limit_key}/resume", json=REASON),
+    "POST /v1/tenants/{tenant}/limit-keys/{key:any_text}/pause": both(
+        "/limit-keys/{their.limit_key}/pause", json=REASON
+    ),
+    "POST /v1/tenants/{tenant}/limit-keys/{key:any_text}/resume": both(
+        "/limit-keys/{their.limit_key}/resume", json=REASON
+    ),
     # --- auditors
     "GET /v1/audit/events": Foreign((
         Ask("/v1/audit/events", params={"tenant": "{their.tenant}"}),

@@ -25,6 +25,7 @@ from ...api import lists as api
 from ...shapes import jobs as shapes
 from ...shapes import past as past_shapes
 from ...shapes.texts import iso
+from .. import any_text  # noqa: F401 - its paths name it
 from ..authentication import AuthenticatedRoute, bearer
 from ..documented import problems
 from ..moments import When
@@ -116,7 +117,7 @@ def _listed(caller: Caller, page: Page, tenant: str, persona: str | None) -> dic
 
 
 @router.get(
-    "/traces/{request}", operation_id="get_trace", summary="What one request caused", response_model=api.Trace,
+    "/traces/{request:any_text}", operation_id="get_trace", summary="What one request caused", response_model=api.Trace,
     responses=problems(504),
 )  # fmt: skip
 def get_trace(

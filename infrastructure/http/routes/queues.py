@@ -26,6 +26,7 @@ from ...api import queues as api
 from ...api.jobs import ReasonRequest
 from ...shapes import jobs as shapes
 from ...shapes.limits import limit_entries
+from .. import any_text  # noqa: F401 - its paths name it
 from ..authentication import AuthenticatedRoute, bearer
 from ..conditions import tagged
 from ..documented import problems
@@ -60,7 +61,7 @@ def list_limits(
 
 
 @router.get(
-    "/limits/{scope}/{name:path}", operation_id="get_limits", summary="A target's limits, and who changed them",
+    "/limits/{scope}/{name:any_text}", operation_id="get_limits", summary="A target's limits, and who changed them",
     response_model=api.LimitHistory, responses=problems(),
 )  # fmt: skip
 def get_limits(
@@ -80,7 +81,7 @@ def get_limits(
 
 
 @router.put(
-    "/limits/{scope}/{name:path}", operation_id="set_limits", summary="Limit a target",
+    "/limits/{scope}/{name:any_text}", operation_id="set_limits", summary="Limit a target",
     response_model=api.TargetChanged, responses=problems(),
 )  # fmt: skip
 def set_limits(
@@ -100,7 +101,7 @@ def set_limits(
 
 
 @router.delete(
-    "/limits/{scope}/{name:path}", operation_id="remove_limits", summary="Remove a target's limits",
+    "/limits/{scope}/{name:any_text}", operation_id="remove_limits", summary="Remove a target's limits",
     response_model=api.TargetChanged, responses=problems(),
 )  # fmt: skip
 def remove_limits(
@@ -180,7 +181,7 @@ def resume_persona(*, tenant: str, persona: str, body: ReasonRequest, caller: Ca
 
 
 @router.post(
-    "/tenants/{tenant}/limit-keys/{key:path}/pause", operation_id="pause_limit_key",
+    "/tenants/{tenant}/limit-keys/{key:any_text}/pause", operation_id="pause_limit_key",
     summary="Start nothing of a limit key", response_model=api.TargetChanged, responses=problems(409),
 )  # fmt: skip
 def pause_limit_key(*, tenant: str, key: str, body: ReasonRequest, caller: Calling, response: Response) -> Any:  # noqa: ANN401
@@ -189,7 +190,7 @@ def pause_limit_key(*, tenant: str, key: str, body: ReasonRequest, caller: Calli
 
 
 @router.post(
-    "/tenants/{tenant}/limit-keys/{key:path}/resume", operation_id="resume_limit_key",
+    "/tenants/{tenant}/limit-keys/{key:any_text}/resume", operation_id="resume_limit_key",
     summary="Start jobs of a paused limit key again", response_model=api.TargetChanged, responses=problems(409),
 )  # fmt: skip
 def resume_limit_key(*, tenant: str, key: str, body: ReasonRequest, caller: Calling, response: Response) -> Any:  # noqa: ANN401
