@@ -35,6 +35,7 @@ from jobledger.domain.tenant import TenantName
 
 from . import database_url
 from .database_url import DatabaseUrl
+from .networks import Network
 from .oidc_settings import DEFAULT_ALGORITHMS, Algorithm, GrantsByValue, Mark, OidcSettings, Url
 from .pooler import Pooler, not_through_a_pooler
 
@@ -216,6 +217,12 @@ class Settings(BaseSettings):
     http_port: int = Field(
         default=8321, ge=0, le=65_535,
         description="The port of the HTTP API; 0 takes any that is free. Default 8321.",
+    )  # fmt: skip
+    http_trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_names)] = Field(
+        default=(),
+        description="The proxies in front of the HTTP API, as addresses and networks with commas between: of requests "
+        "that come from there `X-Forwarded-For` says who asks, and `X-Forwarded-Proto` how. Of all others these are "
+        "ignored. Behind a proxy that is not named here all requests have its address. Default: none.",
     )  # fmt: skip
     http_body_bytes_max: int = Field(
         default=8_000_000, ge=10_000, le=1_000_000_000,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from . import problems
 from .context import RequestContext
@@ -50,13 +52,17 @@ _NO_SPANS_OF_ITS_OWN: Final[TelemetryConfig] = {"tracing": False, "metrics": Fal
 """FastAPI's would stand beside ours (see `application/telemetry.py`), and hold whole addresses."""
 
 
-def make_app(services: Services, *, body_bytes_max: int, version: str) -> FastAPI:
+def make_app(
+    services: Services, *, body_bytes_max: int, version: str, trusted_proxies: Sequence[str] = ()
+) -> FastAPI:  # fmt: skip
     """The application of a server."""
     app = routed(version)
     app.state.services = services
     (dispatch,) = (route for route in jobs.dispatching.routes if isinstance(route, APIRoute))
     app.add_middleware(FirstRoute, route=dispatch)
     app.add_middleware(RequestContext, body_bytes_max=body_bytes_max, requests=services.requests)
+    if trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(trusted_proxies))
     return app
 
 

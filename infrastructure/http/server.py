@@ -83,7 +83,10 @@ def _summing_up(refusals: Refusals) -> Iterator[None]:
 def make_server_app(services: Services) -> FastAPI:
     """The application, as the settings want it."""
     settings = services.handle.settings
-    return make_app(services, body_bytes_max=settings.http_body_bytes_max, version=installed_version("jobledger"))
+    return make_app(
+        services, body_bytes_max=settings.http_body_bytes_max, version=installed_version("jobledger"),
+        trusted_proxies=settings.http_trusted_proxies,
+    )  # fmt: skip
 
 
 class Server:

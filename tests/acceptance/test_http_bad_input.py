@@ -511,7 +511,7 @@ def test_what_a_role_may_not_do_is_refused(
     server: RunningServer, client: httpx.Client, emitter: MadeKey, request_line: str, body: object
 ) -> None:  # fmt: skip
     """API5, functions: 403, nothing done, and who tried is on record with address and request."""
-    with server.client(emitter.credential, **{"X-Request-Id": "tried"}) as trying:
+    with server.client(emitter.credential, **{"X-Request-Id": "tried", "X-Forwarded-For": "203.0.113.1"}) as trying:
         problem = is_problem(trying.request(*request_line.split(), json=body), 403)
     assert problem["code"] == "not_permitted"
     (refusal,) = refusals(client, emitter.identity)
