@@ -24,6 +24,7 @@ from .declared_job import (
     too_deep,
 )
 from .json_schema import JsonSchema
+from .nul import refuse_nul
 
 Json = dict[str, Any]
 
@@ -47,6 +48,7 @@ class RegisteredType:
         value = _completed(self.definition.payload_schema, value)
         body = self._encode(value, canonical_json if self._sorts else _compact)
         check_depth(body, "payload")
+        refuse_nul(body, value, "payload")
         return AcceptedPayload(body, self._key(value), self._lock_key(value), self._limit_key(value))
 
     def _encode(self, value: Json, encode: Callable[[Json], bytes]) -> bytes:
@@ -68,6 +70,7 @@ class RegisteredType:
         body = _compact(plain)
         check_size(body, self.definition.result_limit_bytes, "result")
         self._result_schema.require_fit(plain, "result")
+        refuse_nul(body, plain, "result")
         return body
 
     def _key(self, value: Json) -> str | None:

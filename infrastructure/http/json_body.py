@@ -7,7 +7,10 @@ from typing import TypeVar
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 from starlette.concurrency import run_in_threadpool
+
+from jobledger.application.nul import ESCAPED_NUL, refuse_nul
 
 from .problem_documents import ApiError
 
@@ -31,6 +34,14 @@ async def json_body(request: Request, model: type[M]) -> M:
     if len(body) > READ_AT_ONCE_BYTES:
         return await run_in_threadpool(_read, body, model)
     return _read(body, model)
+
+
+async def without_nul(request: Request) -> None:
+    """Raise the error of status 422 where a text of the body holds NUL; for routes that keep JSON as it comes."""
+    body = await request.body()
+    if ESCAPED_NUL in body:
+        for name, value in from_json(body).items():
+            refuse_nul(body, value, name)
 
 
 def _read(body: bytes, model: type[M]) -> M:

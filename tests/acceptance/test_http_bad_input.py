@@ -30,8 +30,8 @@ PLACE = "/v1/tenants/acme/jobs"
 JSON = {"Content-Type": "application/json"}
 NOBODYS = "0199d5a2-7c10-7cc1-9f0e-3d2b1a0c9e8f"
 GOOD = {"type": "number.double", "payload": {"number": 1}}
-REFUSALS = {"access.refused", "dispatch.refused"}
-"""All that a refusal may leave behind."""
+REFUSALS = {"access.refused", "access.allowed", "dispatch.refused"}
+"""All that a refusal may leave behind: the second where who asked may, and the state of things says no."""
 MEGABYTE = 1 << 20
 MEMORY_BYTES_MAX = 200 * MEGABYTE
 """That a server may take on top of what it has, whatever is sent to it: far less than what is sent at once."""
@@ -139,7 +139,8 @@ BODIES: dict[str, tuple[bytes, set[int]]] = {
     "somewhat deep": (b'{"type": "number.double", "payload": ' + b'{"a":' * 500 + b"1" + b"}" * 500 + b"}", {400, 422}),
     "NUL in a name": (b'{"type": "number.double", "persona": "a\\u0000b"}', {422}),
     "NUL in the type": (b'{"type": "number\\u0000double"}', {422}),
-    "NUL in the payload": (b'{"type": "number.double", "payload": {"\\u0000": "\\u0000"}}', {422}),
+    "NUL in the payload": (b'{"type": "text.keep", "payload": {"lines": ["fine", "a\\u0000b"]}}', {422}),
+    "NUL in a name in the payload": (b'{"type": "text.keep", "payload": {"a\\u0000b": 1}}', {422}),
     "half a character": (b'{"type": "number.double", "persona": "\\ud800"}', {400, 422}),
     "half a character as type": (b'{"type": "\\udfff"}', {400, 422}),
     "half a character in the payload": (b'{"type": "number.double", "payload": {"x": "\\ud800"}}', {400, 422}),

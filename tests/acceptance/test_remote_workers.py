@@ -194,6 +194,21 @@ def test_what_an_attempt_leaves_is_there_for_the_next(jobs: Jobs, worker: httpx.
     assert (jobs.show(job_id)["error_type"], jobs.show(job_id)["attempt"]) == ("SmtpError", 3)
 
 
+def test_what_holds_nul_is_not_taken(jobs: Jobs, worker: httpx.Client) -> None:
+    """Neither as a result nor as a step's output: nothing is recorded, and the attempt goes on."""
+    job_id = jobs.dispatch("invoice.send")
+    (lease,) = claim(worker, jobs.queue)
+    version = jobs.show(job_id)["version"]
+    for what, fields, field in (
+        ("complete", {"result": {"sent": "a\x00b"}}, "result.sent"),
+        ("step", {"step": "s", "output": ["\x00"]}, "output.0"),
+    ):
+        refused = tell(worker, lease, what, **fields)
+        assert (refused.status_code, refused.json()["field"]) == (422, field), refused.text
+    assert jobs.show(job_id)["version"] == version
+    assert tell(worker, lease, "complete", result={"sent": "\\u0000"}).json()["ending"] == "completed"
+
+
 def test_an_attempt_is_its_workers(server: RunningServer, jobs: Jobs, worker: httpx.Client) -> None:
     """Another key is told that it does not hold it; one of no tenant of its own, that there is no such tenant; one that
     is no worker, that it may not."""

@@ -23,6 +23,17 @@ def double(_context: JobContext, payload: Numbered) -> dict[str, int]:
     return {"number": payload.number * 2}
 
 
+class Kept(BaseModel):
+    """Any object."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+@app.job("text.keep", effects="none", timeout_seconds=30)
+def keep(_context: JobContext, _payload: Kept) -> None:
+    """Whatever it says."""
+
+
 @app.job("number.refuse", effects="none", timeout_seconds=30)
 def refuse(_context: JobContext, payload: Numbered) -> None:
     """Fail for good."""

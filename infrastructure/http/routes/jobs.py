@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from jobledger.application.commands import CancelJob, DispatchJob, JobChanged, RescheduleJob
 from jobledger.application.dispatch_item import Dispatch
+from jobledger.application.nul import refuse_nul
 from jobledger.application.queries import GetJob
 from jobledger.application.result import Accepted
 from jobledger.application.validation import invalid_input
@@ -66,6 +67,7 @@ async def dispatch_job(request: Request) -> JSONResponse:
     """Durable once it is answered. With an idempotency key it can be sent again safely."""
     tenant = str(request.path_params["tenant"])
     body = await json_body(request, api.DispatchRequest)
+    refuse_nul(await request.body(), body.payload, "payload")
     item = dispatch_of(tenant, body, request.headers.get("idempotency-key"))
     caller = caller_of(request)
     if len(await request.body()) > _CHECKED_AT_ONCE_BYTES:  # checking it takes long: others go on meanwhile

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
-from fastapi import APIRouter, Request, Response, Security
+from fastapi import APIRouter, Depends, Request, Response, Security
 from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 
@@ -35,6 +35,7 @@ from ...shapes import leases as shapes
 from ..authentication import AuthenticatedRoute, bearer, is_still_proved
 from ..conditions import tagged
 from ..documented import problems
+from ..json_body import without_nul
 from ..services import Caller, Calling
 
 R = TypeVar("R")
@@ -153,7 +154,7 @@ def report_log(*, tenant: str, job_id: UUID, attempt: int, body: api.LogRequest,
 
 @router.post(
     f"{_ATTEMPT}/step", operation_id="record_step", summary="Record a step that is never to be done again",
-    response_model=api.StepRecorded, responses=problems(409),
+    response_model=api.StepRecorded, responses=problems(409), dependencies=[Depends(without_nul)],
 )  # fmt: skip
 def record_step(*, tenant: str, job_id: UUID, attempt: int, body: api.StepRequest, caller: Calling) -> Any:  # noqa: ANN401
     """Durable once it is answered, and told to every later attempt with its claim."""
@@ -166,7 +167,7 @@ def record_step(*, tenant: str, job_id: UUID, attempt: int, body: api.StepReques
 
 @router.post(
     f"{_ATTEMPT}/complete", operation_id="complete_attempt", summary="The work is done",
-    response_model=api.AttemptCompleted, responses=problems(409),
+    response_model=api.AttemptCompleted, responses=problems(409), dependencies=[Depends(without_nul)],
 )  # fmt: skip
 async def complete_attempt(
     *, tenant: str, job_id: UUID, attempt: int, body: api.CompleteRequest, caller: Calling, request: Request

@@ -47,6 +47,25 @@ def test_a_missing_field_is_told_first(known: RegisteredType) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "field"),
+    [({"text": "a\x00b"}, "text"), ({"lines": ["", {"text": "\x00"}]}, "lines.1.text"), ({"a\x00": 1}, "")],
+)  # fmt: skip
+def test_no_text_holds_nul(value: dict[str, JsonValue], field: str) -> None:
+    """Neither of a payload nor of a result, wherever it stands: it is named."""
+    known = RegisteredType(JobTypeDefinition(name="text.keep", payload_schema={}, result_schema={}))
+    for take, within in ((known.accept, "payload"), (known.encode_result, "result")):
+        with pytest.raises(InvalidInput) as refused:
+            take(value)
+        assert refused.value.field == f"{within}.{field}".rstrip(".")
+
+
+def test_what_only_looks_like_nul_is_text() -> None:
+    """A backslash and `u0000` are six characters."""
+    known = RegisteredType(JobTypeDefinition(name="text.keep", payload_schema={}, result_schema={}))
+    assert known.accept({"text": "\\u0000"}).body == rb'{"text":"\\u0000"}'
+
+
+@pytest.mark.parametrize(
     "version", ["0", "2147483648", "00000000011", f"0000000001{'9' * 100}", f"{'0' * 5_000}1", "-1", "\u0661", ""]
 )
 def test_no_version_of_an_event_is_that_large(version: str) -> None:
