@@ -30,7 +30,8 @@ _RULES = {
     "request": "1 to 200 characters, without NUL", "after_version": "a version of the job",
     "from_version": "a version of the job", "to_version": "a version of the job",
 }  # fmt: skip
-"""What is behind the rules that pydantic only names."""
+"""What the bare rules of these fields mean."""
+_BARE = ("matches ", "at least ", "at most ", "is a whole number", "is a smaller number")
 
 _CURSOR_HINT = "take it from the last page: its line `next page`, or `next` in its JSON"
 
@@ -63,7 +64,7 @@ def _name(error: Refusal, typed: Mapping[str, str], fields: Mapping[str, object]
     if field not in typed:
         return
     error.field = typed[field]
-    if error.rule is not None and "_" in error.rule and " " not in error.rule and field in _RULES:
+    if error.rule is not None and error.rule.startswith(_BARE) and field in _RULES:
         error.args = (f"{_value(fields.get(field), place)!r} cannot be one",)
         error.message, error.rule = error.args[0], _RULES[field]
     if error.field == "--after" and error.hint is None:

@@ -268,9 +268,10 @@ def test_failures_of_a_kind_share_a_fingerprint(server: Server, worker: RemoteWo
     ]  # fmt: skip
     prints = []
     for one in told:
-        job_id = server.ledger.dispatch()
-        worker.tell(FailAttempt, worker.claim_one(), **one)
-        prints.append(history(server.ledger, job_id)[-2].facts.fingerprint)  # type: ignore[attr-defined]
+        server.ledger.dispatch()
+        lease = worker.claim_one()  # this job, or one that failed before and is due again
+        worker.tell(FailAttempt, lease, **one)
+        prints.append(history(server.ledger, lease.job_id)[-2].facts.fingerprint)  # type: ignore[attr-defined]
     assert prints[0] == prints[1] != prints[2] == prints[3]
 
 
