@@ -53,10 +53,13 @@ class DispatchRequest(BaseModel):  # without what `Request` looks at: it is read
         extra="forbid",
         json_schema_extra={
             "examples": [
-                {"type": "invoice.send", "payload": {"invoice_id": "42"}, "persona": "billing-bot", "priority": 10}
+                {
+                    "type": "invoice.send", "payload": {"invoice_id": "42", "email": "a@b.example"},
+                    "persona": "billing-bot", "priority": 10,
+                }
             ]
         },
-    )
+    )  # fmt: skip
 
     type: Annotated[str, Field(min_length=1, max_length=200)]
     payload: dict[str, Any] = Field(default={}, repr=False)

@@ -146,7 +146,7 @@ class Leases(Answer):
                 "soft_deadline": "2026-03-02T12:04:30Z", "deadline": "2026-03-02T12:05:00Z", "timeout_seconds": 300.0,
                 "alone": False, "correlation_id": "order-77",
                 "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "steps": [],
-                "payload": {"invoice_id": "42"},
+                "payload": {"invoice_id": "42", "email": "a@b.example"},
             }
         ],
         look_again_seconds=None,

@@ -8,12 +8,19 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
 
+from jobledger.client import Client
+from jobledger.infrastructure.bootstrap import open_ledger
+from jobledger.infrastructure.service import publish_types
+from jobledger.infrastructure.settings import load
 from tests.support.http_dead import die, worker_of
+from tests.support.readme import FILES, README, billing
 from tests.support.repository import ROOT
 from tests.support.server import RunningServer
 from tests.support.waiting import until
@@ -25,22 +32,24 @@ __all__ = ["client", "server"]
 
 PAGE = (ROOT / "docs" / "how-to" / "jobs-over-http.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
-TYPE = {
-    "name": "invoice.send", "effects": "steps", "payload_schema": {"type": "object"},
-    "result_schema": {"type": "object"},
-}  # fmt: skip
 ENDLESS = 28
 """What curl ends with when it was told not to go on for ever."""
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="CURL IS NOT INSTALLED: the page is not followed")
 def test_the_page_works_as_written(server: RunningServer, client: httpx.Client, tmp_path: Path) -> None:
-    """Every command is answered as the page says."""
-    types = {"app": "billing", "code_version": "1", "definitions": [TYPE]}
-    assert client.post("/v1/job-types", json=types).is_success
-    (tmp_path / "jobs.jsonl").write_text('{"type": "invoice.send"}\n{"type": "invoice.wrong"}\n', encoding="utf-8")
+    """Every command is answered as the page says, of the README's job type."""
+    app = billing().app
+    with closing(open_ledger(load(database=server.database), app=app)) as handle:
+        publish_types(handle, app)
+    jobs = [
+        {"type": "invoice.send", "payload": {"invoice_id": "43", "email": "a@b.example"}},
+        {"type": "invoice.wrong"},
+    ]
+    (tmp_path / "jobs.jsonl").write_text("".join(f"{json.dumps(job)}\n" for job in jobs), encoding="utf-8")
     begin, *blocks = BLOCKS
-    job = client.post("/v1/tenants/acme/jobs", json={"type": "invoice.send"}).json()
+    wanted = {"type": "invoice.send", "payload": {"invoice_id": "44", "email": "a@b.example"}}
+    job = client.post("/v1/tenants/acme/jobs", json=wanted).json()
 
     def typed(block: str, **variables: str) -> str:
         function = begin[begin.index("ask()") :].replace("curl", "curl --fail-with-body --max-time 2")
@@ -76,15 +85,16 @@ def test_the_page_works_as_written(server: RunningServer, client: httpx.Client, 
     assert of_job.count("data: ") == 2
 
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-PROGRAM = re.findall(r"```python\n(from pydantic.*?)\n\n\nwith Ledger", README, re.DOTALL)[0]
 OVER_HTTP = re.findall(r"## Over HTTP\n(.*?)```python", README, re.DOTALL)[0]
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="CURL IS NOT INSTALLED: the page is not followed")
 def test_the_readme_works_in_an_empty_folder(tmp_path: Path) -> None:
-    """The program of the page above, then what is typed under "Over HTTP", in its order: a job is dispatched."""
-    (tmp_path / "billing.py").write_text(PROGRAM, encoding="utf-8")
+    """Its programs are saved and what is typed under "Over HTTP" is typed, in its order: a job is dispatched, and runs.
+    Then its other programs run."""
+    assert list(FILES) == ["billing.py", "order.py", "shop.py", "test_billing.py"]
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
     commands = [
         line.partition("  #")[0] for line in re.sub(r"\\\n\s*", "", OVER_HTTP).splitlines() if line[:4] == "    "
     ]
@@ -98,22 +108,33 @@ def test_the_readme_works_in_an_empty_folder(tmp_path: Path) -> None:
         )  # fmt: skip
     try:
         url = _url_of(running, tmp_path / "up.log")
+        (tmp_path / "shop.py").write_text(FILES["shop.py"].replace("http://127.0.0.1:8321", url), encoding="utf-8")
         said = ""
         for command in others:
             key = re.search(r"jl_\w+\.\S+", said)
             typed = command.replace("http://127.0.0.1:8321", url)
             typed = typed.replace("jl_...", key[0]) if key else typed
             environment |= {"KEY": key[0]} if key else {}
-            ran = subprocess.run(
-                ["sh", "-ec", typed], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-                timeout=WAIT_SECONDS,
-            )  # fmt: skip
-            assert ran.returncode == 0, ran.stderr + ran.stdout
-            said = ran.stdout or said
+            said = _run(tmp_path, environment, "sh", "-ec", typed) or said
+        assert (dispatched := json.loads(said))["duplicate"] is False
+        with Client(url, environment["KEY"], tenant="acme") as client:
+            assert client.jobs.result(dispatched["job_id"], timeout_seconds=WAIT_SECONDS).status == "completed"
+        told = _run(tmp_path, environment, sys.executable, "order.py").splitlines()
+        assert told[0] == f"job.dispatched by key:{environment['KEY'][3:].partition('.')[0]}"
+        assert told[-1].startswith("job.completed by worker:")
+        assert _run(tmp_path, environment, sys.executable, "shop.py").strip() == dispatched["job_id"]
     finally:
         running.terminate()
         running.wait(WAIT_SECONDS)
-    assert json.loads(said)["duplicate"] is False
+    assert "1 passed" in _run(tmp_path, environment, sys.executable, "-m", "pytest", "-q", "test_billing.py")
+
+
+def _run(folder: Path, environment: Mapping[str, str], *command: str) -> str:
+    ran = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=WAIT_SECONDS
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr + ran.stdout
+    return ran.stdout
 
 
 def _url_of(running: subprocess.Popen[bytes], log: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from jsonschema_rs import Draft202012Validator
 
 from jobledger.infrastructure.http.app import make_document
 from jobledger.infrastructure.http.documented import TAGS
+from tests.support.readme import billing
 
 DOCUMENT: dict[str, Any] = make_document(version="1")
 OPERATIONS: dict[str, dict[str, Any]] = {
@@ -80,6 +82,25 @@ def test_bodies_have_examples_that_are_right(name: str) -> None:
             validator = Draft202012Validator({**shown.content["schema"], "components": DOCUMENT["components"]})
             for example in shown.examples:
                 assert [error.message for error in validator.iter_errors(example)] == []
+
+
+def test_dispatches_that_are_shown_are_of_the_readme_s_type() -> None:
+    """Whoever types them while the README's program runs is not refused."""
+    shown = list(payloads([example for operation in OPERATIONS.values() for body in bodies(operation)
+                           for example in body.examples]))  # fmt: skip
+    assert len(shown) >= 4
+    for payload in shown:
+        billing().SendInvoice.model_validate(payload)
+
+
+def payloads(part: Any) -> Iterator[Any]:  # noqa: ANN401 - any JSON
+    """Those of `invoice.send` in it, also of JSON Lines."""
+    if isinstance(part, str) and part.startswith("{"):
+        part = [json.loads(line) for line in part.splitlines()]
+    if isinstance(part, dict) and part.get("type") == "invoice.send" and part.get("payload") is not None:
+        yield part["payload"]
+    for each in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from payloads(each)
 
 
 def test_positions_are_texts() -> None:

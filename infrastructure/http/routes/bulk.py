@@ -48,7 +48,10 @@ router = APIRouter(
 
 _log = structlog.get_logger("jobledger.http")
 
-_EXAMPLE = '{"type": "invoice.send", "payload": {"invoice_id": "42"}}\n{"type": "invoice.send", "priority": 10}\n'
+_EXAMPLE = """\
+{"type": "invoice.send", "payload": {"invoice_id": "42", "email": "a@b.example"}}
+{"type": "invoice.send", "payload": {"invoice_id": "43", "email": "c@d.example"}, "priority": 10}
+"""
 _BODY = {
     "required": True, "description": "A dispatch a line.",
     "content": {MEDIA_TYPE: {"schema": {"type": "string"}, "example": _EXAMPLE}},
