@@ -5,7 +5,7 @@ login decides. Whoever asks over the network does so as an `Identity`.
 
 Of a tenant that an identity has no grant for it learns nothing: the answer is that of a tenant that does not exist,
 after the same statement. What is allowed is recorded by what it does, with actor, address and request; what is
-refused, here.
+refused, and what was allowed and did nothing, here.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from jobledger.domain.errors import NotPermitted, Refusal, UnknownTenant
 from jobledger.domain.identity import Identity, Permission
 
 from .access_messages import RecordRefusedAccess
+from .accesses import Accesses
+from .allowed_access import NamedItems, allowed_access, claimed
 from .commands import DispatchJob, DispatchJobs
 from .dispatch_item import Dispatch, Malformed
 from .dispatcher import Dispatcher
@@ -30,7 +32,6 @@ from .message import Message
 from .needs import NEEDS, Need, Scope, permissions_of
 from .ports import Catalogue
 from .queries import GetCauses, GetJob, ListTenants
-from .refusals import Refusals
 from .result import Accepted, Refused, Result
 from .writes import TenantRow
 
@@ -46,7 +47,7 @@ class Authorization:
         self, dispatcher: Dispatcher, catalogue: Catalogue, needs: Mapping[type[Message[Any]], Need] = NEEDS
     ) -> None:
         self.dispatcher = dispatcher
-        self.refusals = Refusals(dispatcher)
+        self.accesses = Accesses(dispatcher)
         self._catalogue = catalogue
         self._needs = needs
 
@@ -69,11 +70,22 @@ class Authorization:
         return self._catalogue.tenant(tenant) is not None
 
     def record(self, message: Message[Any], permission: str) -> None:
-        """Record a refusal. It is durable before it is told (see `Refusals` for who is refused without end)."""
-        self.refusals.record(RecordRefusedAccess(
-            actor=message.actor, asked=type(message).__name__, permission=permission, tenant_claimed=_claimed(message),
+        """Record a refusal. It is durable before it is told (see `Accesses` for who is refused without end)."""
+        self.accesses.record(RecordRefusedAccess(
+            actor=message.actor, asked=type(message).__name__, permission=permission, tenant_claimed=claimed(message),
             trace_parent=message.trace_parent, correlation_id=message.correlation_id,
         ))  # fmt: skip
+
+    def record_allowed(self, message: Message[Any], need: Need, result: Result[Any]) -> None:
+        """Record what was allowed, where nothing else tells of it: before it is told, but of duplicates, for which no
+        dispatch waits."""
+        access = allowed_access(message, need, result)
+        if access is None:
+            return
+        if need.scope is Scope.DISPATCH:
+            self.accesses.record_later(access)
+        else:
+            self.accesses.record(access)
 
 
 class Authorized:
@@ -86,6 +98,8 @@ class Authorized:
     def execute(self, message: Message[R]) -> Result[R]:
         """Carry a message out, if the identity may."""
         need = self._authorization.need(type(message))
+        if isinstance(message, DispatchJobs):
+            message = cast("Message[R]", message.model_copy(update={"items": NamedItems(message.items)}))
         try:
             allowed = self._allowed(message, need)
         except Refusal as error:  # also of what is none of its business: somebody tried
@@ -95,6 +109,8 @@ class Authorized:
         result = self._authorization.dispatcher.execute(allowed)
         if isinstance(result, Refused) and isinstance(result.error, NotPermitted) and need.scope is Scope.CONTROL:
             self._authorization.record(message, result.error.permission)
+        else:
+            self._authorization.record_allowed(message, need, result)
         if isinstance(message, ListTenants) and isinstance(result, Accepted):
             return cast("Result[R]", self._own_tenants(result))
         return self._without_hold(result)
@@ -112,7 +128,10 @@ class Authorized:
 
     async def execute_async(self, allowed: Message[R]) -> Result[R]:
         """Carry out what `at_once` gave."""
-        return await self._authorization.dispatcher.execute_async(allowed)
+        result = await self._authorization.dispatcher.execute_async(allowed)
+        if isinstance(result, Accepted) and getattr(result.value, "duplicate", False):
+            self._authorization.record_allowed(allowed, self._authorization.need(type(allowed)), result)
+        return result
 
     def require(self, permission: Permission, tenant: str | None, queue: str | None = None) -> None:
         """Raise `UnknownTenant` or `NotPermitted`, for what is no message (a stream of events, say)."""
@@ -284,9 +303,3 @@ def _missing(error: Refusal, need: Need) -> str:
     if isinstance(error, NotPermitted):
         return error.permission
     return next(iter(need.permissions), "")
-
-
-def _claimed(message: Message[Any]) -> str:
-    about = getattr(message, "item", message)
-    claimed = str(getattr(about, "tenant", None) or getattr(message, "name", "") or "")
-    return claimed[:200].replace("\x00", "").encode("utf-8", "replace").decode()

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from jobledger.domain.identity import Permission
 
-from .access_messages import RecordRefusedAccess
+from .access_messages import RecordAllowedAccess, RecordRefusedAccess
 from .audit_messages import BeginExport, EndExport, GetExport, ListManualActs
 from .commands import (
     CancelJob,
@@ -94,11 +94,13 @@ class Scope(Enum):
 
 class Need(NamedTuple):
     """All of `permissions`, for what `scope` says; what shows bodies needs `payloads.read`, too (`permissions_of`).
-    A refusal is recorded where `recorded`: of what changes something, or shows customers' data or the audit."""
+    A refusal is recorded where `recorded`: of what changes something, or shows customers' data or the audit. What is
+    allowed is recorded by what it does; where it `leaves_no_record`, as `access.allowed`."""
 
     scope: Scope
     permissions: tuple[Permission, ...]
     recorded: bool = True
+    leaves_no_record: bool = False
 
 
 def permissions_of(message: Message[Any], need: Need) -> tuple[Permission, ...]:
@@ -156,8 +158,8 @@ NEEDS: Final[Mapping[type[Message[Any]], Need]] = {
     GetLimitHistory: _reading(Scope.TARGET),
     BeginExport: Need(Scope.TENANT, (Permission.AUDIT,)),
     EndExport: Need(Scope.TENANT, (Permission.AUDIT,)),
-    GetExport: Need(Scope.TENANT, (Permission.AUDIT,)),
-    ListManualActs: Need(Scope.TENANT, (Permission.AUDIT,)),
+    GetExport: Need(Scope.TENANT, (Permission.AUDIT,), leaves_no_record=True),
+    ListManualActs: Need(Scope.TENANT, (Permission.AUDIT,), leaves_no_record=True),
     BeginRebuild: Need(Scope.INSTALLATION, (Permission.VIEWS,)),
     EndRebuild: Need(Scope.INSTALLATION, (Permission.VIEWS,)),
     CancelRebuild: Need(Scope.INSTALLATION, (Permission.VIEWS,)),
@@ -174,6 +176,7 @@ NEEDS: Final[Mapping[type[Message[Any]], Need]] = {
     ListKeys: _reading(Scope.INSTALLATION, Permission.KEYS),
     GetKey: _reading(Scope.INSTALLATION, Permission.KEYS),
     RecordRefusedAccess: Need(Scope.INTERNAL, ()),
+    RecordAllowedAccess: Need(Scope.INTERNAL, ()),
     ClaimJobs: Need(Scope.WORK, (Permission.WORK,)),
     RenewLeases: Need(Scope.WORK, (Permission.WORK,)),
     RetireWorker: Need(Scope.WORK, (Permission.WORK,)),

@@ -40,7 +40,7 @@ from .positions import Positions
 from .preparing import OptionDefaults
 from .projection_control import ProjectionControl
 from .reading import Reading
-from .refused_access import RefusedAccess
+from .recorded_access import RecordedAccess
 from .statistics import Statistics
 from .telemetry import Telemetry
 from .tenants import Tenants
@@ -165,7 +165,7 @@ def _register_installation(dispatcher: Dispatcher, ports: Ports, shared: _Shared
         reader=ports.reader, writer=ports.writer, identifiers=ports.identifiers, tenants=shared.tenants,
         positions=shared.positions,
     ).register(dispatcher)  # fmt: skip
-    RefusedAccess(ports.writer, ports.identifiers).register(dispatcher)
+    RecordedAccess(ports.writer, ports.identifiers).register(dispatcher)
     Workers(ports.queue).register(dispatcher)
     ProjectionControl(reader=ports.reader, writer=ports.writer, positions=shared.positions).register(dispatcher)
     JobTypes(

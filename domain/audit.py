@@ -64,6 +64,20 @@ class AccessRefused(Facts):
     count: Annotated[int, Field(ge=1)] = 1
 
 
+class AccessAllowed(Facts):
+    """Somebody was allowed what no other event tells of: they read the audit, or asked for a change that was none.
+    `outcome` says why nothing changed (`version_conflict`, `not_found`, `duplicate` ...); it is empty where something
+    was read. `tenant_claimed` and `count` are as in `access.refused`."""
+
+    topic: ClassVar[str] = "access.allowed"
+
+    asked: str
+    permission: str
+    tenant_claimed: str
+    outcome: str = ""
+    count: Annotated[int, Field(ge=1)] = 1
+
+
 class BodiesRead(Facts):
     """Somebody looked at bodies of a job: those of these versions."""
 
@@ -73,7 +87,7 @@ class BodiesRead(Facts):
     versions: tuple[int, ...]
 
 
-AUDIT_FACTS: tuple[type[Facts], ...] = (AuditExportBegun, AuditExported, BodiesRead, AccessRefused)
+AUDIT_FACTS: tuple[type[Facts], ...] = (AuditExportBegun, AuditExported, BodiesRead, AccessRefused, AccessAllowed)
 
 
 def audit_stream(tenant: str, act: str) -> UUID:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, cast
 
 from .api_key import API_KEY_FACTS
-from .audit import AccessRefused, AuditExportBegun, AuditExported, BodiesRead
+from .audit import AccessAllowed, AccessRefused, AuditExportBegun, AuditExported, BodiesRead
 from .dlq import DlqBulkBegun, DlqBulkEnded, DlqBulkProgressed
 from .event import Facts
 from .job import (
@@ -144,7 +144,7 @@ NOT_MANUAL: frozenset[type[Facts]] = frozenset(
     {
         *(facts for facts in JOB_FACTS if facts not in MANUAL),
         JobTypeRegistered, DispatchRefused, DlqBulkProgressed, DlqBulkEnded, ProjectionRebuilt, AuditExported,
-        AccessRefused,
+        AccessAllowed, AccessRefused,
     }
 )  # fmt: skip
 

@@ -18,10 +18,10 @@ import uvicorn
 from anyio import CapacityLimiter
 from fastapi import FastAPI
 
+from jobledger.application.accesses import Accesses, AccessesThread
 from jobledger.application.authorization import Authorization
 from jobledger.application.known_keys import KnownKeys
 from jobledger.application.positions import Positions
-from jobledger.application.refusals import Refusals, RefusalsThread
 from jobledger.domain.errors import InvalidSettings
 
 from ..bootstrap import LedgerHandle
@@ -56,7 +56,7 @@ def services_for(handle: LedgerHandle) -> Iterator[Services]:
     known = KnownKeys(handle.ports.keys, handle.ports.clock)
     known.renew()
     with (
-        _summing_up(authorization.refusals),
+        _recording(authorization.accesses),
         open_authenticator(handle) as authenticator,
         listening(handle.wake_up) as waiting,
         feeding(handle.ports.reader) as feed,
@@ -72,9 +72,9 @@ def services_for(handle: LedgerHandle) -> Iterator[Services]:
 
 
 @contextmanager
-def _summing_up(refusals: Refusals) -> Iterator[None]:
-    """Record the sums of refusals during the block, and what is left at its end."""
-    thread = RefusalsThread(refusals)
+def _recording(accesses: Accesses) -> Iterator[None]:
+    """Record who asked during the block, sums of it too, and what is left at its end."""
+    thread = AccessesThread(accesses)
     thread.start()
     with closing(thread):
         yield

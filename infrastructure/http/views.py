@@ -40,7 +40,7 @@ def require_views(caller: Caller, asked: str | None) -> None:
         caller.authorized.require(Permission.VIEWS, None)
     except NotPermitted as error:
         if asked is not None:
-            caller.services.authorization.refusals.record(RecordRefusedAccess(
+            caller.services.authorization.accesses.record(RecordRefusedAccess(
                 actor=caller.actor, asked=asked, permission=error.permission, trace_parent=caller.trace_parent
             ))  # fmt: skip
         raise

@@ -21,7 +21,7 @@ from jobledger.infrastructure.mapper import decode_facts, decode_metadata, encod
 GOLDEN: dict[str, str] = json.loads(Path(__file__).with_name("golden_events.json").read_text(encoding="utf-8"))
 CURRENT = [f"{facts.topic} {facts.schema_version}" for facts in ALL_FACTS]
 EXPECTED_TOPICS = {
-    "access.refused", "api_key.created", "api_key.revoked", "api_key.rotated",
+    "access.allowed", "access.refused", "api_key.created", "api_key.revoked", "api_key.rotated",
     "audit.bodies_read", "audit.export_begun", "audit.exported", "projection.event_skipped",
     "projection.parked_retried", "projection.previous_dropped", "projection.rebuild_begun",
     "projection.rebuild_cancelled", "projection.rebuilt", "projection.skip_withdrawn",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from jobledger.application.access_messages import RecordRefusedAccess
+from jobledger.application.accesses import EACH_MAX, Accesses, AccessesThread
 from jobledger.application.authorization import Authorization
 from jobledger.application.commands import RequeueJob
 from jobledger.application.message import Actor
-from jobledger.application.refusals import EACH_MAX, Refusals, RefusalsThread
 from jobledger.domain.audit import AccessRefused
 from jobledger.domain.errors import LedgerUnavailable
 from jobledger.domain.event import RecordedEvent
@@ -42,46 +42,46 @@ def counts(cases: UseCases) -> list[tuple[str, str, int, str]]:
 def test_at_an_ordinary_pace_each_is_recorded() -> None:
     """At once, with its own request."""
     cases = UseCases()
-    refusals = Refusals(cases.dispatcher)
+    accesses = Accesses(cases.dispatcher)
     for number in range(EACH_MAX):
-        refusals.record(refused(number))
+        accesses.record(refused(number))
     assert [event.metadata.request_id for event in recorded(cases)] == [f"r{number}" for number in range(EACH_MAX)]
-    refusals.record_sums()
+    accesses.record_sums()
     assert len(recorded(cases)) == EACH_MAX
 
 
 def test_what_comes_beyond_is_summed_up() -> None:
     """One record for each thing that was asked, with how often, and the last request; then it begins anew."""
     cases = UseCases()
-    refusals = Refusals(cases.dispatcher)
+    accesses = Accesses(cases.dispatcher)
     for number in range(EACH_MAX + 500):
-        refusals.record(refused(number))
+        accesses.record(refused(number))
     for number in range(3):
-        refusals.record(refused(number, asked="DiscardJob", tenant=f"t{number}"))
-        refusals.record(refused(number, actor="key:b"))
+        accesses.record(refused(number, asked="DiscardJob", tenant=f"t{number}"))
+        accesses.record(refused(number, actor="key:b"))
     assert len(recorded(cases)) == EACH_MAX + 3
-    refusals.record_sums()
+    accesses.record_sums()
     assert counts(cases)[EACH_MAX + 3 :] == [("key:a", "RequeueJob", 500, "acme"), ("key:a", "DiscardJob", 3, "")]
     last = recorded(cases)[EACH_MAX + 3].metadata
     assert (last.request_id, last.address, last.on_behalf_of) == (f"r{EACH_MAX + 499}", "198.51.100.7", "ana")
-    refusals.record(refused(0))
+    accesses.record(refused(0))
     assert len(recorded(cases)) == EACH_MAX + 6
-    refusals.record_sums()
+    accesses.record_sums()
     assert len(recorded(cases)) == EACH_MAX + 6
 
 
 def test_what_cannot_be_recorded_now_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """And recorded with what came since."""
     cases = UseCases()
-    refusals = Refusals(cases.dispatcher)
+    accesses = Accesses(cases.dispatcher)
     for number in range(EACH_MAX + 5):
-        refusals.record(refused(number))
+        accesses.record(refused(number))
     with monkeypatch.context() as broken:
         broken.setattr(cases.dispatcher, "execute", _unavailable)
-        refusals.record_sums()
+        accesses.record_sums()
     for number in range(EACH_MAX + 2):
-        refusals.record(refused(number))
-    refusals.record_sums()
+        accesses.record(refused(number))
+    accesses.record_sums()
     assert [count for _, _, count, _ in counts(cases)] == [1] * (2 * EACH_MAX) + [7]
 
 
@@ -92,11 +92,11 @@ def _unavailable(_message: object) -> object:
 def test_what_is_left_is_recorded_at_the_end() -> None:
     """A server that is stopped owes nothing."""
     cases = UseCases()
-    refusals = Refusals(cases.dispatcher)
-    thread = RefusalsThread(refusals)
+    accesses = Accesses(cases.dispatcher)
+    thread = AccessesThread(accesses)
     thread.start()
     for number in range(EACH_MAX + 5):
-        refusals.record(refused(number))
+        accesses.record(refused(number))
     thread.close()
     assert counts(cases)[-1] == ("key:a", "RequeueJob", 5, "acme")
 
@@ -109,5 +109,5 @@ def test_whoever_is_refused_by_authorization_is_counted_so() -> None:
     job_id = cases.dispatch().job_id
     asked = RequeueJob(actor=Actor(id="key:k1"), tenant="acme", job=job_id, reason="again")
     answers = {type(getattr(by.execute(asked), "error", None)).__name__ for _ in range(EACH_MAX + 10)}
-    authorization.refusals.record_sums()
+    authorization.accesses.record_sums()
     assert (answers, len(recorded(cases))) == ({"NotPermitted"}, EACH_MAX + 1)
