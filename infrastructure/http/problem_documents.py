@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from jobledger.domain.errors import JobledgerError, LedgerError
+from jobledger.domain.errors import JobledgerError, LedgerBusy, LedgerError
 
 from ..api.problems import TYPE_PREFIX, Problem
 
@@ -25,6 +25,7 @@ _CALLED: Final = {"job": "job_id", "job_type": "type", "due_at": "run_at", "conf
 """Fields of messages, as routes call them."""
 _NO_TENANT: Final = "it does not exist, or this key or token has no grant for it: GET /v1/tenants says which it has"
 """Of every tenant that somebody may not know of, and of those that are not there: nobody learns which it is."""
+_BUSY: Final = "the ledger is busy, and nothing was written; try again"
 _QUERIED: Final = {"types": "topic", "by": "actor"}
 """Those of queries, where the query has them."""
 _HEADERS: Final = {"expected_version": "header.If-Match"}
@@ -47,7 +48,9 @@ def problem_of(error: JobledgerError, request_id: str | None = None) -> Problem:
     code = error.error_code if isinstance(error, ApiError) else error.code
     status = STATUS.get(code, 503 if isinstance(error, LedgerError) else 500)
     if status >= 500 and code not in {"not_yet_visible", "issuer_unavailable"} and not isinstance(error, ApiError):
-        return make_problem(code, status, unavailable(status), request_id=request_id)
+        return make_problem(
+            code, status, _BUSY if code == LedgerBusy.code else unavailable(status), request_id=request_id
+        )
     hint = _NO_TENANT if code == "unknown_tenant" else error.hint
     return make_problem(
         code, status, error.message, field=error.field, rule=error.rule, hint=hint, request_id=request_id
