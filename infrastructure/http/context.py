@@ -101,7 +101,8 @@ class RequestContext:
             started = True
             await send(message)
 
-        app = self._compressing if scope["method"] == "GET" or lines else self._app  # of others it is small
+        is_dispatch = scope["method"] == "POST" and path.endswith("/jobs")
+        app = self._app if is_dispatch else self._compressing  # it is asked most, and its answer is small
         try:
             await app(scope, counted, watched)
         except _TooLarge:

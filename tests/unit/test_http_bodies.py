@@ -76,6 +76,37 @@ def test_only_bulk_requests_are_as_long_as_they_like() -> None:
     assert {status_of(path, **sizes) for path in (JOBS, "/v1/keys", "/v1/tenants/a/b/jobs/bulk")} == {413}  # type: ignore[arg-type]
 
 
+def encoding_of(method: str, path: str, size: int) -> str | None:
+    """How an answer of a size is encoded, for whoever takes gzip."""
+
+    async def answering(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"a" * size})
+
+    async def asked() -> str | None:
+        context: Any = RequestContext(answering, body_bytes_max=OTHER_BYTES_MAX, requests=RequestTally())
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(context), base_url="http://jobs.test") as client:
+            answer = await client.request(method, path, headers={"Accept-Encoding": "gzip"})
+            assert answer.content == b"a" * size
+            encoding: str | None = answer.headers.get("content-encoding")
+            return encoding
+
+    return asyncio.run(asked())
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", JOBS), ("POST", "/v1/leases/claim"), ("POST", f"{ATTEMPT}/complete"), ("PUT", "/v1/x")]
+)
+def test_what_is_large_is_compressed(method: str, path: str) -> None:
+    """Whatever was asked: a claim may bring a hundred payloads."""
+    assert (encoding_of(method, path, 2_000), encoding_of(method, path, 500)) == ("gzip", None)
+
+
+def test_a_dispatch_does_without() -> None:
+    """Its answers are small, and even to find that out costs."""
+    assert encoding_of("POST", JOBS, 2_000) is None
+
+
 # --- what is in them -------------------------------------------------------------------------------------------------
 
 
