@@ -10,8 +10,10 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from jobledger.application.rules import plain_rule
 from jobledger.domain.errors import JobledgerError
@@ -80,7 +82,17 @@ async def _of_http(request: Request, error: Exception) -> JSONResponse:
     code = codes.get(error.status_code, HTTPStatus(error.status_code).phrase.lower().replace(" ", "_"))
     field = "body" if error.status_code in {400, 413} else None
     problem = make_problem(code, error.status_code, str(error.detail), field=field, request_id=request_id_of(request))
-    return answer(problem, error.headers)
+    headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers
+    return answer(problem, headers)
+
+
+def _allowed(request: Request) -> str:
+    """The methods of all routes with that path: the router looks at the first only."""
+    matching = (
+        route.methods or () for route in request.app.router.routes
+        if isinstance(route, APIRoute) and route.matches(request.scope)[0] is not Match.NONE
+    )  # fmt: skip
+    return ", ".join(sorted(set[str]().union(*matching)))
 
 
 async def _of_gone(request: Request, _error: Exception) -> JSONResponse:
