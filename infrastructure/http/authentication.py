@@ -16,7 +16,7 @@ from jobledger.domain.errors import IssuerUnavailable, LedgerError, Unauthentica
 from jobledger.domain.identity import Identity
 
 from .problem_documents import ApiError
-from .query_names import query_names, require_known
+from .query_names import list_names, query_names, require_known
 from .services import Caller, services_of
 
 bearer = HTTPBearer(
@@ -37,12 +37,12 @@ class AuthenticatedRoute(APIRoute):
     def get_route_handler(self) -> Handle:
         """The handler, with the proof in front."""
         handle = self.endpoint_handler()
-        known = query_names(self.dependant)
+        known, lists = query_names(self.dependant), list_names(self.dependant)
 
         async def authenticated(request: Request) -> Response:
             request.state.caller = await authenticate(request)
             if request.scope["query_string"]:
-                require_known(request.query_params, known)
+                require_known((name for name, _ in request.query_params.multi_items()), known, lists)
             return await handle(request)
 
         return authenticated

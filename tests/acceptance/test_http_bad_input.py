@@ -291,6 +291,8 @@ def test_an_address_that_is_wrong_is_a_problem(client: httpx.Client, path: str) 
         "queue=" + "a" * 5_000,
         "failed=maybe",
         "limit=1&limit=x",
+        "limit=1&limit=2",
+        "limit=1&limit=1",
     ],
 )
 def test_a_query_that_is_wrong_is_a_problem(client: httpx.Client, query: str) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from jobledger.infrastructure.http.problem_documents import ApiError
-from jobledger.infrastructure.http.query_names import query_names, require_known
-from jobledger.infrastructure.http.routes import jobs, lists
+from jobledger.infrastructure.http.query_names import list_names, query_names, require_known
+from jobledger.infrastructure.http.routes import jobs, lists, statistics
 
 LIST = next(route for route in lists.router.routes if getattr(route, "operation_id", "") == "list_jobs")
 KNOWN = query_names(LIST.dependant)  # type: ignore[attr-defined]
@@ -39,3 +39,14 @@ def test_a_route_without_parameters_says_so() -> None:
     with pytest.raises(ApiError) as refused:
         require_known(["limit"], frozenset())
     assert refused.value.hint == "it has none"
+
+
+def test_what_is_given_twice_is_refused() -> None:
+    """Nobody knows which was meant; but lists are made like that."""
+    route = next(one for one in statistics.router.routes if getattr(one, "operation_id", "") == "get_tenant_statistics")
+    known, lists = query_names(route.dependant), list_names(route.dependant)  # type: ignore[attr-defined]
+    assert lists == {"by"} < known
+    require_known(["by", "limit", "by"], known, lists)
+    with pytest.raises(ApiError) as refused:
+        require_known(["by", "limit", "limit"], known, lists)
+    assert (refused.value.error_code, refused.value.field) == ("invalid_input", "query.limit")
