@@ -92,8 +92,8 @@ class DeadJobs:
             if query.queue is None or found.begun.filter.queue == query.queue:
                 return Accepted(found)
         raise NotFound(
-            f"{query.tenant!r} has no act {query.act[:60]!r} on its dead-letter queue", field="act",
-            rule="is the id of a dlq.bulk_begun",
+            f"there is no operation {query.act[:60]!r}", field="act",
+            rule="is the id of requeueing or discarding many dead jobs of the tenant",
         )  # fmt: skip
 
 

@@ -16,12 +16,14 @@ from ..metrics.requests import RequestTally
 from .json_lines import are_json_lines
 from .problem_documents import ApiError, problem_of
 from .problems import answer
+from .unreadable import encoding_error
 
 REQUEST_ID = "X-Request-Id"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
 _GZIP_BYTES_MIN = 1_024
 _TRACE_PARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _MANY = re.compile(r"/v1/tenants/[^/]+/jobs/bulk")
 _WITH_DATA = re.compile(
     r"/v1/tenants/[^/]+/jobs(/bulk|/[^/]+/requeue|/[^/]+/attempts/[^/]+/(complete|fail|log|progress|step))?"
@@ -82,8 +84,11 @@ class RequestContext:
         path, started = scope["path"], False
         limit = self._body_bytes_max if _WITH_DATA.fullmatch(path) else min(self._body_bytes_max, OTHER_BYTES_MAX)
         lines = are_json_lines(headers) and _MANY.fullmatch(path) is not None
-        if _told_length(headers) > limit and not lines:
-            await answer(problem_of(_too_large(limit), scope["state"]["request_id"]))(scope, receive, send)
+        refusal = encoding_error(headers) if scope["method"] in _WITH_BODY else None
+        if refusal is None and _told_length(headers) > limit and not lines:
+            refusal = _too_large(limit)
+        if refusal is not None:
+            await answer(problem_of(refusal, scope["state"]["request_id"]))(scope, receive, send)
             return
         received = 0
 

@@ -21,7 +21,7 @@ STATUS: Final[Mapping[str, int]] = {
 """By the error's code. What is missing is the server's trouble: 503 where trying again may help, else 500."""
 
 _CALLED: Final = {"job": "job_id", "job_type": "type", "due_at": "run_at", "confirmed": "expected_count",
-                  "recorded_from": "from", "recorded_to": "to"}  # fmt: skip
+                  "recorded_from": "from", "recorded_to": "to", "act": "operation_id"}  # fmt: skip
 """Fields of messages, as routes call them."""
 _NO_TENANT: Final = "it does not exist, or this key or token has no grant for it: GET /v1/tenants says which it has"
 """Of every tenant that somebody may not know of, and of those that are not there: nobody learns which it is."""

@@ -20,6 +20,7 @@ from jobledger.domain.errors import JobledgerError
 
 from ..api.problems import MEDIA_TYPE, Problem
 from .problem_documents import ApiError, make_problem, named_place, no_such_route, problem_of, unavailable
+from .unreadable import cause_of, parser_error
 
 _log = structlog.get_logger("jobledger.http")
 
@@ -67,7 +68,7 @@ async def _of_validation(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     if first["type"] == "json_invalid":
-        problem = make_problem("malformed", 400, "the body is not JSON", field="body", rule="is JSON in UTF-8")
+        problem = make_problem("malformed", 400, parser_error(first), field="body", rule="is JSON in UTF-8")
     else:
         problem = make_problem("invalid_input", 422, _said(first), field=_place(first["loc"]), rule=plain_rule(first))
     problem.request_id = request_id_of(request)
@@ -81,7 +82,8 @@ async def _of_http(request: Request, error: Exception) -> JSONResponse:
     codes = {404: "not_found", 405: "method_not_allowed", 400: "malformed", 413: "payload_too_large"}
     code = codes.get(error.status_code, HTTPStatus(error.status_code).phrase.lower().replace(" ", "_"))
     field = "body" if error.status_code in {400, 413} else None
-    problem = make_problem(code, error.status_code, str(error.detail), field=field, request_id=request_id_of(request))
+    detail = cause_of(error) if error.status_code == 400 and error.__cause__ else str(error.detail)
+    problem = make_problem(code, error.status_code, detail, field=field, request_id=request_id_of(request))
     headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers
     return answer(problem, headers)
 

@@ -170,6 +170,39 @@ def test_a_body_that_is_wrong_is_a_problem(client: httpx.Client, name: str) -> N
     assert problem["field"] and len(json.dumps(problem)) < 3_000
 
 
+@pytest.mark.parametrize("path", [PLACE, "/v1/tenants/acme/suspend"])
+@pytest.mark.parametrize(
+    ("content", "detail"),
+    [
+        (b'{"payload": ' + b"[" * _DEEP, "nested too deeply"),
+        (b'{"priority": 1' + b"0" * 5_000 + b"}", "a number has too many digits"),
+        (b'{"type": }', "the body is not JSON: "),
+        (b'{"reason": "\xff"}', "the body is not UTF-8"),
+    ],
+)
+def test_what_keeps_a_body_from_being_read_is_told(
+    client: httpx.Client, path: str, content: bytes, detail: str
+) -> None:  # fmt: skip
+    """As far as the parser tells it."""
+    assert detail in is_problem(client.post(path, content=content, headers=JSON), 400)["detail"]
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Content-Encoding": "gzip"}, {"Content-Type": "application/json; charset=utf-16"}]
+)
+def test_another_encoding_is_refused(client: httpx.Client, headers: dict[str, str]) -> None:
+    """Of a body that is compressed, or in another charset, the header is named."""
+    for path in (PLACE, f"{PLACE}/bulk", "/v1/tenants"):
+        problem = is_problem(client.post(path, json=GOOD, headers=headers), 415)
+        assert problem["field"] == f"header.{next(iter(headers))}"
+
+
+def test_an_operation_that_is_not_there_is_none(client: httpx.Client) -> None:
+    """Named as the address names it."""
+    problem = is_problem(client.get("/v1/tenants/acme/operations/nothing"), 404)
+    assert (problem["field"], problem["detail"]) == ("path.operation_id", "there is no operation 'nothing'")
+
+
 def test_what_is_said_twice_counts_once(client: httpx.Client) -> None:
     """Of a member that stands twice in an object the last is taken, by every check alike: the type that was checked is
     the type that is told."""
