@@ -11,10 +11,8 @@ refused, and what was allowed and did nothing, here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 from uuid import UUID
-
-import structlog
 
 from jobledger.domain.errors import NotPermitted, Refusal, UnknownTenant
 from jobledger.domain.identity import Identity, Permission
@@ -26,6 +24,7 @@ from .commands import DispatchJob, DispatchJobs
 from .dispatch_item import Dispatch, Malformed
 from .dispatcher import Dispatcher
 from .job_repository import no_such_job
+from .known import require_not_suspended
 from .lease_messages import WorkScope
 from .limit_messages import ExplainJob, GetLimitHistory
 from .message import Message
@@ -37,7 +36,8 @@ from .writes import TenantRow
 
 R = TypeVar("R")
 
-_log = structlog.get_logger(__name__)
+_CHANGES_A_TENANT: Final = (Scope.JOB, Scope.LIST, Scope.CONTROL)
+"""What a recorded message of these scopes is about belongs to one tenant, and is changed."""
 
 
 class Authorization:
@@ -64,6 +64,10 @@ class Authorization:
         if not identity.knows(tenant):
             self._catalogue.tenant(tenant)
             raise UnknownTenant(tenant)
+
+    def require_not_suspended(self, tenant: str) -> None:
+        """Raise `TenantSuspended`, asked just now."""
+        require_not_suspended(self._catalogue, tenant)
 
     def has_tenant(self, tenant: str) -> bool:
         """Whether there is such a tenant: not to be told to who has no grant there."""
@@ -102,6 +106,7 @@ class Authorized:
             message = cast("Message[R]", message.model_copy(update={"items": NamedItems(message.items)}))
         try:
             allowed = self._allowed(message, need)
+            self._require_served(message, need)
         except Refusal as error:  # also of what is none of its business: somebody tried
             if need.recorded or getattr(message, "bodies", False):
                 self._authorization.record(message, _missing(error, need))
@@ -173,6 +178,15 @@ class Authorized:
                 for permission in permissions:
                     self.require(permission, *_place(message, scope))
         return self._narrowed(message)
+
+    def _require_served(self, message: Message[Any], need: Need) -> None:
+        """Who may change something by a grant for named tenants changes nothing of one that is suspended. What runs is
+        brought to its end; dispatches are refused to everybody."""
+        tenant: str | None = getattr(message, "tenant", None)
+        if tenant is None or not need.recorded or need.scope not in _CHANGES_A_TENANT:
+            return
+        if any(self.identity.tenants_for(permission) is not None for permission in permissions_of(message, need)):
+            self._authorization.require_not_suspended(tenant)
 
     def _narrowed(self, message: Message[R]) -> Message[R]:
         """What has to do with a job may be in another queue; what the installation did is not told to its tenants."""

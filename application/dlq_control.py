@@ -148,6 +148,7 @@ class DlqControl:
                 state, now=flow.time, reason=command.reason, ticket=command.ticket, attempts_granted=command.attempts
             )
 
+        self._tenants.require_not_suspended(command.tenant)
         return self._act("requeue", command, flow, decide)
 
     def discard(self, command: DiscardDlq, flow: Flow) -> Accepted[DlqBulkDone]:

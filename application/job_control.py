@@ -21,7 +21,7 @@ from .commands import CancelJob, DiscardJob, JobChanged, JobCommand, RequeueJob,
 from .dispatcher import Dispatcher
 from .flow import Flow
 from .job_finder import JobFinder
-from .known import KnownTypes
+from .known import KnownTenants, KnownTypes
 from .payload_edits import EditedPayload, accept_edited, edited
 from .ports import Identifiers, Job, JobRepository, Queue
 from .positions import Positions
@@ -50,6 +50,7 @@ class JobControl:
         repository: JobRepository,
         queue: Queue,
         finder: JobFinder,
+        tenants: KnownTenants,
         types: KnownTypes,
         positions: Positions,
         identifiers: Identifiers,
@@ -57,6 +58,7 @@ class JobControl:
         self._repository = repository
         self._queue = queue
         self._finder = finder
+        self._tenants = tenants
         self._types = types
         self._positions = positions
         self._identifiers = identifiers
@@ -86,6 +88,7 @@ class JobControl:
         """Give a dead job new attempts, and the edited payload if there is one."""
 
         def decide(job: Job) -> Decided:
+            self._require_served(job)
             edit = self._edit(command, job)
             facts = decisions.requeue(
                 job.state, now=flow.time, reason=command.reason, ticket=command.ticket,
@@ -97,6 +100,11 @@ class JobControl:
             return Decided(facts, body=payload, payload=payload)
 
         return self._change(command, flow, decide)
+
+    def _require_served(self, job: Job) -> None:
+        """A dead job of a suspended tenant would come straight back, and what it died of first would be forgotten."""
+        if job.state.status is JobStatus.DLQ:
+            self._tenants.require_not_suspended(job.tenant)
 
     def _edit(self, command: RequeueJob, job: Job) -> EditedPayload | None:
         """The edited payload that the command asks for; None where it asks for none, or it changes nothing."""
@@ -128,6 +136,7 @@ class JobControl:
             case JobStatus.DISCARDED:
                 return Decided(decisions.discard(state, reason=reason))
             case JobStatus.PENDING if state.status is JobStatus.DLQ:
+                self._require_served(job)
                 return Decided(decisions.requeue(state, now=flow.time, reason=reason))
             case JobStatus.PENDING | JobStatus.DELAYED if state.status in (JobStatus.PENDING, JobStatus.DELAYED):
                 return Decided(self._put_off(command, flow, state))

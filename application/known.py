@@ -46,6 +46,13 @@ class _Remembered(NamedTuple):
     known: KnownType
 
 
+def require_not_suspended(catalogue: Catalogue, tenant: str) -> None:
+    """Raise `TenantSuspended`; of tenants that are not there nothing is said."""
+    row = catalogue.tenant(tenant)
+    if row is not None and row.status is TenantStatus.SUSPENDED:
+        raise TenantSuspended(tenant)
+
+
 class KnownTenants:
     """Which tenants may dispatch."""
 
@@ -67,6 +74,10 @@ class KnownTenants:
         if row.status is not TenantStatus.ACTIVE:
             raise TenantSuspended(name)
         self._active[name] = now + REMEMBER_SECONDS
+
+    def require_not_suspended(self, name: str) -> None:
+        """Raise `TenantSuspended`, asked just now: what would be given to it would be taken away at the claim."""
+        require_not_suspended(self._catalogue, name)
 
     def require_known(self, name: str) -> None:
         """Raise `UnknownTenant`; suspended ones are known, and may be looked at."""

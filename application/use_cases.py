@@ -117,7 +117,7 @@ def _register_jobs(dispatcher: Dispatcher, ports: Ports, shared: _Shared, defaul
     ).register(dispatcher)  # fmt: skip
     JobControl(
         repository=LedgerJobRepository(ports.reader, ports.writer), queue=ports.queue, finder=shared.finder,
-        types=shared.types, positions=shared.positions, identifiers=ports.identifiers,
+        tenants=shared.tenants, types=shared.types, positions=shared.positions, identifiers=ports.identifiers,
     ).register(dispatcher)  # fmt: skip
     DlqControl(
         views=ports.views, reader=ports.reader, writer=ports.writer, tenants=shared.tenants,

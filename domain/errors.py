@@ -64,7 +64,7 @@ class UnknownTenant(Refusal):
 
 
 class TenantSuspended(Refusal):
-    """The tenant exists but is suspended: nothing is dispatched or run for it."""
+    """The tenant exists but is suspended: nothing is dispatched, requeued or run for it, and its own change nothing."""
 
     code = "tenant_suspended"
 

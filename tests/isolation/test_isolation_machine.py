@@ -79,6 +79,10 @@ class Known:
         """Whether one of their grants covers it all."""
         return any(grant.gives(permission, tenant, queue) for grant in self.grants)
 
+    def is_for_all(self, permission: str) -> bool:
+        """Whether one of their grants gives it for all tenants."""
+        return any(grant.tenants is None and permission in MAY[grant.role] | grant.extra for grant in self.grants)
+
     def may_somewhere(self, permission: str, tenant: str) -> bool:
         """Whether they may in some queue of a tenant."""
         return any(self.may(permission, tenant, queue) for queue in (*QUEUES, "another", None))
@@ -242,6 +246,21 @@ class Isolation(RuleBasedStateMachine):
         if self._is_there(who, tenant, job, answered, ("operate",)):
             assert answered.status_code in ((200,) if job.waits else (200, 409)), answered.text
             job.waits = False
+
+    @rule(who=somebody, job=jobs)
+    def cancel_while_suspended(self, who: Known, job: Job) -> None:
+        """Of a tenant that is suspended only who is for all tenants changes something; the others are told why not."""
+        place, why = f"/v1/tenants/{job.tenant}", {"json": {"reason": "a test"}}
+        self._done(self.served.ask(self.served.admin, "POST", f"{place}/suspend", **why))
+        answered = self.served.ask(who.credential, "POST", f"{place}/jobs/{job.job_id}/cancel", **why)
+        self._done(self.served.ask(self.served.admin, "POST", f"{place}/resume", **why))
+        if not self._is_there(who, job.tenant, job, answered, ("operate",)):
+            return
+        if who.is_for_all("operate"):
+            assert answered.status_code in ((200,) if job.waits else (200, 409)), answered.text
+            job.waits = False
+        else:
+            self._is(answered, 409, "tenant_suspended")
 
     @rule(who=somebody, tenant=tenants, queue=st.sampled_from((None, *QUEUES, "another")))
     def list_jobs(self, who: Known, tenant: str, queue: str | None) -> None:

@@ -360,7 +360,7 @@ def _with_conflicts(answers: list[WriteStatus]) -> tuple[UseCases, _MovingReposi
     dispatcher = Dispatcher(ports.clock, ports.identifiers)
     JobControl(
         repository=repository, queue=ports.queue, finder=JobFinder(ports.views, tenants),
-        types=KnownTypes(app, ports.catalogue, ports.clock), positions=Positions(ports.reader),
+        tenants=tenants, types=KnownTypes(app, ports.catalogue, ports.clock), positions=Positions(ports.reader),
         identifiers=ports.identifiers,
     ).register(dispatcher)  # fmt: skip
     job_id = cases.dispatch().job_id
