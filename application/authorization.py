@@ -36,6 +36,7 @@ from .writes import TenantRow
 
 R = TypeVar("R")
 
+_NAME_A_QUEUE: Final = "this key or token is for some queues: name one of them as `queue`"
 _CHANGES_A_TENANT: Final = (Scope.JOB, Scope.LIST, Scope.CONTROL)
 """What a recorded message of these scopes is about belongs to one tenant, and is changed."""
 
@@ -176,8 +177,19 @@ class Authorized:
                 return self._controlling(message, permissions)
             case scope:
                 for permission in permissions:
-                    self.require(permission, *_place(message, scope))
+                    self._require_place(message, permission, scope)
         return self._narrowed(message)
+
+    def _require_place(self, message: Message[Any], permission: Permission, scope: Scope) -> None:
+        """The tenant and queue that a message names. Who is for some queues, and named none, is told to."""
+        tenant, queue = _place(message, scope)
+        try:
+            self.require(permission, tenant, queue)
+        except NotPermitted as error:
+            may_name = scope in (Scope.LIST, Scope.TARGET) and hasattr(message, "queue") and queue is None
+            if may_name and self.identity.queues_for(permission, tenant):
+                error.hint = _NAME_A_QUEUE
+            raise
 
     def _require_served(self, message: Message[Any], need: Need) -> None:
         """Who may change something by a grant for named tenants changes nothing of one that is suspended. What runs is

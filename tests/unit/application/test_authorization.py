@@ -23,6 +23,7 @@ from jobledger.application.commands import (
     SuspendTenant,
 )
 from jobledger.application.dispatcher import Dispatcher
+from jobledger.application.dlq_messages import DiscardDlq
 from jobledger.application.limit_messages import (
     ExplainJob,
     GetLimitHistory,
@@ -252,6 +253,20 @@ def test_queues_bound_what_is_seen(cases: UseCases, authorization: Authorization
     assert cases.topics(hidden) == ["job.dispatched"]
     assert type(error_of(operator, ListTenantJobs(actor=ACTOR, tenant="acme"))) is NotPermitted
     assert operator.execute(PauseTarget(actor=ACTOR, tenant="acme", queue="special", reason="x")).is_accepted is False
+
+
+def test_who_is_for_some_queues_is_told_to_name_one(authorization: Authorization) -> None:
+    """Where naming one helps: not where he named another, may do it in no queue, or nothing has a queue."""
+    operator, emitter = (who(authorization, role, queues=["special"]) for role in (Role.OPERATOR, Role.EMITTER))
+    told = error_of(operator, ListTenantJobs(actor=ACTOR, tenant="acme"))
+    assert told.hint == "this key or token is for some queues: name one of them as `queue`"
+    for by, message in (
+        (operator, ListTenantJobs(actor=ACTOR, tenant="acme", queue="other")),
+        (emitter, DiscardDlq(actor=ACTOR, tenant="acme", reason="x", confirmed=1)),
+        (operator, SuspendTenant(actor=ACTOR, name="acme", reason="x")),
+    ):
+        error = error_of(by, message)
+        assert type(error) is NotPermitted and "queue`" not in str(error.hint)
 
 
 def test_queues_bound_what_has_to_do_with_a_job(cases: UseCases, authorization: Authorization) -> None:
