@@ -22,8 +22,8 @@ VIEWS = [name for name, view in PROJECTIONS.items() if any(column.name == "tenan
 """Those whose rows are a tenant's."""
 
 _TABLES_WITH_A_TENANT = """
-SELECT c.oid::regclass::text FROM pg_class AS c
-JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
+SELECT DISTINCT c.oid::regclass::text FROM pg_class AS c
+JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname LIKE '%tenant%' AND NOT a.attisdropped
 WHERE c.relnamespace = 'jobledger'::regnamespace AND c.relkind IN ('r', 'p')
 ORDER BY 1"""
 
@@ -72,7 +72,7 @@ def _fill(owner: psycopg.Connection, table: str) -> None:
 
 
 def tables_with_a_tenant(dsn: str) -> list[str]:
-    """The tables and partitions that have a column of that name."""
+    """The tables and partitions that have a column which names one, whatever it is called."""
     with connect(dsn, "none") as superuser:
         return [row[0] for row in superuser.execute(_TABLES_WITH_A_TENANT)]
 
@@ -139,19 +139,31 @@ def test_every_table_with_a_tenant_forces_row_level_security(two_tenants: str) -
 
 OF_NO_TENANT = {
     "api_key_uses", "api_keys", "checkpoints", "ended_sessions", "installation", "job_types", "queue_statistics",
-    "rebuild_slices", "rebuilds", "schema_migrations", "tracking", "workers",
+    "rebuild_slices", "schema_migrations", "tracking", "workers",
 }  # fmt: skip
 """What belongs to the installation as a whole. A new table without a tenant is a decision, made here."""
 
 
 def test_only_what_is_nobodys_has_no_tenant(postgres_dsn: str) -> None:
-    """A new table has a column `tenant_id` (and then forced row-level security, see above), or stands in the list."""
+    """A new table names its tenant (and then has forced row-level security, see above), or stands in the list."""
     with connect(postgres_dsn, "none") as superuser:
         tables = superuser.execute(
             """SELECT relname::text FROM pg_class
                WHERE relnamespace = 'jobledger'::regnamespace AND relkind NOT IN ('i', 'I', 'S', 't', 'c')"""
         ).fetchall()
     assert {name for (name,) in tables} - set(tables_with_a_tenant(postgres_dsn)) == OF_NO_TENANT
+
+
+@pytest.mark.parametrize("role", ["jobledger_worker", "jobledger_api", "jobledger_projector", "jobledger_auditor"])
+def test_an_idle_transaction_of_every_role_is_ended(postgres_dsn: str, role: str) -> None:
+    """It would hold all readers back, also where a login is that role and no program of ours."""
+    with connect(postgres_dsn, "none") as superuser:
+        row = superuser.execute(
+            """SELECT 'idle_in_transaction_session_timeout=60s' = ANY (setconfig) FROM pg_db_role_setting
+               WHERE setrole = %s::regrole AND setdatabase = 0""",
+            (role,),
+        ).fetchone()
+    assert row == (True,)
 
 
 def test_a_partition_cannot_be_read_past_its_ledger(two_tenants: str) -> None:

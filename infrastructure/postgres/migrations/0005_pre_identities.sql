@@ -39,3 +39,14 @@ GRANT EXECUTE ON FUNCTION save_api_key(text) TO jobledger_worker, jobledger_api;
 RESET ROLE;
 REVOKE CREATE ON SCHEMA jobledger FROM jobledger_writer;
 SET LOCAL ROLE jobledger_owner;
+
+-- A rebuild may be of one tenant. Who rebuilds (tables are put in place as their owner) and who looks after the
+-- installation see all of them, nobody else sees any.
+ALTER TABLE rebuilds ENABLE ROW LEVEL SECURITY;
+ALTER TABLE rebuilds FORCE ROW LEVEL SECURITY;
+CREATE POLICY write_all ON rebuilds TO jobledger_projector, jobledger_owner USING (true) WITH CHECK (true);
+CREATE POLICY read_all ON rebuilds FOR SELECT TO jobledger_worker, jobledger_auditor USING (true);
+
+RESET ROLE;
+ALTER ROLE jobledger_auditor SET idle_in_transaction_session_timeout = '60s';  -- as the others, see 0001
+SET LOCAL ROLE jobledger_owner;
