@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+from collections.abc import Iterable
+from ipaddress import IPv4Network, ip_network
 from typing import Annotated
 
 from pydantic import AfterValidator
@@ -17,3 +18,13 @@ def _network(text: str) -> str:
 
 Network = Annotated[str, AfterValidator(_network)]
 """A network as `10.0.0.0/8`; an address is one of its own."""
+
+
+def as_seen(networks: Iterable[str]) -> list[str]:
+    """Those networks, as peers of a socket are called: where it takes IPv6, too, `::ffff:10.0.0.7` is one of IPv4."""
+    seen = []
+    for network in map(ip_network, networks):
+        seen.append(str(network))
+        if isinstance(network, IPv4Network):
+            seen.append(f"::ffff:{network.network_address}/{96 + network.prefixlen}")
+    return seen

@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from ..networks import as_seen
 from . import problems
 from .context import RequestContext
 from .documented import DocumentedApi
@@ -62,7 +63,7 @@ def make_app(
     app.add_middleware(FirstRoute, route=dispatch)
     app.add_middleware(RequestContext, body_bytes_max=body_bytes_max, requests=services.requests)
     if trusted_proxies:
-        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(trusted_proxies))
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=as_seen(trusted_proxies))
     return app
 
 

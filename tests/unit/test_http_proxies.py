@@ -51,6 +51,7 @@ def test_a_trusted_proxy_names_the_client(trusted: str) -> None:
     assert address_told(trusted, CLIENT) == address_told(trusted, f"{CLIENT}:5000") == CLIENT
     assert address_told(trusted, "2001:db8::1") == address_told(trusted, "[2001:db8::1]:5000") == "2001:db8::1"
     assert address_told(trusted) == PROXY
+    assert address_told(trusted, CLIENT, peer=f"::ffff:{PROXY}") == CLIENT
 
 
 def test_what_the_client_said_before_is_not_believed() -> None:
