@@ -6,11 +6,12 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from .jobs import JOB_EXAMPLE, Answer, Job, Reason, Request, Whole
 from .lists import FRESHNESS_EXAMPLE, Freshness
+from .moments import Time
 
 Kind = Literal["system", "orchestration", "reactive", "ai", "work"]
 Cause = Literal["attempts_exhausted", "unrecoverable", "integrity_violation", "stalled"]
@@ -95,8 +96,8 @@ class Filter(Request):
     cause: Cause | None = None
     error_type: Wanted | None = None
     fingerprint: Wanted | None = None
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
+    since: Time | None = None
+    until: Time | None = None
 
 
 class BulkDiscardRequest(Request):

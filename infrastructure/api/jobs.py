@@ -6,8 +6,10 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, Strict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 from pydantic.config import JsonDict
+
+from .moments import Time
 
 JobId = UUID
 Whole = Annotated[int, Strict()]
@@ -66,7 +68,7 @@ class DispatchRequest(BaseModel):  # without what `Request` looks at: it is read
     persona: str | None = None
     queue: str | None = None
     priority: Whole | None = None
-    run_at: AwareDatetime | None = None
+    run_at: Time | None = None
     delay_seconds: Number | None = None
     idempotency_key: str | None = Field(
         default=None, description="The same key again gives the first job back. May stand in the header, too."
@@ -196,4 +198,4 @@ class RescheduleRequest(Request):
 
     reason: Reason
     priority: Annotated[Whole | None, Field(ge=-100, le=100, description="Higher first.")] = None
-    run_at: Annotated[AwareDatetime | None, Field(description="Not before.")] = None
+    run_at: Annotated[Time | None, Field(description="Not before.")] = None

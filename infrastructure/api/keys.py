@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from .jobs import Answer, Reason, Request
+from .moments import Time
 
 Role = Literal["emitter", "worker", "operator", "auditor", "admin"]
 Extra = Literal["payloads.read", "dlq.requeue"]
@@ -50,7 +51,7 @@ class KeyRequest(Request):
     name: Annotated[str, Field(min_length=1, max_length=120)]
     grants: Annotated[list[GrantRequest], Field(min_length=1, max_length=20)]
     technical: bool = True
-    expires_at: Annotated[AwareDatetime | None, Field(description="Null: never.")] = None
+    expires_at: Annotated[Time | None, Field(description="Null: never.")] = None
     reason: Reason = ""
 
 
@@ -64,8 +65,8 @@ class RotateRequest(Request):
         },
     )  # fmt: skip
 
-    expires_at: AwareDatetime | None = None
-    previous_expires_at: AwareDatetime | None = None
+    expires_at: Time | None = None
+    previous_expires_at: Time | None = None
     reason: Reason = ""
 
 

@@ -185,8 +185,18 @@ def _mistakes(model: Any, field: str) -> list[Any]:  # noqa: ANN401
     return []
 
 
-@pytest.mark.parametrize("given", ["1", "1767225600", "17672.5", "-1", "0001-01-01T00:00:00Z", "2026-01-01T00:00:00"])
-def test_a_number_is_no_time(given: str) -> None:
+@pytest.mark.parametrize(
+    "given", ["1", "1767225600", "17672.5", "-1", "1e3", " 6.1e-274", "0001-01-01T00:00:00Z", "2026-01-01T00:00:00"]
+)
+def test_a_number_in_an_address_is_no_time(given: str) -> None:
     """Nor is what no zone has, or what has no zone."""
     with pytest.raises(ValidationError):
         TypeAdapter(When).validate_python(given)
+
+
+@pytest.mark.parametrize("given", [5, 5.5, "5", "1e3", True])
+def test_a_number_in_a_body_is_no_time(given: object) -> None:
+    """The document says that it is a text: nothing runs in 1970 because somebody counted seconds."""
+    with pytest.raises(ValidationError) as wrong:
+        DispatchRequest.model_validate({"type": "a", "run_at": given})
+    assert [error["loc"] for error in wrong.value.errors()] == [("run_at",)]
