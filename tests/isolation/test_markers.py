@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 
 import httpx
 import pytest
@@ -24,6 +25,22 @@ def test_nothing_of_b_reaches_a(world: World, caplog: pytest.LogCaptureFixture) 
         assert MARKER not in said, f"{answered.request.method} {answered.request.url}"
     assert events and not [event for event in events if MARKER in repr(event)]
     assert MARKER not in caplog.text
+
+
+def test_metrics_carry_nothing_of_a_tenant(world: World) -> None:
+    """Whoever scrapes the server reads numbers by route and by queue (queues are the installation's), and nothing of
+    what A or B has, is called, or asked for."""
+    for key in (world.keys["everything"], world.admin_key):
+        with world.client(key) as client:
+            for names in (world.own, world.theirs):
+                client.get(f"/v1/tenants/{names.tenant}/jobs/{names.job}?payload=true")
+    scraped = httpx.get(f"{world.metrics_url}/metrics").raise_for_status().text
+    assert "route=" in scraped and 'status="2xx"' in scraped and 'status="4xx"' in scraped
+    assert MARKER not in scraped
+    of_tenants = {
+        value for names in (world.own, world.theirs) for name, value in asdict(names).items() if name != "queue"
+    }
+    assert [value for value in sorted(of_tenants) if f'"{value}"' in scraped] == []
 
 
 def test_what_a_asks_is_what_the_log_has_of_it(world: World) -> None:

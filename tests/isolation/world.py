@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from jobledger import App, JobContext
 from jobledger.infrastructure.bootstrap import LedgerHandle, open_ledger
 from jobledger.infrastructure.identities import ensure_admin_key
+from jobledger.infrastructure.metrics import serving_server_metrics
 from jobledger.infrastructure.projecting import make_runner
 from jobledger.infrastructure.service import publish_types
 from jobledger.infrastructure.settings import load
@@ -64,6 +65,8 @@ class World:
 
     handle: LedgerHandle
     url: str
+    metrics_url: str
+    """Where scrapers ask, who say not who they are."""
     admin_key: str
     own: Names
     theirs: Names
@@ -84,15 +87,17 @@ class World:
 @contextmanager
 def a_world(database: str) -> Iterator[World]:
     """On a ledger that is there already, and empty."""
+    settings = load(database=database, log_level="debug", metrics_port=0)
     with ExitStack() as ending:
-        handle = ending.enter_context(closing(open_ledger(load(database=database, log_level="debug"), app=app)))
+        handle = ending.enter_context(closing(open_ledger(settings, app=app)))
         publish_types(handle, app)
         runner = make_runner(handle)
         runner.start()
         ending.callback(runner.stop)
         key = ensure_admin_key(handle)
         server = ending.enter_context(serving(handle, Place("127.0.0.1")))
-        assert key is not None and server.url is not None
+        scraped = ending.enter_context(serving_server_metrics(handle, server, settings, {"projections": runner}))
+        assert key is not None and server.url is not None and scraped is not None
         with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {key}"}, timeout=WAIT_SECONDS) as one:
             own, theirs = _furnish(one, A, "plain"), _furnish(one, B, MARKER)
             keys = {role: made_key(one, role)[0] for role in (*EVERYTHING, "everything")}
@@ -100,7 +105,7 @@ def a_world(database: str) -> Iterator[World]:
         def settle() -> None:
             assert runner.wait_for(handle.event_source.head(), WAIT_SECONDS)
 
-        yield World(handle, server.url, key, own, theirs, absent_of(theirs), keys, settle)
+        yield World(handle, server.url, scraped.url, key, own, theirs, absent_of(theirs), keys, settle)
 
 
 def made_key(admin: httpx.Client, role: str, queues: list[str] | None = None) -> tuple[str, str]:
