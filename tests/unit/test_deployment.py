@@ -75,7 +75,7 @@ def jobledger_commands(compose: Compose) -> Iterator[list[str]]:
     for name, service in compose.services.items():
         if name != "postgres":
             yield service.command
-            yield from [service.healthcheck.test[2:]] if service.healthcheck.test else []
+            yield from [service.healthcheck.test[2:]] if service.healthcheck.test[1:2] == ["jobledger"] else []
 
 
 def test_every_command_is_one_of_the_cli(compose: Compose) -> None:
@@ -85,6 +85,16 @@ def test_every_command_is_one_of_the_cli(compose: Compose) -> None:
     assert ["migrate", "--check"] in commands
     for words in commands:
         assert parse(APP, words)
+
+
+def test_a_server_is_asked_whether_it_is_ready(compose: Compose) -> None:
+    """On the port that it listens on, by Python that runs as it is written there."""
+    serve = compose.services["serve"]
+    port = serve.command[serve.command.index("--port") + 1]
+    *program, code = serve.healthcheck.test
+    assert program == ["CMD", "python", "-c"]
+    ast.parse(code)
+    assert f"http://127.0.0.1:{port}/readyz" in code
 
 
 def test_an_unknown_option_would_be_noticed() -> None:
