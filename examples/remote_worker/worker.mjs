@@ -129,14 +129,20 @@ async function work(lease) {
 
 // --- the loops -------------------------------------------------------------------------------------------------------
 
+let isRetiring = false;
+let lastBeat = Promise.resolve(); // waited for before it retires: a heartbeat that comes after would list it again
+
 async function beat() {
   for (;;) {
     await sleep(heartbeatSeconds * 1000, null, { ref: false });
+    if (isRetiring) return;
     const named = [...held.values()].map(({ lease }) => ({ job_id: lease.job_id, attempt: lease.attempt }));
-    const answer = await post("/v1/leases/heartbeat", { held: named }).catch((error) => {
+    const answered = post("/v1/leases/heartbeat", { held: named }).catch((error) => {
       if (error.status) throw error;
       return { held: [] }; // the server is away, and this worker is to stop: jobs under way go on
     });
+    lastBeat = answered.catch(() => {});
+    const answer = await answered;
     for (const { job_id, attempt, verdict } of answer.held) {
       if (verdict === "go_on" || verdict === "soft_timeout") continue;
       for (const { lease, context } of held.values()) {
@@ -167,5 +173,7 @@ while (!isStopping()) {
   for (const lease of claim.leases) work(lease);
 }
 while (held.size > 0) await sleep(50);
+isRetiring = true;
+await lastBeat;
 await post("/v1/leases/retire", {}).catch((error) => console.error(`not retired: ${error.message}`));
 process.exit();
