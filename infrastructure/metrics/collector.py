@@ -3,6 +3,7 @@ prometheus-client."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
 
@@ -59,9 +60,9 @@ class LedgerExposition(Collector):
         if measured is not None:
             yield from self._of_ledger(measured)
 
+    @abstractmethod
     def of_process(self) -> Iterator[Metric]:
         """What this process does and uses."""
-        raise NotImplementedError
 
     def _of_ledger(self, measured: Measured) -> Iterator[Metric]:
         yield from self._of_queues(measured.counts)

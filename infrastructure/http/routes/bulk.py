@@ -185,7 +185,8 @@ def _item(tenant: str, line: Line) -> Dispatch | Malformed:
     try:
         if line.text is None:
             raise PayloadTooLarge("the line is too long", field="line", rule="a line is bounded as a body is")
-        return dispatch_of(tenant, api.DispatchRequest.model_validate_json(line.text))._replace(line=line.number)
+        body = api.DispatchRequest.model_validate_json(line.text)
+        return dispatch_of(tenant, body, line.text)._replace(line=line.number)
     except ValidationError as error:
         return Malformed(line.number, _why(error), tenant)
     except Refusal as error:
